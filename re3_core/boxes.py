@@ -1,0 +1,150 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Boxes: formats, overlap and checks.
+
+All functions but `check_box` take numpy arrays or torch tensors whose last axis holds one
+box, and return the same kind. Formats: `xyxy` (left, top, right, bottom), `cxcywh` (centre,
+size), `xywh` (left, top, size); pixels, x to the right, y down.
+"""
+
+import numpy as np
+import torch
+
+
+def _stack(*parts):
+    """Join coordinates along a new last axis, in the library the parts come from."""
+    return torch.stack(parts, -1) if torch.is_tensor(parts[0]) else np.stack(parts, -1)
+
+
+def _split(boxes):
+    return tuple(boxes[..., i] for i in range(4))
+
+
+def xyxy_to_cxcywh(boxes):
+    """
+    Convert `xyxy` (..., 4) to `cxcywh` (..., 4).
+
+    >>> xyxy_to_cxcywh(np.array([10., 20., 30., 60.]))
+    array([20., 40., 20., 40.])
+    """
+    x1, y1, x2, y2 = _split(boxes)
+    return _stack((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+
+
+def cxcywh_to_xyxy(boxes):
+    """
+    Convert `cxcywh` (..., 4) to `xyxy` (..., 4).
+
+    >>> cxcywh_to_xyxy(np.array([20., 40., 20., 40.]))
+    array([10., 20., 30., 60.])
+    """
+    x, y, w, h = _split(boxes)
+    return _stack(x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+
+
+def xyxy_to_xywh(boxes):
+    """
+    Convert `xyxy` (..., 4) to `xywh` (..., 4).
+
+    >>> xyxy_to_xywh(np.array([10., 20., 30., 60.]))
+    array([10., 20., 20., 40.])
+    """
+    x1, y1, x2, y2 = _split(boxes)
+    return _stack(x1, y1, x2 - x1, y2 - y1)
+
+
+def xywh_to_xyxy(boxes):
+    """
+    Convert `xywh` (..., 4) to `xyxy` (..., 4).
+
+    >>> xywh_to_xyxy(np.array([10., 20., 20., 40.]))
+    array([10., 20., 30., 60.])
+    """
+    x, y, w, h = _split(boxes)
+    return _stack(x, y, x + w, y + h)
+
+
+def area(boxes):
+    """
+    Return the area (...) of `xyxy` boxes (..., 4); a box turned inside out has area 0.
+
+    >>> float(area(np.array([10., 20., 30., 60.])))
+    800.0
+    """
+    x1, y1, x2, y2 = _split(boxes)
+    return (x2 - x1).clip(0) * (y2 - y1).clip(0)
+
+
+def _larger(a, b):
+    return torch.maximum(a, b) if torch.is_tensor(a) else np.maximum(a, b)
+
+
+def _smaller(a, b):
+    return torch.minimum(a, b) if torch.is_tensor(a) else np.minimum(a, b)
+
+
+def intersection(a, b):
+    """Return the area (...) that `xyxy` boxes `a` and `b` share, pair by pair."""
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _split(a), _split(b)
+    width = _smaller(ax2, bx2) - _larger(ax1, bx1)
+    height = _smaller(ay2, by2) - _larger(ay1, by1)
+    return width.clip(0) * height.clip(0)
+
+
+def iou(a, b):
+    """
+    Return intersection over union (...) of `xyxy` boxes, pair by pair with broadcasting.
+
+    Two empty boxes have overlap 0.
+
+    >>> float(iou(np.array([0., 0., 2., 2.]), np.array([1., 0., 3., 2.])))  # doctest: +ELLIPSIS
+    0.3333...
+    """
+    shared = intersection(a, b)
+    union = area(a) + area(b) - shared
+    return shared / union.clip(1e-12)
+
+
+def check_box(box, frame_size=None):
+    """
+    Return `box` as a float64 array (4,), `xyxy` pixels, or raise ValueError saying what is wrong.
+
+    A box must be four finite numbers with x1 < x2 and y1 < y2 and, if `frame_size`
+    (height, width) is given, must overlap the frame.
+
+    >>> check_box((1, 2, 3, 4))
+    array([1., 2., 3., 4.])
+    """
+    try:
+        values = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f'box must be four numbers (x1, y1, x2, y2), got {box!r}') from None
+    if values.shape != (4,):
+        raise ValueError(f'box must be four numbers (x1, y1, x2, y2), got shape {values.shape}')
+    text = '({:.6g}, {:.6g}, {:.6g}, {:.6g})'.format(*values)
+    if not np.isfinite(values).all():
+        raise ValueError(f'box coordinates must be finite, got {text}')
+    if values[2] <= values[0] or values[3] <= values[1]:
+        raise ValueError(f'box must have x1 < x2 and y1 < y2, got {text}')
+    if frame_size is not None:
+        _check_inside(values, frame_size, text)
+    return values
+
+
+def _check_inside(box, frame_size, text):
+    height, width = frame_size
+    if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+        raise ValueError(f'box {text} lies outside the frame of {width} x {height} pixels')

@@ -1,0 +1,157 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Crops: the piece of a frame around a box that a network sees, and coordinates within it.
+
+A crop covers a *region*: a box with the target's centre and `context` times its width and
+height, warped to a square (Re3 paper, section III-A: the aspect is not kept). What lies outside
+the frame is black. Tracking and training call the same `crop_batch`; frames may be numpy arrays
+(OpenCV cuts them) or torch tensors, for example on a GPU (torch cuts them, on their device).
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+from re3_core import boxes as box_ops
+
+# Beyond this shrinkage one bilinear sample per pixel would skip pixels of the frame; more than
+# MAX_OVERSAMPLING samples per side cost more than they show.
+MAX_OVERSAMPLING = 4
+
+
+class CropSpec(NamedTuple):
+    """Side of the square crop in pixels, and its extent in multiples of the box."""
+
+    size: int
+    context: float
+
+
+def region_of(boxes, context):
+    """
+    Return the regions (..., 4), `xyxy`, of `context` times the size around `xyxy` boxes.
+
+    >>> region_of(np.array([10., 10., 20., 30.]), 2.0)
+    array([ 5.,  0., 25., 40.])
+    """
+    x, y, w, h = (box_ops.xyxy_to_cxcywh(boxes)[..., i] for i in range(4))
+    stacked = torch.stack if torch.is_tensor(boxes) else np.stack
+    return box_ops.cxcywh_to_xyxy(stacked((x, y, w * context, h * context), -1))
+
+
+def encode(boxes, regions):
+    """
+    Express `xyxy` pixel boxes (..., 4) in region coordinates: 0 and 1 are the region's sides.
+
+    >>> encode(np.array([10., 10., 20., 30.]), np.array([5., 0., 25., 40.]))
+    array([0.25, 0.25, 0.75, 0.75])
+    """
+    origin, size = _origin_and_size(regions)
+    return (boxes - origin) / size
+
+
+def decode(coordinates, regions):
+    """
+    Turn region coordinates (..., 4) back into `xyxy` pixel boxes: the inverse of `encode`.
+
+    >>> decode(np.array([.25, .25, .75, .75]), np.array([5., 0., 25., 40.]))
+    array([10., 10., 20., 30.])
+    """
+    origin, size = _origin_and_size(regions)
+    return coordinates * size + origin
+
+
+def _origin_and_size(regions):
+    joined = torch.cat if torch.is_tensor(regions) else np.concatenate
+    origin, size = regions[..., :2], regions[..., 2:] - regions[..., :2]
+    return joined((origin, origin), -1), joined((size, size), -1)
+
+
+def crop_batch(frames, regions, size):
+    """
+    Cut `regions` out of `frames` and warp each to size x size pixels.
+
+    :param frames: N frames, H x W x 3 uint8 RGB (sizes may differ, one frame may occur often):
+        a sequence of numpy arrays or of torch tensors, or one torch tensor (N, H, W, 3).
+    :param regions: (N, 4) `xyxy` pixels, array or tensor; may reach beyond the frame.
+    :param size: side of the crops in pixels.
+    :return: uint8 tensor (N, 3, size, size), RGB, on the frames' device.
+    """
+    if len(frames) and torch.is_tensor(frames[0]):
+        return _crop_tensors(frames, regions, size)
+    regions = regions.cpu().numpy() if torch.is_tensor(regions) else np.asarray(regions)
+    crops = np.zeros((len(frames), size, size, 3), np.uint8)
+    for crop, frame, region in zip(crops, frames, regions):
+        _crop_array(frame, region, size, out=crop)
+    return torch.from_numpy(crops).permute(0, 3, 1, 2)
+
+
+def _oversampling(extent, size):
+    """Return how many samples per crop pixel and side keep a shrunk region free of aliasing."""
+    return int(min(MAX_OVERSAMPLING, max(1, np.ceil(extent / size - 0.5))))
+
+
+def _crop_array(frame, region, size, out):
+    """Cut one region of one numpy frame into `out` (size, size, 3)."""
+    x1, y1, x2, y2 = (float(value) for value in region)
+    if not (x1 < frame.shape[1] and y1 < frame.shape[0] and x2 > 0 and y2 > 0):
+        return
+    fine_x = size * _oversampling(x2 - x1, size)
+    fine_y = size * _oversampling(y2 - y1, size)
+    step_x, step_y = (x2 - x1) / fine_x, (y2 - y1) / fine_y
+    # Pixel centres are at +.5 in boxes, at integers in OpenCV.
+    matrix = np.array([[step_x, 0, x1 + step_x / 2 - .5], [0, step_y, y1 + step_y / 2 - .5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    fine = cv2.warpAffine(frame, matrix, (fine_x, fine_y), flags=flags)
+    out[:] = fine if fine.shape[:2] == (size, size) else cv2.resize(
+        fine, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _crop_tensors(frames, regions, size):
+    """Cut one region of each torch frame; frames of one tensor go through in one call."""
+    device = frames[0].device
+    regions = torch.as_tensor(regions, dtype=torch.float32, device=device)
+    if torch.is_tensor(frames):
+        return _sample(frames, regions, size)
+    return torch.cat([_sample(frame[None], region[None], size)
+                      for frame, region in zip(frames, regions)])
+
+
+def _sample(frames, regions, size):
+    """
+    Sample N regions of N equally large frames (N, H, W, 3) by bilinear interpolation.
+
+    Each crop pixel is the mean of a fixed grid of samples: fixed because on a GPU the number
+    must not depend on values that live there.
+    """
+    count, height, width = frames.shape[:3]
+    samples = 1 if not frames.is_cuda and _widest(regions) <= 1.5 * size else 2
+    fine = size * samples
+    ticks = (torch.arange(fine, device=frames.device, dtype=torch.float32) + .5) / fine
+    xs = regions[:, None, 0] + ticks * (regions[:, None, 2] - regions[:, None, 0])
+    ys = regions[:, None, 1] + ticks * (regions[:, None, 3] - regions[:, None, 1])
+    grid = torch.stack((
+        (2 * xs / width - 1)[:, None, :].expand(-1, fine, -1),
+        (2 * ys / height - 1)[:, :, None].expand(-1, -1, fine)), -1)    # (N, fine, fine, 2)
+    pixels = frames.permute(0, 3, 1, 2).float()                         # (N, 3, H, W)
+    crops = functional.grid_sample(pixels, grid, align_corners=False)   # black outside
+    return functional.avg_pool2d(crops, samples).round().to(torch.uint8)
+
+
+def _widest(regions):
+    return float((regions[:, 2:] - regions[:, :2]).max()) if len(regions) else 0.

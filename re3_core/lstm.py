@@ -1,0 +1,116 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Peephole LSTM cells and the two-layer factored arrangement of Re3.
+
+PyTorch and cuDNN have no peepholes. Equations (Gers and Schmidhuber 2000; Re3 paper, section
+III-B), with P the peephole: a full matrix (the paper's network), a diagonal, or nothing::
+
+    z = tanh(Wz x + Rz h + bz)
+    i = sigmoid(Wi x + Ri h + Pi c + bi)          c' = i z + f c
+    f = sigmoid(Wf x + Rf h + Pf c + bf)          h' = o tanh(c')
+    o = sigmoid(Wo x + Ro h + Po c' + bo)         (the output gate sees the new cell)
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+PEEPHOLES = ('full', 'diagonal', 'none')
+
+
+class PeepholeLSTMCell(nn.Module):
+    """
+    One LSTM layer, one step, with `peephole` 'full', 'diagonal' or 'none'.
+
+    Parameters: `weight_input` (4H, in) and `weight_hidden` (4H, H), rows in the order z, i, f,
+    o; `bias` (4H); peepholes `peephole_old` of i and f on the old cell, (2H, H) or (2, H), and
+    `peephole_new` of o on the new cell, (H, H) or (H). The forget gate's bias starts at 1.
+    """
+
+    def __init__(self, input_size, hidden_size, peephole='full'):
+        super().__init__()
+        if peephole not in PEEPHOLES:
+            raise ValueError(f'peephole must be one of {PEEPHOLES}, got {peephole!r}')
+        self.input_size, self.hidden_size, self.peephole = input_size, hidden_size, peephole
+        self.weight_input = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hidden = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
+        if peephole == 'full':
+            self.peephole_old = nn.Parameter(torch.empty(2 * hidden_size, hidden_size))
+            self.peephole_new = nn.Parameter(torch.empty(hidden_size, hidden_size))
+        elif peephole == 'diagonal':
+            self.peephole_old = nn.Parameter(torch.zeros(2, hidden_size))
+            self.peephole_new = nn.Parameter(torch.zeros(hidden_size))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw the matrices with variance scaling (MSRA's, as Re3's), set the biases."""
+        fan_in = self.input_size + (2 if self.peephole == 'full' else 1) * self.hidden_size
+        with torch.no_grad():
+            for parameter in self.parameters():
+                if parameter.dim() == 2 and parameter.shape[0] > 2:
+                    parameter.normal_(0, fan_in ** -.5)
+            self.bias.zero_()
+            self.bias[2 * self.hidden_size:3 * self.hidden_size] = 1
+
+    def project(self, inputs):
+        """Return the inputs' share (..., 4H) of the gates: any number of steps in one product."""
+        return functional.linear(inputs, self.weight_input, self.bias)
+
+    def forward(self, inputs, state):
+        """Advance one step: inputs (N, in), state (h, c) of (N, H) each; return the new state."""
+        return self.advance(self.project(inputs), state)
+
+    def advance(self, projected, state):
+        """Advance one step from projected inputs (N, 4H), see `project`."""
+        hidden, cell = state
+        z, i, f, o = (projected + functional.linear(hidden, self.weight_hidden)).chunk(4, -1)
+        if self.peephole == 'full':
+            peep_i, peep_f = functional.linear(cell, self.peephole_old).chunk(2, -1)
+            i, f = i + peep_i, f + peep_f
+        elif self.peephole == 'diagonal':
+            i, f = i + self.peephole_old[0] * cell, f + self.peephole_old[1] * cell
+        cell = torch.sigmoid(i) * torch.tanh(z) + torch.sigmoid(f) * cell
+        if self.peephole == 'full':
+            o = o + functional.linear(cell, self.peephole_new)
+        elif self.peephole == 'diagonal':
+            o = o + self.peephole_new * cell
+        return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+class FactoredLSTM(nn.Module):
+    """
+    Two peephole LSTM layers; the second sees the inputs and the first one's output.
+
+    That is the factored arrangement of LRCN (Donahue et al. 2015) which Re3 uses. The state is
+    (h1, c1, h2, c2), each (N, H); the output is h2.
+    """
+
+    def __init__(self, input_size, hidden_size, peephole='full'):
+        super().__init__()
+        self.layer1 = PeepholeLSTMCell(input_size, hidden_size, peephole)
+        self.layer2 = PeepholeLSTMCell(input_size + hidden_size, hidden_size, peephole)
+
+    def zero_state(self, like):
+        """Return the state of zeros for a batch as large as `like` (N, ...)."""
+        shape = (len(like), self.layer1.hidden_size)
+        return tuple(like.new_zeros(shape) for _ in range(4))
+
+    def forward(self, inputs, state):
+        """Advance one step: inputs (N, in), state (h1, c1, h2, c2); return (h2, new state)."""
+        hidden1, cell1 = self.layer1(inputs, state[:2])
+        hidden2, cell2 = self.layer2(torch.cat((inputs, hidden1), -1), state[2:])
+        return hidden2, (hidden1, cell1, hidden2, cell2)
