@@ -1,0 +1,182 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Metrics: anchors of the public definitions, and equality with a second implementation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from re3_core.boxes import xyxy_to_xywh
+from training import metrics
+
+
+def _boxes(rng, count):
+    corner = rng.uniform(-20, 80, (count, 2))
+    return np.hstack((corner, corner + rng.uniform(5, 60, (count, 2))))
+
+
+def _moved(rng, boxes, by):
+    return boxes + rng.normal(0, by, boxes.shape)
+
+
+def _plain_iou(a, b):
+    """One pair of `xywh` boxes, written out as the OTB scripts do."""
+    left, top = max(a[0], b[0]), max(a[1], b[1])
+    right, bottom = min(a[0] + a[2], b[0] + b[2]), min(a[1] + a[3], b[1] + b[3])
+    shared = max(right - left, 0) * max(bottom - top, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def _plain_one_pass(predicted, truth):
+    """One-pass figures with loops over frames and thresholds; boxes `xywh`."""
+    predicted = [truth[0], *predicted[1:]]
+    count = len(truth)
+    success = [sum(_plain_iou(p, t) > step / 20 for p, t in zip(predicted, truth)) / count
+               for step in range(21)]
+    shift = [((p[0] + (p[2] - 1) / 2) - (t[0] + (t[2] - 1) / 2),
+              (p[1] + (p[3] - 1) / 2) - (t[1] + (t[3] - 1) / 2))
+             for p, t in zip(predicted, truth)]
+    precision = [sum(math.hypot(*s) <= limit for s in shift) / count for limit in range(51)]
+    relative = [math.hypot(x / max(t[2], 1), y / max(t[3], 1)) for (x, y), t in zip(shift, truth)]
+    normalised = [sum(r <= limit / 100 for r in relative) / count for limit in range(51)]
+    return success, precision, normalised
+
+
+def test_perfect_tracker_has_auc_20_of_21_and_everything_else_full():
+    truth = _boxes(np.random.default_rng(0), 30)
+    result = metrics.one_pass(truth, truth)
+    assert result.auc == pytest.approx(20 / 21)
+    assert result.precision_20 == result.success_rate == result.normalised_precision == 1
+
+
+def test_thresholds_are_strict_for_overlap_and_inclusive_for_distance():
+    assert metrics.success_curve([.5])[10] == 0
+    assert metrics.success_curve([.5])[9] == 1
+    assert metrics.precision_curve([20.])[20] == 1
+    assert metrics.precision_curve([20.])[19] == 0
+
+
+def test_first_box_is_the_given_one():
+    truth = np.tile([10., 10., 30., 30.], (4, 1))
+    predicted = truth.copy()
+    predicted[0] += 100
+    assert metrics.one_pass(predicted, truth).auc == pytest.approx(20 / 21)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_curves_equal_a_plain_implementation(seed):
+    rng = np.random.default_rng(seed)
+    truth = _boxes(rng, 40)
+    predicted = _moved(rng, truth, 8)
+    predicted[:, 2:] = np.maximum(predicted[:, 2:], predicted[:, :2] + 1)
+    result = metrics.one_pass(predicted, truth)
+    expected = _plain_one_pass(xyxy_to_xywh(predicted), xyxy_to_xywh(truth))
+    for curve, plain in zip(result, expected):
+        np.testing.assert_allclose(curve, plain, atol=1e-12)
+
+
+def test_normalised_precision_divides_by_the_true_size_per_axis():
+    truth = np.array([[0., 0., 100., 10.]] * 2)
+    predicted = truth + [[0, 0, 0, 0], [20., 2., 20., 2.]]
+    error = math.hypot(.2, .2)
+    expected = 1 + (np.linspace(0, .5, 51) >= error)
+    np.testing.assert_allclose(metrics.one_pass(predicted, truth).normalised, expected / 2)
+
+
+def test_absent_frames_do_not_count():
+    rng = np.random.default_rng(1)
+    truth = _boxes(rng, 20)
+    predicted = _moved(rng, truth, 5)
+    expected = metrics.one_pass(predicted[:15], truth[:15])
+    truth[15:] = np.nan
+    for curve, other in zip(metrics.one_pass(predicted, truth), expected):
+        np.testing.assert_array_equal(curve, other)
+
+
+def test_wrong_shapes_and_absent_targets_are_named():
+    with pytest.raises(ValueError, match=r'\(frames, 4\).*\(2, 4\).*\(3, 4\)'):
+        metrics.overlaps(np.zeros((2, 4)), np.zeros((3, 4)))
+    with pytest.raises(ValueError, match='absent in all'):
+        metrics.success_curve([np.nan])
+
+
+def test_sequences_weigh_the_same_in_the_mean():
+    good, bad = np.tile([0., 0., 10., 10.], (2, 1)), np.tile([0., 0., 10., 10.], (50, 1))
+    missed = bad + 100
+    mean = metrics.mean_one_pass([metrics.one_pass(good, good), metrics.one_pass(missed, bad)])
+    assert mean.auc == pytest.approx((20 / 21 + 20 / 21 / 50) / 2)
+
+
+def test_got10k_perfect_tracker_and_thresholds():
+    truth = np.tile([10., 10., 30., 30.], (5, 1))
+    score = metrics.got10k_score(metrics.got10k_overlaps(truth, truth, (100, 100)))
+    assert score == (1, 1, 1)
+    assert metrics.got10k_score([.5, .75, .8]) == (pytest.approx(2.05 / 3), 2 / 3, 1 / 3)
+
+
+def test_got10k_drops_first_and_covered_frames_and_moves_boxes_into_the_frame():
+    truth = np.array([[10., 10., 30., 30.]] * 4)
+    predicted = truth.copy()
+    predicted[1] = [500, 500, 600, 600]
+    predicted[3] = [-10, 0, 20, 20]
+    truth[3] = [0, 0, 30, 20]
+    overlap = metrics.got10k_overlaps(predicted, truth, (100, 100), visible=[1, 0, 1, 1])
+    np.testing.assert_allclose(overlap, [1, 1])
+
+
+def test_vot_robustness_of_a_perfect_run_is_one():
+    score = metrics.supervised_score([metrics.SupervisedRun(np.full(40, .8), (0,), ())])
+    assert score == (pytest.approx(.8), 0, 40, 1)
+
+
+def test_vot_leaves_out_burn_in_and_failures():
+    overlap = np.full(60, .5)
+    overlap[:10] = 1
+    overlap[20] = 0
+    overlap[21:25] = np.nan
+    overlap[25:35] = .9
+    run = metrics.SupervisedRun(overlap, (0, 25), (20,))
+    score = metrics.supervised_score([run])
+    assert score.accuracy == pytest.approx(.5)
+    assert score.failures == 1
+    assert score.robustness == pytest.approx(math.exp(-30 / 60))
+
+
+def test_bounded_overlap_cuts_boxes_at_the_frame():
+    assert metrics.bounded_overlap([-50, 0, 10, 10], [0, 0, 10, 10], (20, 20)) == 1
+
+
+def test_roc_auc_equals_counting_pairs_with_ties():
+    rng = np.random.default_rng(2)
+    scores, positive = rng.integers(0, 6, 60) / 5, rng.random(60) < .4
+    pairs = [(p > n) + .5 * (p == n) for p in scores[positive] for n in scores[~positive]]
+    assert metrics.roc_auc(scores, positive) == pytest.approx(np.mean(pairs))
+    assert metrics.roc_auc([.9, .1], [True, False]) == 1
+    assert math.isnan(metrics.roc_auc([.9, .1], [True, True]))
+
+
+def test_calibration_bins_and_error():
+    result = metrics.calibration([.05, .05, .95, 1.], [.9, .1, .9, .7], bins=10)
+    np.testing.assert_array_equal(result.count, [2] + [0] * 8 + [2])
+    np.testing.assert_allclose(result.good[[0, 9]], [.5, 1])
+    np.testing.assert_allclose(result.overlap[[0, 9]], [.5, .8])
+    assert np.isnan(result.good[1:9]).all()
+    assert result.error == pytest.approx((.45 * 2 + .025 * 2) / 4)
+
+
+def test_spread_over_repeated_runs():
+    assert metrics.spread([1., 2., 3.]) == (2, 1, 1, 3)
+    assert metrics.spread([.4]) == (.4, 0, .4, .4)

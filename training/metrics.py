@@ -1,0 +1,291 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Tracking metrics in plain numpy: OTB, LaSOT, GOT-10k, VOT with restarts, confidence.
+
+Boxes are `xyxy` pixels, one row per frame; a row of NaN in the truth means that the target is
+absent there, and such frames count nowhere. Definitions follow the public toolkits (got10k
+0.1.3, VOT 2014-2018) so that figures can be compared with published ones.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from re3_core.boxes import iou, xyxy_to_cxcywh
+
+OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
+ERROR_THRESHOLDS = np.arange(51)
+NORMALISED_THRESHOLDS = np.linspace(0, .5, 51)
+GOOD_OVERLAP = .5
+BURN_IN = 10
+RESTART_AFTER = 5
+VOT_SENSITIVITY = 30
+
+
+class OnePass(NamedTuple):
+    """
+    The three curves of a one-pass evaluation.
+
+    `success` (21,) over `OVERLAP_THRESHOLDS`, `precision` (51,) over `ERROR_THRESHOLDS` in
+    pixels, `normalised` (51,) over `NORMALISED_THRESHOLDS` in target sizes (LaSOT).
+    """
+
+    success: np.ndarray
+    precision: np.ndarray
+    normalised: np.ndarray
+
+    @property
+    def auc(self):
+        """Area under the success curve; a perfect tracker has 20/21."""
+        return float(self.success.mean())
+
+    @property
+    def precision_20(self):
+        """Share of frames with the centre within 20 pixels."""
+        return float(self.precision[20])
+
+    @property
+    def success_rate(self):
+        """Share of frames with an overlap above .5."""
+        return float(self.success[10])
+
+    @property
+    def normalised_precision(self):
+        """Mean of the normalised precision curve."""
+        return float(self.normalised.mean())
+
+
+class Overlaps(NamedTuple):
+    """GOT-10k's figures: average overlap and the shares of overlaps above .5 and .75."""
+
+    average: float
+    above_50: float
+    above_75: float
+
+
+class SupervisedRun(NamedTuple):
+    """
+    One run in which a lost target is started again (VOT).
+
+    `overlaps` (T,) is NaN where nothing was judged; `starts` and `failures` are frame numbers.
+    """
+
+    overlaps: np.ndarray
+    starts: tuple
+    failures: tuple
+
+
+class Supervised(NamedTuple):
+    """
+    VOT figures: mean overlap, number of failures, frames and exp(-30 failures / frames).
+
+    `accuracy` is NaN where no frame is left after the burn-in.
+    """
+
+    accuracy: float
+    failures: float
+    frames: int
+    robustness: float
+
+
+class Spread(NamedTuple):
+    """How a figure varies between repeated runs; `std` is the sample standard deviation."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+class Calibration(NamedTuple):
+    """
+    Scores against what came true, in equal-width bins of the score; empty bins are NaN.
+
+    `score` (B,) mean score, `good` (B,) share of good boxes, `overlap` (B,) mean overlap,
+    `count` (B,) frames, and `error` the expected calibration error (mean absolute difference of
+    score and share of good boxes, weighted by count).
+    """
+
+    score: np.ndarray
+    good: np.ndarray
+    overlap: np.ndarray
+    count: np.ndarray
+    error: float
+
+
+def _checked(predicted, truth):
+    predicted, truth = np.asarray(predicted, float), np.asarray(truth, float)
+    if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 4:
+        raise ValueError('predicted and true boxes must both have shape (frames, 4), got '
+                         f'{predicted.shape} and {truth.shape}')
+    return predicted, truth
+
+
+def overlaps(predicted, truth):
+    """Return the overlap (T,) of boxes (T, 4) with the truth (T, 4), NaN where absent."""
+    predicted, truth = _checked(predicted, truth)
+    return np.where(np.isnan(truth).any(1), np.nan, iou(predicted, truth))
+
+
+def centre_offsets(predicted, truth):
+    """Return the centre's offset from the truth (T, 2) in pixels, NaN where absent."""
+    predicted, truth = _checked(predicted, truth)
+    return xyxy_to_cxcywh(predicted)[:, :2] - xyxy_to_cxcywh(truth)[:, :2]
+
+
+def success_curve(overlap):
+    """Return the share of frames whose overlap (T,) is above each threshold (strictly), (21,)."""
+    overlap = _present(overlap)
+    return (overlap[:, None] > OVERLAP_THRESHOLDS).mean(0)
+
+
+def precision_curve(errors, thresholds=ERROR_THRESHOLDS):
+    """Return the share of frames whose error (T,) is at most each threshold, (thresholds,)."""
+    errors = _present(errors)
+    return (errors[:, None] <= thresholds).mean(0)
+
+
+def _present(values):
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise ValueError('no frame to judge: the target is absent in all of them')
+    return values
+
+
+def one_pass(predicted, truth):
+    """
+    Return the OnePass curves of one sequence; boxes (T, 4) both.
+
+    As in the OTB toolkits the first box is the given one, whatever the tracker says. The
+    normalised error divides by the true size, at least one pixel (LaSOT).
+    """
+    predicted, truth = _checked(predicted, truth)
+    predicted = np.vstack((truth[:1], predicted[1:]))
+    offsets = centre_offsets(predicted, truth)
+    size = np.maximum(truth[:, 2:] - truth[:, :2], 1)
+    return OnePass(success_curve(overlaps(predicted, truth)),
+                   precision_curve(np.linalg.norm(offsets, axis=1)),
+                   precision_curve(np.linalg.norm(offsets / size, axis=1),
+                                   NORMALISED_THRESHOLDS))
+
+
+def mean_one_pass(results):
+    """Return the mean of OnePass curves, every sequence (or run) weighing the same."""
+    return OnePass(*(np.mean(curves, axis=0) for curves in zip(*results)))
+
+
+def got10k_overlaps(predicted, truth, frame_size, visible=None):
+    """
+    Return the overlaps (N,) that GOT-10k judges in one sequence.
+
+    Boxes (T, 4) are moved into the frame (height, width), the first frame is dropped, and so are
+    frames whose visible share `visible` (T,) is 0.
+    """
+    predicted, truth = _checked(predicted, truth)
+    overlap = overlaps(_got10k_clip(predicted, frame_size), _got10k_clip(truth, frame_size))
+    keep = ~np.isnan(overlap)
+    if visible is not None:
+        keep &= np.asarray(visible) > 0
+    keep[0] = False
+    return overlap[keep]
+
+
+def _got10k_clip(boxes, frame_size):
+    # The toolkit clips the corner and then the size, so a box that starts left of the frame is
+    # moved rather than cut; published figures contain this.
+    limits = np.array(frame_size[::-1], float)
+    corner = boxes[:, :2].clip(0, limits)
+    size = np.minimum((boxes[:, 2:] - boxes[:, :2]).clip(0), limits - corner)
+    return np.hstack((corner, corner + size))
+
+
+def got10k_score(overlap):
+    """Return the Overlaps figures of all judged frames (N,) of all sequences together."""
+    overlap = _present(overlap)
+    return Overlaps(float(overlap.mean()), float((overlap > .5).mean()),
+                    float((overlap > .75).mean()))
+
+
+def bounded_overlap(predicted, truth, frame_size):
+    """Return the overlap of two boxes (4,) within the frame (height, width), as VOT takes it."""
+    height, width = frame_size
+    limits = np.array([width, height, width, height], float)
+    return float(iou(np.clip(predicted, 0, limits), np.clip(truth, 0, limits)))
+
+
+def supervised_score(runs, burn_in=BURN_IN):
+    """
+    Return the Supervised figures of SupervisedRun `runs`, all frames of all runs together.
+
+    The first `burn_in` frames after every start and the frames of failure do not count for
+    accuracy. Failures and frames are sums, so that sequences weigh by length.
+    """
+    judged = np.concatenate([_judged(run, burn_in) for run in runs])
+    failures = sum(len(run.failures) for run in runs)
+    frames = sum(len(run.overlaps) for run in runs)
+    accuracy = float(judged.mean()) if len(judged) else float('nan')
+    return Supervised(accuracy, failures, frames,
+                      float(np.exp(-VOT_SENSITIVITY * failures / frames)))
+
+
+def _judged(run, burn_in):
+    keep = ~np.isnan(run.overlaps)
+    for start in run.starts:
+        keep[start:start + burn_in] = False
+    keep[list(run.failures)] = False
+    return run.overlaps[keep]
+
+
+def spread(values):
+    """Return the Spread of a figure over repeated runs (N,)."""
+    values = np.asarray(values, float)
+    if not len(values):
+        raise ValueError('no value to summarise')
+    std = float(values.std(ddof=1)) if len(values) > 1 else 0.
+    return Spread(float(values.mean()), std, float(values.min()), float(values.max()))
+
+
+def roc_auc(scores, positive):
+    """
+    Return how well `scores` (N,) rank the `positive` (N,) frames above the others, 0 to 1.
+
+    Equals the chance that a random positive has a higher score than a random negative, ties
+    counting half; NaN if one of the two kinds is missing.
+    """
+    scores, positive = np.asarray(scores, float), np.asarray(positive, bool)
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        return float('nan')
+    _, group, count = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[group]
+    won = rank[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(won / (n_positive * n_negative))
+
+
+def calibration(scores, overlap, bins=10, good=GOOD_OVERLAP):
+    """Return the Calibration of `scores` (N,) in 0..1 against the true overlaps (N,)."""
+    scores, overlap = np.asarray(scores, float), np.asarray(overlap, float)
+    index = np.clip((scores * bins).astype(int), 0, bins - 1)
+    count = np.bincount(index, minlength=bins)
+
+    def per_bin(values):
+        total = np.bincount(index, weights=values, minlength=bins)
+        return np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
+
+    score, share = per_bin(scores), per_bin(overlap > good)
+    error = float(np.nansum(np.abs(score - share) * count) / len(scores))
+    return Calibration(score, share, per_bin(overlap), count, error)
