@@ -1,0 +1,108 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Annotated videos: what every reader returns."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class ImageFrames:
+    """Frames in image files: uint8 RGB (H, W, 3) by index or one after the other."""
+
+    def __init__(self, paths):
+        self.paths = tuple(Path(path) for path in paths)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return read_image(self.paths[index])
+
+    def __iter__(self):
+        return (read_image(path) for path in self.paths)
+
+
+class VideoFrames:
+    """Frames of a video file, one after the other: uint8 RGB (H, W, 3)."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __iter__(self):
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise ValueError(f'{self.path}: not a video that OpenCV can read')
+        try:
+            while True:
+                good, frame = capture.read()
+                if not good:
+                    return
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        finally:
+            capture.release()
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """
+    One target in one video.
+
+    `frames` yields T frames, uint8 RGB (H, W, 3), and may be gone through any number of times;
+    `boxes` (T, 4) is `xyxy` pixels, NaN where the target is absent; `visible` (T,) is its
+    visible share, 1 where a data set does not tell.
+    """
+
+    name: str
+    frames: object
+    boxes: np.ndarray
+    visible: np.ndarray
+
+    def __len__(self):
+        return len(self.boxes)
+
+
+def read_image(path):
+    """Return the image file as uint8 RGB (H, W, 3); ValueError if it cannot be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'{path}: not an image that OpenCV can read')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_boxes(path):
+    """
+    Return the boxes (T, 4) of a text file with `x, y, w, h` a line as `xyxy` float32.
+
+    Numbers are separated by commas, tabs or spaces. A box with `nan` or without area means that
+    the target is absent and becomes NaN. A line that is no box raises ValueError naming it.
+    """
+    rows = []
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(part) for part in line.replace(',', ' ').split()]
+        except ValueError:
+            row = []
+        if len(row) != 4:
+            raise ValueError(f'{path}:{number}: expected "x,y,w,h", got {line.strip()!r}')
+        rows.append(row)
+    boxes = np.array(rows, np.float32).reshape(-1, 4)
+    boxes[~(boxes[:, 2:] > 0).all(1)] = np.nan
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
