@@ -1,0 +1,127 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+import numpy as np
+import pytest
+import torch
+
+from re3_core import boxes as box_ops
+from training import motion
+
+FRAME = (240, 320)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(800)
+
+
+@pytest.fixture
+def boxes(rng):
+    """2000 boxes of many sizes, all inside the frame."""
+    size = rng.uniform(4, 100, (2000, 2))
+    corner = rng.uniform(0, 1, (2000, 2)) * (np.array(FRAME[::-1]) - size)
+    return np.concatenate((corner, corner + size), 1)
+
+
+def test_shifted_boxes_stay_in_frame_and_context_window(boxes, rng):
+    shifted = motion.shift_boxes(boxes, FRAME, rng)
+    assert (shifted[:, :2] >= -1e-9).all()
+    assert (shifted[:, 2:] <= np.array(FRAME[::-1]) + 1e-9).all()
+    old, new = box_ops.xyxy_to_cxcywh(boxes), box_ops.xyxy_to_cxcywh(shifted)
+    assert (abs(new[:, :2] - old[:, :2]) <= old[:, 2:] + 1e-9).all()
+
+
+def test_scale_stays_in_its_limits_and_reaches_them(boxes, rng):
+    model = motion.MotionModel(scale=0.5)
+    old = box_ops.xyxy_to_cxcywh(boxes)[:, 2:]
+    for move in (motion.shift_boxes, motion.jitter_boxes):
+        kwargs = {} if move is motion.shift_boxes else {'least_covered': 0}
+        ratio = box_ops.xyxy_to_cxcywh(move(boxes, FRAME, rng, model, **kwargs))[:, 2:] / old
+        assert ratio.min() == pytest.approx(0.6) and ratio.max() == pytest.approx(1.4)
+
+
+def test_moves_follow_the_laplace_distribution(rng):
+    # A small box in the middle of a huge frame: no limit cuts the distribution but the window.
+    boxes = np.tile([[5000., 5000., 5100., 5050.]], (20000, 1))
+    new = box_ops.xyxy_to_cxcywh(motion.shift_boxes(boxes, (10000, 10000), rng))
+    move = (new[:, :2] - [5050, 5025]) / [100, 50]
+    # Mean absolute deviation of Laplace(b) cut at 1: b - exp(-1/b) / (1 - exp(-1/b)).
+    expected = 0.2 - np.exp(-5) / (1 - np.exp(-5))
+    np.testing.assert_allclose(abs(move).mean(0), expected, rtol=0.03)
+    np.testing.assert_allclose(abs(new[:, 2:] / [100, 50] - 1).mean(0), 1 / 15, rtol=0.04)
+    assert abs(np.corrcoef(move.T)[0, 1]) < 0.03
+
+
+def test_box_larger_than_the_frame_is_shifted_into_it(rng):
+    boxes = np.array([[-50., -50., 500., 400.]])
+    shifted = motion.shift_boxes(boxes, FRAME, rng)
+    assert (shifted >= 0).all() and (shifted <= [320, 240, 320, 240]).all()
+
+
+def test_jitter_keeps_the_target_in_the_crop(boxes, rng):
+    jittered = motion.jitter_boxes(boxes, FRAME, rng)
+    assert (motion.covered_fraction(boxes, jittered) >= 0.7).all()
+    centre = box_ops.xyxy_to_cxcywh(jittered)[:, :2]
+    assert (centre >= boxes[:, :2]).all() and (centre <= boxes[:, 2:]).all()
+    assert (abs(jittered - boxes).max(1) > 0).all()
+
+
+def test_jitter_of_a_target_at_the_border_keeps_the_centre_in_the_frame(rng):
+    boxes = np.tile([[-30., 100., 40., 150.]], (500, 1))
+    centre = box_ops.xyxy_to_cxcywh(motion.jitter_boxes(boxes, FRAME, rng, least_covered=0))
+    assert (centre[:, 0] >= 0).mean() > 0.98
+
+
+def test_same_seed_same_boxes(boxes):
+    for move in (motion.shift_boxes, motion.jitter_boxes):
+        first, again, other = (move(boxes, FRAME, np.random.default_rng(seed))
+                               for seed in (1, 1, 2))
+        np.testing.assert_array_equal(first, again)
+        assert (first != other).any()
+
+
+def test_pull_stops_at_the_first_box_that_shows_enough():
+    target = np.array([[100., 100., 140., 120.]])
+    box = target + 200
+    pulled = motion.pull_boxes(box, target)
+    expected = box
+    while motion.covered_fraction(target, expected)[0] < 0.7:
+        expected = 0.9 * expected + 0.1 * target
+    np.testing.assert_allclose(pulled, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize('least', [0.25, 0.7, 1.0])
+def test_pull_of_any_box_shows_enough(boxes, rng, least):
+    wild = boxes[rng.permutation(len(boxes))] + rng.normal(0, 1000, boxes.shape)
+    pulled = motion.pull_boxes(wild, boxes, least)
+    assert (motion.covered_fraction(boxes, pulled) >= least - 1e-9).all()
+
+
+def test_pull_leaves_boxes_that_show_enough(boxes):
+    np.testing.assert_array_equal(motion.pull_boxes(boxes, boxes), boxes)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e30])
+def test_pull_turns_a_useless_prediction_into_the_target(value):
+    target = np.array([[1., 2., 30., 40.], [5., 5., 9., 9.]])
+    pulled = motion.pull_boxes(np.array([[value, 0, 1, 1], [5., 5., 9., 9.]]), target)
+    np.testing.assert_array_equal(pulled, target)
+
+
+def test_pull_of_tensors_equals_pull_of_arrays(boxes, rng):
+    wild = boxes + rng.normal(0, 60, boxes.shape)
+    wild[3] = np.nan
+    pulled = motion.pull_boxes(torch.from_numpy(wild), torch.from_numpy(boxes))
+    np.testing.assert_allclose(pulled.numpy(), motion.pull_boxes(wild, boxes), rtol=1e-12)
