@@ -123,35 +123,36 @@ def _crop_array(frame, region, size, out):
 
 
 def _crop_tensors(frames, regions, size):
-    """Cut one region of each torch frame; frames of one tensor go through in one call."""
-    device = frames[0].device
-    regions = torch.as_tensor(regions, dtype=torch.float32, device=device)
+    """Cut one region of each torch frame; a frame that occurs several times is read once."""
+    regions = torch.as_tensor(regions, dtype=torch.float32, device=frames[0].device)
     if torch.is_tensor(frames):
-        return _sample(frames, regions, size)
-    return torch.cat([_sample(frame[None], region[None], size)
-                      for frame, region in zip(frames, regions)])
+        return _sample(frames, regions[:, None], size)[:, 0]
+    crops = regions.new_empty((len(frames), 3, size, size), dtype=torch.uint8)
+    rows_of = {}
+    for row, frame in enumerate(frames):
+        rows_of.setdefault(id(frame), []).append(row)
+    for rows in rows_of.values():
+        crops[rows] = _sample(frames[rows[0]][None], regions[rows][None], size)[0]
+    return crops
 
 
 def _sample(frames, regions, size):
     """
-    Sample N regions of N equally large frames (N, H, W, 3) by bilinear interpolation.
+    Sample M regions (N, M, 4) of each of N frames (N, H, W, 3) by bilinear interpolation.
 
-    Each crop pixel is the mean of a fixed grid of samples: fixed because on a GPU the number
-    must not depend on values that live there.
+    Every crop pixel is the mean of 2 x 2 samples: a fixed number, since on a GPU the host must
+    not wait to learn how large the regions are.
     """
-    count, height, width = frames.shape[:3]
-    samples = 1 if not frames.is_cuda and _widest(regions) <= 1.5 * size else 2
-    fine = size * samples
-    ticks = (torch.arange(fine, device=frames.device, dtype=torch.float32) + .5) / fine
-    xs = regions[:, None, 0] + ticks * (regions[:, None, 2] - regions[:, None, 0])
-    ys = regions[:, None, 1] + ticks * (regions[:, None, 3] - regions[:, None, 1])
+    (count, height, width), fine = frames.shape[:3], 2 * size
+    many = regions.shape[1]
+    ticks = (torch.arange(fine, device=frames.device) + .5) / fine
+    xs = regions[..., 0, None] + ticks * (regions[..., 2] - regions[..., 0])[..., None]
+    ys = regions[..., 1, None] + ticks * (regions[..., 3] - regions[..., 1])[..., None]
     grid = torch.stack((
-        (2 * xs / width - 1)[:, None, :].expand(-1, fine, -1),
-        (2 * ys / height - 1)[:, :, None].expand(-1, -1, fine)), -1)    # (N, fine, fine, 2)
-    pixels = frames.permute(0, 3, 1, 2).float()                         # (N, 3, H, W)
-    crops = functional.grid_sample(pixels, grid, align_corners=False)   # black outside
-    return functional.avg_pool2d(crops, samples).round().to(torch.uint8)
-
-
-def _widest(regions):
-    return float((regions[:, 2:] - regions[:, :2]).max()) if len(regions) else 0.
+        (2 * xs / width - 1)[:, :, None, :].expand(-1, -1, fine, -1),
+        (2 * ys / height - 1)[..., None].expand(-1, -1, -1, fine)), -1)  # (N, M, fine, fine, 2)
+    pixels = frames.permute(0, 3, 1, 2).float()                          # (N, 3, H, W)
+    crops = functional.grid_sample(                                      # black outside
+        pixels, grid.reshape(count, many * fine, fine, 2), align_corners=False)
+    crops = functional.avg_pool2d(crops, 2).round().to(torch.uint8)
+    return crops.view(count, 3, many, size, size).transpose(1, 2)        # (N, M, 3, size, size)

@@ -77,7 +77,9 @@ class PeepholeLSTMCell(nn.Module):
     def advance(self, projected, state):
         """Advance one step from projected inputs (N, 4H), see `project`."""
         hidden, cell = state
-        z, i, f, o = (projected + functional.linear(hidden, self.weight_hidden)).chunk(4, -1)
+        # Under autocast the products come in half precision; the memory keeps its own.
+        gates = (projected + functional.linear(hidden, self.weight_hidden)).to(cell.dtype)
+        z, i, f, o = gates.chunk(4, -1)
         if self.peephole == 'full':
             peep_i, peep_f = functional.linear(cell, self.peephole_old).chunk(2, -1)
             i, f = i + peep_i, f + peep_f
@@ -105,9 +107,9 @@ class FactoredLSTM(nn.Module):
         self.layer2 = PeepholeLSTMCell(input_size + hidden_size, hidden_size, peephole)
 
     def zero_state(self, like):
-        """Return the state of zeros for a batch as large as `like` (N, ...)."""
-        shape = (len(like), self.layer1.hidden_size)
-        return tuple(like.new_zeros(shape) for _ in range(4))
+        """Return the state of zeros for a batch as large as `like` (N, ...), in full precision."""
+        shape, dtype = (len(like), self.layer1.hidden_size), self.layer1.bias.dtype
+        return tuple(like.new_zeros(shape, dtype=dtype) for _ in range(4))
 
     def forward(self, inputs, state):
         """Advance one step: inputs (N, in), state (h1, c1, h2, c2); return (h2, new state)."""

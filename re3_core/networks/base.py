@@ -36,31 +36,79 @@ class Prediction(NamedTuple):
     What a network says of N targets.
 
     `boxes` (N, 4) is `xyxy` in coordinates of the current crop's region (0 and 1 are its
-    sides); `score` (N,) is the logit of "this box is right", NaN if the network has none.
+    sides); `score` (N,) is the logit of the overlap to expect, NaN if the network has none.
     """
 
     boxes: Tensor
     score: Tensor
 
 
+class State(NamedTuple):
+    """
+    What a network carries from frame to frame for N targets, as tensors with N first.
+
+    `reference` is what it keeps of the first frame, `memory` what its recurrent layers hold;
+    either may be empty.
+    """
+
+    reference: tuple
+    memory: tuple
+
+
 class TrackerNetwork(nn.Module):
     """
-    Base of the networks; the state is a tuple of tensors, batch first, possibly empty.
+    Base of the networks.
 
-    Subclasses set `name`, `previous_crop` and `current_crop` (CropSpec), keep the keyword
-    arguments that rebuild them in `config`, and implement `start` and `step`.
+    A network is three parts: `features`, the convolutions, which training may keep frozen;
+    `encode`, the rest of what looks at one moment, which training runs over a whole unroll at
+    once; and `recur`, which goes from moment to moment. Subclasses set `name`, `previous_crop`
+    and `current_crop` (`re3_core.crops.CropSpec`), keep in `config` the keyword arguments that
+    rebuild them, and implement the three and, where they have them, `reference` and
+    `zero_memory`.
     """
 
     name = ''
+    previous_crop = None
+    current_crop = None
 
     def __init__(self, config):
         super().__init__()
         self.config = dict(config)
 
-    def start(self, crops):
-        """See a target for the first time; return (Prediction, state)."""
+    def features(self, crops):
+        """Return the tensors (N, ...) that the convolutions make of crops."""
         raise NotImplementedError
 
-    def step(self, crops, state):
-        """Follow targets by one frame; return (Prediction, state)."""
+    def reference(self, features):
+        """Return the tensors (N, ...) to be kept of the first frame's features."""
+        return ()
+
+    def encode(self, features, reference):
+        """Return the encoding (N, F) of features, given the first frame's reference."""
         raise NotImplementedError
+
+    def zero_memory(self, encoded):
+        """Return the memory before the first frame, for what `encode` returned."""
+        return ()
+
+    def recur(self, encoded, memory):
+        """Take one step in time; return (Prediction, new memory)."""
+        raise NotImplementedError
+
+    def start(self, crops):
+        """
+        See targets for the first time; return (Prediction, State).
+
+        Both crops come from the same frame and the same box.
+        """
+        features = self.features(crops)
+        reference = self.reference(features)
+        encoded = self.encode(features, reference)
+        prediction, memory = self.recur(encoded, self.zero_memory(encoded))
+        return prediction, State(reference, memory)
+
+    def step(self, crops, state):
+        """Follow targets by one frame; return (Prediction, State)."""
+        encoded = self.encode(self.features(crops), state.reference)
+        prediction, memory = self.recur(encoded, state.memory)
+        return prediction, State(state.reference, memory)

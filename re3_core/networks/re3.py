@@ -1,0 +1,107 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Re3, the network of the paper (Gordon, Farhadi and Fox, RA-L 2018, section III).
+
+Both crops go through CaffeNet's convolutions; after norm1, norm2 and conv5 a 1x1 convolution
+with PReLU branches off, so that the fully connected layer sees fine and coarse maps. Two
+factored peephole LSTM layers carry the target's appearance and motion, four numbers come out.
+"""
+
+import torch
+from torch import nn
+
+from re3_core.crops import CropSpec
+from re3_core.lstm import FactoredLSTM
+from re3_core.networks.alexnet import AlexNet, CAFFENET, Normaliser
+from re3_core.networks.base import Prediction, TrackerNetwork
+
+# RGB means that the authors' networks subtract.
+MEAN = (123.151630838, 115.902882574, 103.062623801)
+# The network's output is ten times the crop coordinate.
+OUTPUT_SCALE = 10.
+# The network behind the authors' later TensorFlow download, with 85,699,684 parameters.
+SMALL = {'fc': 1024, 'hidden': 512, 'peephole': 'diagonal'}
+
+
+class Re3Net(TrackerNetwork):
+    """
+    The paper's network: 190,004,324 parameters with the default widths.
+
+    It has no confidence (scores are NaN), and its boxes are not clipped. Values at `start` come
+    from a state of zeros.
+
+    :param crop_size: side of both crops, which show twice the box.
+    :param channels: of the five convolutions.
+    :param skips: channels of the branches after norm1, norm2 and conv5.
+    :param fc: width of the fully connected layer.
+    :param hidden: units of each LSTM layer.
+    :param peephole: 'full' in the paper, 'diagonal' in `SMALL`, or 'none'.
+    """
+
+    name = 're3'
+
+    def __init__(self, crop_size=227, channels=CAFFENET, skips=(16, 32, 64), fc=2048, hidden=1024,
+                 peephole='full'):
+        super().__init__({
+            'crop_size': crop_size, 'channels': list(channels), 'skips': list(skips), 'fc': fc,
+            'hidden': hidden, 'peephole': peephole})
+        self.previous_crop = self.current_crop = CropSpec(crop_size, 2.)
+        self.normalise = Normaliser(MEAN)
+        self.backbone = AlexNet('caffe', channels)
+        taps = (channels[0], channels[1], channels[4])
+        self.skips = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.PReLU(outputs, init=.25))
+            for inputs, outputs in zip(taps, skips))
+        sides = self.backbone.map_sides(crop_size)
+        depths = (*skips, channels[4])
+        self.feature_size = sum(c * side ** 2 for c, side in zip(depths, sides))
+        self.fc6 = nn.Linear(2 * self.feature_size, fc)
+        self.lstm = FactoredLSTM(fc, hidden, peephole)
+        self.output = nn.Linear(hidden, 4)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw all weights as the authors' code: Xavier, in the LSTM MSRA; biases 0 but forget."""
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        self.lstm.layer1.reset_parameters()
+        self.lstm.layer2.reset_parameters()
+
+    def features(self, crops):
+        """Return norm1, norm2, conv5 and pool5 of the previous and then of the current crop."""
+        maps = self.backbone(self.normalise(torch.cat(crops)))
+        return tuple(half for part in (0, 1) for half in (x.chunk(2)[part] for x in maps))
+
+    def encode(self, features, reference=()):
+        """Join both crops' skips and pool5, C, H, W each, in the full connection: (N, fc)."""
+        joined = torch.cat((*self._flatten(features[:4]), *self._flatten(features[4:])), 1)
+        return nn.functional.relu(self.fc6(joined))
+
+    def _flatten(self, maps):
+        skips = [skip(tap) for skip, tap in zip(self.skips, maps)]
+        return [part.flatten(1) for part in (*skips, maps[3])]
+
+    def zero_memory(self, encoded):
+        """Return (h1, c1, h2, c2) of zeros."""
+        return self.lstm.zero_state(encoded)
+
+    def recur(self, encoded, memory):
+        """Take one step of the LSTM; return (Prediction, new memory)."""
+        hidden, memory = self.lstm(encoded, memory)
+        boxes = self.output(hidden).float() / OUTPUT_SCALE
+        return Prediction(boxes, torch.full_like(boxes[:, 0], torch.nan)), memory

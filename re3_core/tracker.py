@@ -1,0 +1,335 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The tracker: follow any number of targets, known by string ids, from frame to frame.
+
+The network is a pure function of crops and state; everything that is remembered of a target
+stands in its `_Target`. Frames are not kept: what the next step needs of this frame is cut out
+of it at once.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+from re3_core import boxes as box_ops
+from re3_core.crops import crop_batch, decode, region_of
+from re3_core.networks import Crops, State
+from re3_core.weights import load_network
+import torch
+
+# Re3 returns to the state after the first frame every 32 frames (paper, section III-E).
+RESET_EVERY = 32
+# The score at which a target counts as lost or found again, and after how many such frames.
+LOST_SCORE = .25
+FOUND_SCORE = .5
+LOST_AFTER = 5
+# A box never gets smaller than this many pixels, nor larger than this many frames.
+MIN_SIDE = 4.
+MAX_FRAMES = 1.5
+
+PRECISIONS = {'float32': None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+@dataclass(frozen=True)
+class Track:
+    """
+    Where a target is.
+
+    `box` is float32 (4,), `xyxy` pixels; `score` the overlap with the true box to expect, 0..1;
+    `lost` whether the tracker no longer trusts the box (see `Tracker`).
+    """
+
+    box: np.ndarray
+    score: float
+    lost: bool
+
+
+@dataclass
+class _Target:
+    """All that is remembered of one target between frames."""
+
+    box: np.ndarray          # float64 (4,), xyxy
+    previous: torch.Tensor   # crop around `box` in the last frame, (1, 3, S, S) uint8
+    state: State             # the network's, one row
+    first_state: State       # the one after the first frame
+    score: float = 1.
+    lost: bool = False
+    doubtful: int = 0        # frames in a row with a low score
+    steps: int = 0           # frames since the first one
+
+    @property
+    def track(self):
+        return Track(self.box.astype(np.float32), self.score, self.lost)
+
+
+class Tracker:
+    """
+    Follow targets with one of the networks, all targets in one batched forward per frame.
+
+    A target is `lost` after `lost_after` frames in a row with a score below `lost_score`, and
+    found again at the first score of at least `found_score`. These three may be changed at any
+    time. Not thread safe.
+
+    :param model: 're3_lite', 're3', ...: see `re3_core.weights.available_models`.
+    :param weights: path of a weights file; the default comes with the package.
+    :param device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.
+    :param precision: 'float32', 'bfloat16' or 'float16' (of the network's arithmetic).
+    :param network: a TrackerNetwork to use instead of loading one.
+    :param reset_every: frames between returns to the first frame's state; 0 for never.
+    """
+
+    def __init__(self, model=None, *, weights=None, device='auto', precision='float32',
+                 network=None, lost_score=LOST_SCORE, found_score=FOUND_SCORE,
+                 lost_after=LOST_AFTER, reset_every=RESET_EVERY):
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
+        self.device = choose_device(device)
+        self.network = network or load_network(model, weights)
+        self.network.to(self.device).eval()
+        self.precision = precision
+        self.lost_score, self.found_score, self.lost_after = lost_score, found_score, lost_after
+        self.reset_every = reset_every
+        self._targets = {}
+
+    @property
+    def ids(self):
+        """The ids of all targets, in the order in which they were started."""
+        return tuple(self._targets)
+
+    def track(self, target_id):
+        """Return the latest Track of a target; KeyError if there is none of this id."""
+        return self._target(target_id).track
+
+    def init(self, target_id, frame, box):
+        """
+        Start (or start anew) to follow what is in a box of a frame; return its Track.
+
+        :param target_id: any string but the empty one.
+        :param frame: H x W x 3 uint8 RGB.
+        :param box: (4,) `xyxy` pixels; may reach beyond the frame, but not lie outside it.
+        :raises ValueError: saying which argument is wrong and what is allowed.
+        """
+        if not isinstance(target_id, str) or not target_id:
+            raise ValueError(f'target id must be a non-empty string, got {target_id!r}')
+        check_frame(frame)
+        box = box_ops.check_box(box, frame.shape[:2])
+        crops = self._cut_both([self._load(frame)], box[None])
+        with self._inference():
+            _, state = self.network.start(crops)
+        self._targets[target_id] = _Target(box, crops.previous, state, state)
+        return self._targets[target_id].track
+
+    def update(self, frame, ids=None):
+        """
+        Follow all targets (or those in `ids`) to the next frame.
+
+        :param frame: H x W x 3 uint8 RGB.
+        :return: dict of target id to Track, in the order of `ids`.
+        """
+        return self.update_frames([(frame, self.ids if ids is None else ids)])
+
+    def update_frames(self, frames):
+        """
+        Follow targets of several cameras, in one batch.
+
+        :param frames: pairs (frame, ids of the targets to be followed to it).
+        :return: dict of target id to Track.
+        """
+        for frame, _ in frames:
+            check_frame(frame)
+        ids = [target_id for _, some in frames for target_id in some]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f'each target can be followed to one frame only, got ids {ids}')
+        targets = [self._target(target_id) for target_id in ids]
+        if not targets:
+            return {}
+        images = [image for frame, some in frames
+                  for image in [self._load(frame)] * len(some)]
+        # 1. Look where each target was.
+        regions = self._regions(targets)
+        crops = Crops(torch.cat([target.previous for target in targets]),
+                      crop_batch(images, regions, self.network.current_crop.size))
+        # 2. One forward for all of them.
+        with self._inference():
+            prediction, states = self.network.step(crops, _join([t.state for t in targets]))
+        # 3. Boxes in pixels, kept within reason.
+        boxes = decode(prediction.boxes.double().cpu().numpy(), regions)
+        scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
+        for target, box, score, state, image in zip(targets, boxes, scores, _rows(states), images):
+            self._move(target, box, float(score), state, image.shape[:2])
+        # 4. What the next frame will be compared with.
+        previous = self._cut(images, targets, self.network.previous_crop)
+        for target, crop in zip(targets, previous.split(1)):
+            target.previous = crop
+        # 5. Forget what has crept in, from time to time.
+        self._return_to_first(targets, images)
+        return {target_id: target.track for target_id, target in zip(ids, targets)}
+
+    def remove(self, target_id):
+        """Forget one target; KeyError if there is none of this id."""
+        self._target(target_id)
+        del self._targets[target_id]
+
+    def reset(self):
+        """Forget all targets."""
+        self._targets.clear()
+
+    def _target(self, target_id):
+        if target_id not in self._targets:
+            raise KeyError(f'no target {target_id!r}; there are: {", ".join(self.ids) or "none"}')
+        return self._targets[target_id]
+
+    def _load(self, frame):
+        """Bring a frame to where it is cut: numpy on a CPU, else a tensor on the device."""
+        return frame if self.device.type == 'cpu' else torch.from_numpy(frame).to(self.device)
+
+    def _inference(self):
+        """Return the context of all forwards: no gradients, in the chosen precision."""
+        dtype = PRECISIONS[self.precision]
+        stack = torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+        return _Contexts(torch.inference_mode(), stack)
+
+    def _regions(self, targets):
+        boxes = np.stack([target.box for target in targets])
+        return region_of(boxes, self.network.current_crop.context)
+
+    def _cut(self, images, targets, spec):
+        boxes = np.stack([target.box for target in targets])
+        return crop_batch(images, region_of(boxes, spec.context), spec.size)
+
+    def _cut_both(self, images, boxes):
+        """Cut both crops from the same frames at the same boxes (N, 4)."""
+        return Crops(*(crop_batch(images, region_of(boxes, spec.context), spec.size)
+                       for spec in (self.network.previous_crop, self.network.current_crop)))
+
+    def _move(self, target, box, score, state, frame_size):
+        """Take over a step's result for one target."""
+        finite = bool(np.isfinite(box).all())
+        if finite:
+            target.box = guard_box(box, frame_size)
+        if np.isnan(score):
+            # A network without a score: all that can be said is whether the box is in sight.
+            score = _fraction_inside(target.box, frame_size)
+        target.score = score if finite else 0.
+        target.state = state
+        target.steps += 1
+        self._decide(target)
+
+    def _decide(self, target):
+        """Apply the hysteresis of lost and found."""
+        target.doubtful = target.doubtful + 1 if target.score < self.lost_score else 0
+        if target.score >= self.found_score:
+            target.lost = False
+        elif target.doubtful >= self.lost_after:
+            target.lost = True
+
+    def _return_to_first(self, targets, images):
+        """
+        Reset the memory of the targets whose time has come.
+
+        Not to zero, but to the state after the first frame, advanced by one look at the present
+        frame (two crops of it at the box just found); the box stays.
+        """
+        due = [(target, image) for target, image in zip(targets, images)
+               if self.reset_every and target.steps % self.reset_every == 0]
+        if not due:
+            return
+        boxes = np.stack([target.box for target, _ in due])
+        crops = self._cut_both([image for _, image in due], boxes)
+        with self._inference():
+            _, states = self.network.step(crops, _join([t.first_state for t, _ in due]))
+        for (target, _), state in zip(due, _rows(states)):
+            target.state = state
+
+
+class _Contexts:
+    """Two context managers entered as one."""
+
+    def __init__(self, outer, inner):
+        self.outer, self.inner = outer, inner
+
+    def __enter__(self):
+        self.outer.__enter__()
+        self.inner.__enter__()
+
+    def __exit__(self, *error):
+        self.inner.__exit__(*error)
+        self.outer.__exit__(*error)
+
+
+def choose_device(device):
+    """
+    Return the torch.device for 'auto', 'cpu', 'cuda' or 'cuda:N'.
+
+    :raises ValueError: for other names, or where CUDA is asked for and there is none.
+    """
+    cuda = torch.cuda.is_available()
+    if device == 'auto':
+        return torch.device('cuda' if cuda else 'cpu')
+    name, _, number = str(device).partition(':')
+    if name not in ('cpu', 'cuda') or (number and not number.isdigit()):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    if name == 'cuda' and not cuda:
+        raise ValueError(f"device {device!r} asked for, but torch sees no CUDA device; "
+                         f"use 'auto' or 'cpu'")
+    return torch.device(device)
+
+
+def check_frame(frame):
+    """Raise ValueError unless `frame` is an H x W x 3 uint8 array of at least one pixel."""
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 \
+            or frame.shape[2] != 3 or frame.size == 0:
+        got = f'{frame.dtype} {frame.shape}' if isinstance(frame, np.ndarray) else type(frame)
+        raise ValueError(f'frame must be an H x W x 3 uint8 RGB array, got {got}')
+
+
+def guard_box(box, frame_size):
+    """
+    Keep an `xyxy` box from collapsing, blowing up, turning inside out or leaving the frame.
+
+    Its sides stay between MIN_SIDE pixels and MAX_FRAMES times the frame's, its centre within
+    the frame.
+
+    >>> guard_box(np.array([50., 50., 49., 51.]), (100, 200))
+    array([47.5, 48.5, 51.5, 52.5])
+    """
+    height, width = frame_size
+    x, y, w, h = box_ops.xyxy_to_cxcywh(box)
+    return box_ops.cxcywh_to_xyxy(np.array([
+        np.clip(x, 0, width), np.clip(y, 0, height),
+        np.clip(w, MIN_SIDE, MAX_FRAMES * width), np.clip(h, MIN_SIDE, MAX_FRAMES * height)]))
+
+
+def _fraction_inside(box, frame_size):
+    height, width = frame_size
+    frame = np.array([0., 0., width, height])
+    return float(box_ops.intersection(box, frame) / box_ops.area(box))
+
+
+def _join(states):
+    """Stack states of one row each into one of N rows."""
+    return State(*(tuple(torch.cat(rows) for rows in zip(*parts)) for parts in zip(*states)))
+
+
+def _rows(state):
+    """Split a state of N rows into N states of one row; a network without state has none."""
+    tensors = [*state.reference, *state.memory]
+    split = len(state.reference)
+    if not tensors:
+        while True:
+            yield state
+    for row in zip(*(tensor.split(1) for tensor in tensors)):
+        yield State(row[:split], row[split:])
