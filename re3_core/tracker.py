@@ -20,7 +20,7 @@ stands in its `_Target`. Frames are not kept: what the next step needs of this f
 of it at once.
 """
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,11 +196,13 @@ class Tracker:
         """Bring a frame to where it is cut: numpy on a CPU, else a tensor on the device."""
         return frame if self.device.type == 'cpu' else torch.from_numpy(frame).to(self.device)
 
+    @contextmanager
     def _inference(self):
-        """Return the context of all forwards: no gradients, in the chosen precision."""
+        """Set the context of all forwards: no gradients, in the chosen precision."""
         dtype = PRECISIONS[self.precision]
-        stack = torch.autocast(self.device.type, dtype) if dtype else nullcontext()
-        return _Contexts(torch.inference_mode(), stack)
+        with torch.inference_mode():
+            with torch.autocast(self.device.type, dtype) if dtype else nullcontext():
+                yield
 
     def _regions(self, targets):
         boxes = np.stack([target.box for target in targets])
@@ -253,21 +255,6 @@ class Tracker:
             _, states = self.network.step(crops, _join([t.first_state for t, _ in due]))
         for (target, _), state in zip(due, _rows(states)):
             target.state = state
-
-
-class _Contexts:
-    """Two context managers entered as one."""
-
-    def __init__(self, outer, inner):
-        self.outer, self.inner = outer, inner
-
-    def __enter__(self):
-        self.outer.__enter__()
-        self.inner.__enter__()
-
-    def __exit__(self, *error):
-        self.inner.__exit__(*error)
-        self.outer.__exit__(*error)
 
 
 def choose_device(device):
