@@ -115,8 +115,8 @@ class Calibration(NamedTuple):
     Scores against what came true, in equal-width bins of the score; empty bins are NaN.
 
     `score` (B,) mean score, `good` (B,) share of good boxes, `overlap` (B,) mean overlap,
-    `count` (B,) frames, and `error` the expected calibration error (mean absolute difference of
-    score and share of good boxes, weighted by count).
+    `count` (B,) frames, and `error` the expected calibration error: a score tells the overlap to
+    expect, so it is the mean absolute difference of both, weighted by count.
     """
 
     score: np.ndarray
@@ -286,6 +286,6 @@ def calibration(scores, overlap, bins=10, good=GOOD_OVERLAP):
         total = np.bincount(index, weights=values, minlength=bins)
         return np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
 
-    score, share = per_bin(scores), per_bin(overlap > good)
-    error = float(np.nansum(np.abs(score - share) * count) / len(scores))
-    return Calibration(score, share, per_bin(overlap), count, error)
+    score, met = per_bin(scores), per_bin(overlap)
+    error = float(np.nansum(np.abs(score - met) * count) / len(scores))
+    return Calibration(score, per_bin(overlap > good), met, count, error)

@@ -174,7 +174,7 @@ def test_calibration_bins_and_error():
     np.testing.assert_allclose(result.good[[0, 9]], [.5, 1])
     np.testing.assert_allclose(result.overlap[[0, 9]], [.5, .8])
     assert np.isnan(result.good[1:9]).all()
-    assert result.error == pytest.approx((.45 * 2 + .025 * 2) / 4)
+    assert result.error == pytest.approx((.45 * 2 + .175 * 2) / 4)
 
 
 def test_spread_over_repeated_runs():

@@ -1,0 +1,92 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Pictures of an evaluation; needs matplotlib."""
+
+from pathlib import Path
+
+import numpy as np
+
+from training import metrics
+
+CURVES = {
+    'success': (metrics.OVERLAP_THRESHOLDS, 'overlap threshold', 'auc'),
+    'precision': (metrics.ERROR_THRESHOLDS, 'centre error threshold (pixels)', 'precision_20'),
+    'normalised': (metrics.NORMALISED_THRESHOLDS, 'centre error threshold (target sizes)',
+                   'normalised_precision'),
+}
+
+
+def save_plots(report, folder):
+    """
+    Draw the curves and calibrations of a one-pass report into `folder`; return the paths.
+
+    Writes `success.png`, `precision.png`, `normalised.png` with all trackers, and
+    `calibration.png` with those that give scores.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [_save(folder / f'{name}.png', _draw_curves, report, name) for name in CURVES]
+    if any(tracker['confidence'] for tracker in report['trackers'].values()):
+        paths.append(_save(folder / 'calibration.png', _draw_calibration, report))
+    return paths
+
+
+def _save(path, draw, *arguments):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(6, 4.5), layout='constrained')
+    FigureCanvasAgg(figure)
+    draw(figure.subplots(), *arguments)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _draw_curves(axes, report, name):
+    thresholds, label, figure = CURVES[name]
+    ranked = sorted(report['trackers'].items(),
+                    key=lambda item: -item[1]['overall'][figure]['mean'])
+    for tracker, result in ranked:
+        value = result['overall'][figure]
+        axes.plot(thresholds, result['curves'][name],
+                  label=f'{tracker}: {value["mean"]:.3f} ± {value["std"]:.3f}')
+    axes.set(xlabel=label, ylabel='share of frames', ylim=(0, 1),
+             xlim=(thresholds[0], thresholds[-1]))
+    axes.grid(alpha=.3)
+    axes.legend(fontsize='small')
+
+
+def _draw_calibration(axes, report):
+    axes.plot([0, 1], [0, 1], color='grey', linewidth=1, linestyle=':')
+    for tracker, result in report['trackers'].items():
+        if not result['confidence']:
+            continue
+        bins = result['confidence']['bins']
+        score = np.array(bins['score'], float)
+        line, = axes.plot(score, np.array(bins['good'], float), marker='o',
+                          label=f'{tracker}: share above .5 '
+                                f'(ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
+        axes.plot(score, np.array(bins['overlap'], float), marker='x', linestyle='--',
+                  color=line.get_color(), label=f'{tracker}: mean overlap')
+        _annotate_counts(axes, bins, line.get_color())
+    axes.set(xlabel='score', ylabel='what came true', xlim=(0, 1), ylim=(0, 1))
+    axes.grid(alpha=.3)
+    axes.legend(fontsize='small')
+
+
+def _annotate_counts(axes, bins, color):
+    for score, good, count in zip(bins['score'], bins['good'], bins['count']):
+        if count:
+            axes.annotate(str(count), (score, good), fontsize='x-small', color=color,
+                          xytext=(0, 5), textcoords='offset points', ha='center')

@@ -1,0 +1,162 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From runs to figures: dictionaries for JSON and tables for people."""
+
+import numpy as np
+
+from training import metrics
+
+FIGURES = {
+    'auc': 'AUC', 'precision_20': 'P@20', 'normalised_precision': 'P norm', 'ao': 'AO',
+    'sr_50': 'SR .5', 'sr_75': 'SR .75',
+}
+SUPERVISED_FIGURES = {'accuracy': 'accuracy', 'robustness': 'robustness', 'failures': 'failures'}
+
+
+def one_pass_report(sequences, runs):
+    """
+    Return the figures of one tracker's OnePassRuns, one for each of `sequences`, as a dict.
+
+    `overall` and each entry of `sequences` give mean, std, low and high over the repeated starts
+    (overall: of the mean over sequences); `curves` are means over starts and sequences;
+    `confidence` judges the scores, None if the tracker gives none.
+    """
+    per_sequence = {s.name: _start_figures(s, run) for s, run in zip(sequences, runs)}
+    curves = metrics.mean_one_pass(
+        [metrics.one_pass(boxes, s.boxes) for s, run in zip(sequences, runs)
+         for boxes in run.boxes])
+    overall = {key: [np.mean(values) for values in
+                     zip(*(figures[key] for figures in per_sequence.values()))]
+               for key in ('auc', 'precision_20', 'normalised_precision')}
+    overall.update(_got10k_figures(sequences, runs))
+    return {
+        'overall': _spreads(overall),
+        'curves': {name: curve.tolist() for name, curve in curves._asdict().items()},
+        'sequences': {name: _spreads(figures) for name, figures in per_sequence.items()},
+        'confidence': _confidence(sequences, runs),
+    }
+
+
+def _start_figures(sequence, run):
+    """Return {figure: [one value for each start]} of one sequence."""
+    results = [metrics.one_pass(boxes, sequence.boxes) for boxes in run.boxes]
+    return {'auc': [r.auc for r in results],
+            'precision_20': [r.precision_20 for r in results],
+            'normalised_precision': [r.normalised_precision for r in results],
+            **_got10k_figures([sequence], [run])}
+
+
+def _got10k_figures(sequences, runs):
+    scores = []
+    for start in range(len(runs[0].boxes)):
+        overlap = [metrics.got10k_overlaps(run.boxes[start], s.boxes, run.frame_size, s.visible)
+                   for s, run in zip(sequences, runs)]
+        scores.append(metrics.got10k_score(np.concatenate(overlap)))
+    return dict(zip(('ao', 'sr_50', 'sr_75'), map(list, zip(*scores))))
+
+
+def _spreads(figures):
+    return {key: metrics.spread(values)._asdict() for key, values in figures.items()}
+
+
+def _confidence(sequences, runs):
+    """Judge scores against overlaps on all frames but the first ones, over all starts."""
+    overlap = np.concatenate([metrics.overlaps(boxes, s.boxes)[1:]
+                              for s, run in zip(sequences, runs) for boxes in run.boxes])
+    scores = np.concatenate([run.scores[:, 1:].ravel() for run in runs])
+    judged = ~np.isnan(overlap) & ~np.isnan(scores)
+    if not judged.any():
+        return None
+    overlap, scores = overlap[judged], scores[judged]
+    bins = metrics.calibration(scores, overlap)
+    return {'roc_auc': metrics.roc_auc(scores, overlap > metrics.GOOD_OVERLAP),
+            'calibration_error': bins.error,
+            'bins': {name: _plain(getattr(bins, name))
+                     for name in ('score', 'good', 'overlap', 'count')}}
+
+
+def _plain(values):
+    """Return a list that JSON can hold: None in place of NaN."""
+    return [None if np.isnan(value) else value for value in values.tolist()]
+
+
+def supervised_report(sequences, runs):
+    """
+    Return the figures of one tracker's SupervisedRuns, a list of starts for each sequence.
+
+    As `one_pass_report`, with accuracy, robustness and the number of failures.
+    """
+    def figures(per_start):
+        scores = [metrics.supervised_score(start) for start in per_start]
+        return _spreads({key: [getattr(score, key) for score in scores]
+                         for key in SUPERVISED_FIGURES})
+
+    return {
+        'overall': figures(list(zip(*runs))),
+        'sequences': {s.name: figures([(start,) for start in run])
+                      for s, run in zip(sequences, runs)},
+    }
+
+
+def ratios(trackers, figure):
+    """Return {label: figure of the first tracker / figure of that one} for the others."""
+    first, *others = trackers
+    mean = {label: report['overall'][figure]['mean'] for label, report in trackers.items()}
+    return {label: mean[first] / mean[label] if mean[label] else None for label in others}
+
+
+def overall_table(report):
+    """Return the markdown table of all trackers: mean and, for the first figure, spread."""
+    figures = _figures(report)
+    main = next(iter(figures))
+    rows = [['tracker', *figures.values(), 'FPS', 'score ROC-AUC', f'{figures[main]} ratio']]
+    for label, tracker in report['trackers'].items():
+        cells = [_mean(tracker['overall'][key], key == main) for key in figures]
+        confidence = tracker.get('confidence')
+        rows.append([label, *cells, _number(tracker.get('fps'), '.0f'),
+                     _number(confidence and confidence['roc_auc']),
+                     _number(report['ratios'][main].get(label))])
+    return _markdown(rows)
+
+
+def sequence_table(report):
+    """Return the markdown table of the main figure, sequences down and trackers across."""
+    figures = _figures(report)
+    main = next(iter(figures))
+    labels = list(report['trackers'])
+    rows = [['sequence', 'frames', *(f'{label} {figures[main]}' for label in labels)]]
+    for name, frames in report['sequences'].items():
+        cells = [_mean(report['trackers'][label]['sequences'][name][main], True)
+                 for label in labels]
+        rows.append([name, str(frames), *cells])
+    return _markdown(rows)
+
+
+def _figures(report):
+    return SUPERVISED_FIGURES if report['protocol'] == 'vot' else FIGURES
+
+
+def _mean(value, with_spread):
+    text = _number(value['mean'])
+    return f'{text} ± {_number(value["std"])}' if with_spread else text
+
+
+def _number(value, style='.3f'):
+    return '' if value is None else format(value, style)
+
+
+def _markdown(rows):
+    head, *body = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    return '\n'.join([head, '|' + '---|' * len(rows[0]), *body])
