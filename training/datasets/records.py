@@ -1,0 +1,81 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the readers of all data sets return: stills and recordings with their boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+
+import numpy as np
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
+
+
+class DataError(ValueError):
+    """A file of a data set is malformed; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """
+    A photograph.
+
+    :param path: image file
+    :param boxes: (N, 4) float32 xyxy in pixels of the file, N may be 0
+    :param labels: N class names, or none
+    :param mask: image file in which value k (1..N) marks the object of the k-th box, or None
+    """
+
+    path: Path
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    labels: tuple[str, ...] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Track:
+    """
+    One target of a recording.
+
+    :param boxes: (T, 4) float32 xyxy in pixels of the file, nan where absent
+    :param visible: (T,) float32 visible fraction, nan where unknown; None: nowhere known
+    """
+
+    name: str
+    boxes: np.ndarray
+    visible: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """
+    Consecutive frames, as image files or one video file, with any number of targets.
+
+    :param frames: image files in order; with `video`: empty
+    :param video: video file, or None
+    """
+
+    name: str
+    frames: tuple[Path, ...] = ()
+    video: Path | None = None
+    tracks: tuple[Track, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that hold the pictures."""
+        return (self.video,) if self.video is not None else self.frames

@@ -1,0 +1,104 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Folders of photographs, with or without boxes.
+
+Without boxes any tree of image files will do. Boxes stand in `boxes.json` beside the images,
+`{file: {"boxes": [[x, y, w, h], ...], "labels": [...]}}` in pixels; `mask/<name>.png` may hold
+the objects' masks, value k for the k-th box.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from training.datasets.records import DataError
+from training.datasets.records import IMAGE_SUFFIXES
+from training.datasets.records import Still
+
+BOXES_FILE = 'boxes.json'
+MASK_FOLDER = 'mask'
+
+
+def image_files(folder: os.PathLike | str) -> list[Path]:
+    """
+    Return all image files below a folder in order, masks and hidden folders left out.
+
+    :raises DataError: if there are none
+    """
+    folder = Path(folder)
+    files = [path for path in sorted(folder.rglob('*'))
+             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+             and not _skipped(path.relative_to(folder).parts[:-1])]
+    if not files:
+        raise DataError(f'{folder}: no image files {IMAGE_SUFFIXES} in it')
+    return files
+
+
+def _skipped(parts: tuple[str, ...]) -> bool:
+    return any(part == MASK_FOLDER or part.startswith('.') for part in parts)
+
+
+def read_stills(folder: os.PathLike | str) -> list[Still]:
+    """
+    Read a tree of photographs with the boxes and masks that are there.
+
+    :raises DataError: if there is no image, or a `boxes.json` is malformed
+    """
+    annotations: dict[Path, dict] = {}
+    stills = []
+    for path in image_files(folder):
+        if path.parent not in annotations:
+            annotations[path.parent] = read_boxes_file(path.parent / BOXES_FILE)
+        boxes, labels = annotations[path.parent].get(path.name, (np.zeros((0, 4)), ()))
+        mask = path.parent / MASK_FOLDER / f'{path.stem}.png'
+        stills.append(Still(path, boxes.astype(np.float32), labels,
+                            mask if len(boxes) and mask.is_file() else None))
+    return stills
+
+
+def read_boxes_file(path: Path) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
+    """
+    Read a `boxes.json`; nothing in it if there is no such file.
+
+    :return: file name -> xyxy boxes (N, 4) and labels (N, or none)
+    :raises DataError: if it is not as described above
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        return {name: _entry(path, name, entry) for name, entry in content.items()}
+    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
+        raise DataError(f'{path}: not a JSON object of files: {error}') from error
+
+
+def _entry(path: Path, name: str, entry: dict) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Check and convert the boxes of one image."""
+    try:
+        boxes = np.array(entry['boxes'], np.float64).reshape(-1, 4)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f'{path}: {name}: "boxes" must be a list of [x, y, w, h]') from error
+    labels = tuple(entry.get('labels', ()))
+    if labels and len(labels) != len(boxes):
+        raise DataError(f'{path}: {name}: {len(boxes)} boxes but {len(labels)} labels')
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
+        raise DataError(f'{path}: {name}: a box has no width or height, or no number')
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes, labels
