@@ -1,0 +1,152 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The pictures of a demo run: annotated frames, a montage of some, a plot over time."""
+
+from itertools import repeat
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from re3_ros.files import written_whole
+
+COLOURS = {'tracked': (60, 220, 80), 'lost': (230, 40, 40), 'absent': (230, 40, 40),
+           'skipped': (240, 180, 40)}
+TRUTH_COLOUR = (255, 255, 255)
+SMALLEST_WIDTH = 480
+STRIP = 22
+
+
+def enlargement(width):
+    """Return the whole number by which to enlarge frames of `width` pixels for people to see."""
+    return max(1, -(-SMALLEST_WIDTH // width))
+
+
+def _draw_box(picture, box, scale, colour, thickness):
+    x1, y1, x2, y2 = (int(round(float(value) * scale)) for value in box)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness)
+
+
+def _draw_text(picture, text):
+    """Write one line of white text on a dark strip at the bottom."""
+    picture[-STRIP:] //= 4
+    origin = (8, picture.shape[0] - 7)
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1,
+                cv2.LINE_AA)
+
+
+def _label(row):
+    parts = [f'frame {row.frame}', row.state]
+    if row.score is not None:
+        parts.append(f'score {row.score:.2f}')
+    if row.iou is not None:
+        parts.append(f'IoU {row.iou:.2f}')
+    return '  '.join(parts)
+
+
+def draw_row(frame, row, truth=None):
+    """
+    Return an enlarged copy of `frame` with what `row` says about it.
+
+    :param frame: H x W x 3 uint8 RGB.
+    :param truth: annotated `xyxy` box, drawn in white, or None.
+    """
+    scale = enlargement(frame.shape[1])
+    picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    if truth is not None:
+        _draw_box(picture, truth, scale, TRUTH_COLOUR, 1)
+    if row.box is not None:
+        _draw_box(picture, row.box, scale, COLOURS[row.state], 2)
+    _draw_text(picture, _label(row))
+    return picture
+
+
+def choose_frames(rows, count=6):
+    """Return up to `count` row positions, evenly spread, judged rows first if there are enough."""
+    judged = [place for place, row in enumerate(rows) if row.iou is not None]
+    places = judged if len(judged) >= count else list(range(len(rows)))
+    picks = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
+    return [places[pick] for pick in picks]
+
+
+def write_montage(path, pictures, credit='', columns=3):
+    """
+    Write pictures of one size side by side into one picture file, with the credit below.
+
+    :param pictures: list of H x W x 3 uint8 RGB, at least one.
+    """
+    columns = min(columns, len(pictures))
+    blank = np.zeros_like(pictures[0])
+    pictures = list(pictures) + list(repeat(blank, -len(pictures) % columns))
+    sheet = np.vstack([np.hstack(pictures[i:i + columns])
+                       for i in range(0, len(pictures), columns)])
+    if credit:
+        strip = np.zeros((STRIP, sheet.shape[1], 3), np.uint8)
+        _draw_text(strip, credit)
+        sheet = np.vstack([sheet, strip])
+    with written_whole(Path(path)) as part:
+        if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise RuntimeError(f'OpenCV cannot write the picture {path}')
+
+
+def _columns(rows):
+    """Return frame numbers (N,) and cx, cy, w, h, score (5, N); nan where nothing is known."""
+    frames = np.array([row.frame for row in rows])
+    values = np.full((5, len(rows)), np.nan)
+    for place, row in enumerate(rows):
+        if row.box is not None:
+            x1, y1, x2, y2 = row.box
+            values[:4, place] = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+        if row.score is not None:
+            values[4, place] = row.score
+    return frames, values
+
+
+def _plot_truth(axes, boxes):
+    frames = list(boxes)
+    x1, y1, x2, y2 = np.array([boxes[frame] for frame in frames]).T
+    pairs = ((axes[0], ((x1 + x2) / 2, (y1 + y2) / 2)), (axes[1], (x2 - x1, y2 - y1)))
+    for axis, values in pairs:
+        for value, colour in zip(values, ('tab:blue', 'tab:orange'), strict=True):
+            axis.plot(frames, value, 'o', color=colour, markersize=4, fillstyle='none')
+
+
+def write_plot(path, rows, boxes):
+    """
+    Plot box centre, size and score over the frames; annotated boxes as circles.
+
+    :param boxes: {frame number: annotated `xyxy` box}, may be empty.
+    """
+    # Imported here so that the player and the tests of the rest do without matplotlib.
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    frames, (cx, cy, width, height, score) = _columns(rows)
+    figure, axes = pyplot.subplots(3, 1, sharex=True, figsize=(9, 7), constrained_layout=True)
+    for axis, title, lines in ((axes[0], 'centre [pixels]', (('x', cx), ('y', cy))),
+                               (axes[1], 'size [pixels]', (('width', width), ('height', height))),
+                               (axes[2], 'score', (('score', score),))):
+        for name, values in lines:
+            axis.plot(frames, values, label=name)
+        axis.set_ylabel(title)
+        axis.grid(alpha=0.3)
+        axis.legend(loc='upper right')
+    if boxes:
+        _plot_truth(axes, boxes)
+    axes[2].set_ylim(-0.02, 1.02)
+    axes[2].set_xlabel('frame')
+    with written_whole(Path(path)) as part:
+        figure.savefig(part, dpi=110)
+    pyplot.close(figure)

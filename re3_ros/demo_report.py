@@ -1,0 +1,186 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a demo run showed: one row per played frame, figures, and whether it was followed."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from re3_core.boxes import iou
+from re3_ros.files import written_whole
+
+NANOSECONDS_PER_MS = 1e6
+COLUMNS = ('frame', 'stamp', 'id', 'x1', 'y1', 'x2', 'y2', 'score', 'state', 'latency_ms', 'iou')
+
+
+class Observation(NamedTuple):
+    """One message on `tracks`: the image's stamp and when the message arrived, in nanoseconds."""
+
+    stamp: int
+    arrival: int
+    box: Optional[np.ndarray]
+    score: float
+    lost: bool
+
+
+class Row(NamedTuple):
+    """
+    What is known about one played frame.
+
+    `state` is `tracked`, `lost`, `absent` (the message did not name the target) or `skipped` (no
+    message for this frame; `box` is then the last one before it, which is what a user of the
+    tracks has). `iou` is the overlap with the annotated box, None where there is no such box.
+    """
+
+    frame: int
+    stamp: int
+    box: Optional[np.ndarray]
+    score: Optional[float]
+    state: str
+    latency_ms: Optional[float]
+    iou: Optional[float]
+
+
+def _state(observation):
+    if observation is None:
+        return 'skipped'
+    if observation.box is None:
+        return 'absent'
+    return 'lost' if observation.lost else 'tracked'
+
+
+def build_rows(played, observations, boxes):
+    """
+    Join played frames and received tracks into a list of `Row`.
+
+    :param played: {frame number: stamp in nanoseconds}; the stamp of the last publication if a
+        frame was published several times.
+    :param observations: list of `Observation`.
+    :param boxes: {frame number: annotated `xyxy` box} to judge by; leave out the frame in which
+        the box was given to the tracker.
+    """
+    by_stamp = {observation.stamp: observation for observation in observations}
+    rows = []
+    box = None
+    for frame, stamp in sorted(played.items()):
+        seen = by_stamp.get(stamp)
+        score, latency = None, None
+        if seen is not None:
+            box, score = seen.box, None if seen.box is None else seen.score
+            latency = (seen.arrival - seen.stamp) / NANOSECONDS_PER_MS
+        overlap = None
+        if frame in boxes:
+            overlap = 0.0 if box is None else float(iou(box, boxes[frame]))
+        rows.append(Row(frame, stamp, box, score, _state(seen), latency, overlap))
+    return rows
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of a run; latencies and node times in ms, None where nothing was measured."""
+
+    published: int
+    tracked: int
+    lost: int
+    absent: int
+    skipped: int
+    latency_median: Optional[float]
+    latency_p95: Optional[float]
+    node_median: Optional[float]
+    node_p95: Optional[float]
+    mean_iou: Optional[float]
+    worst: Optional[Row]
+    judged: int
+
+
+def _percentile(values, percent):
+    return float(np.percentile(values, percent)) if values else None
+
+
+def summarise(rows, node_times_ms):
+    """Return the `Summary` of rows and of the times that the node took per frame (ms)."""
+    latencies = [row.latency_ms for row in rows if row.latency_ms is not None]
+    judged = [row for row in rows if row.iou is not None]
+    count = {state: sum(row.state == state for row in rows)
+             for state in ('tracked', 'lost', 'absent', 'skipped')}
+    return Summary(
+        published=len(rows), **count,
+        latency_median=_percentile(latencies, 50), latency_p95=_percentile(latencies, 95),
+        node_median=_percentile(node_times_ms, 50), node_p95=_percentile(node_times_ms, 95),
+        mean_iou=float(np.mean([row.iou for row in judged])) if judged else None,
+        worst=min(judged, key=lambda row: row.iou) if judged else None, judged=len(judged))
+
+
+def find_faults(summary, min_iou, max_lost_share=0.5):
+    """
+    Return the reasons why the target was not followed, as a list of lines; empty if it was.
+
+    With annotated boxes the mean overlap must reach `min_iou` and no frame may be reported lost
+    or absent, since the target is visible in all of them. Without, the target counts as followed
+    if it was tracked in more than 1 - `max_lost_share` of the frames that the node answered.
+    """
+    answered = summary.tracked + summary.lost + summary.absent
+    gone = summary.lost + summary.absent
+    if answered == 0:
+        return [f'no tracks arrived for the {summary.published} frames played']
+    if summary.judged == 0:
+        return [] if gone < max_lost_share * answered else [
+            f'the target was lost in {gone} of {answered} frames']
+    faults = []
+    if summary.mean_iou < min_iou:
+        faults.append(f'mean IoU {summary.mean_iou:.3f} on {summary.judged} annotated boxes is '
+                      f'below {min_iou:g}')
+    if gone:
+        faults.append(f'reported lost in {gone} of {answered} frames although it is visible')
+    return faults
+
+
+def _times(median, p95):
+    return 'not measured' if median is None else f'{median:.1f} / {p95:.1f} ms'
+
+
+def format_table(summary):
+    """Return the short table of a run as text."""
+    lines = [
+        ('frames published', summary.published),
+        ('frames tracked', summary.tracked),
+        ('frames lost', summary.lost + summary.absent),
+        ('frames skipped', summary.skipped),
+        ('end-to-end latency, median / p95', _times(summary.latency_median, summary.latency_p95)),
+        ('node time per frame, median / p95', _times(summary.node_median, summary.node_p95)),
+    ]
+    if summary.judged:
+        lines.append((f'mean IoU on {summary.judged} annotated boxes', f'{summary.mean_iou:.3f} '
+                      f'(lowest {summary.worst.iou:.3f}, frame {summary.worst.frame})'))
+    return '\n'.join(f'{name:<36}{value}' for name, value in lines)
+
+
+def _cells(row, target_id):
+    box = ('',) * 4 if row.box is None else tuple(f'{value:.2f}' for value in row.box)
+    rest = tuple('' if value is None else f'{value:.{digits}f}'
+                 for value, digits in ((row.score, 4), (row.latency_ms, 3), (row.iou, 4)))
+    stamp = f'{row.stamp // 10**9}.{row.stamp % 10**9:09d}'
+    return row.frame, stamp, target_id, *box, rest[0], row.state, rest[1], rest[2]
+
+
+def write_csv(path, rows, target_id):
+    """Write the rows as CSV with the columns `COLUMNS`; the stamp is in seconds."""
+    with written_whole(Path(path)) as part, open(part, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(_cells(row, target_id) for row in rows)
