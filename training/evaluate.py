@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 import json
+import math
 import multiprocessing
 import os
 from pathlib import Path
@@ -136,12 +137,20 @@ def _machine():
 
 
 def write_json(report, path):
-    """Write the report to `path`, all or nothing."""
+    """Write the report to `path`, all or nothing; NaN becomes null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(report, indent=1, allow_nan=False) + '\n')
+    part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
     os.replace(part, path)
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _parser():

@@ -251,10 +251,11 @@ def _judged(run, burn_in):
 
 
 def spread(values):
-    """Return the Spread of a figure over repeated runs (N,)."""
+    """Return the Spread of a figure over repeated runs (N,), without those that lack it (NaN)."""
     values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
     if not len(values):
-        raise ValueError('no value to summarise')
+        return Spread(*[float('nan')] * 4)
     std = float(values.std(ddof=1)) if len(values) > 1 else 0.
     return Spread(float(values.mean()), std, float(values.min()), float(values.max()))
 

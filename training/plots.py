@@ -16,8 +16,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from training import metrics
 
 CURVES = {
@@ -73,11 +71,10 @@ def _draw_calibration(axes, report):
         if not result['confidence']:
             continue
         bins = result['confidence']['bins']
-        score = np.array(bins['score'], float)
-        line, = axes.plot(score, np.array(bins['good'], float), marker='o',
+        line, = axes.plot(bins['score'], bins['good'], marker='o',
                           label=f'{tracker}: share above .5 '
                                 f'(ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
-        axes.plot(score, np.array(bins['overlap'], float), marker='x', linestyle='--',
+        axes.plot(bins['score'], bins['overlap'], marker='x', linestyle='--',
                   color=line.get_color(), label=f'{tracker}: mean overlap')
         _annotate_counts(axes, bins, line.get_color())
     axes.set(xlabel='score', ylabel='what came true', xlim=(0, 1), ylim=(0, 1))

@@ -83,13 +83,8 @@ def _confidence(sequences, runs):
     bins = metrics.calibration(scores, overlap)
     return {'roc_auc': metrics.roc_auc(scores, overlap > metrics.GOOD_OVERLAP),
             'calibration_error': bins.error,
-            'bins': {name: _plain(getattr(bins, name))
+            'bins': {name: getattr(bins, name).tolist()
                      for name in ('score', 'good', 'overlap', 'count')}}
-
-
-def _plain(values):
-    """Return a list that JSON can hold: None in place of NaN."""
-    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def supervised_report(sequences, runs):
@@ -154,7 +149,7 @@ def _mean(value, with_spread):
 
 
 def _number(value, style='.3f'):
-    return '' if value is None else format(value, style)
+    return '' if value is None or np.isnan(value) else format(value, style)
 
 
 def _markdown(rows):

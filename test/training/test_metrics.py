@@ -179,4 +179,5 @@ def test_calibration_bins_and_error():
 
 def test_spread_over_repeated_runs():
     assert metrics.spread([1., 2., 3.]) == (2, 1, 1, 3)
-    assert metrics.spread([.4]) == (.4, 0, .4, .4)
+    assert metrics.spread([.4, float('nan')]) == (.4, 0, .4, .4)
+    assert np.isnan(metrics.spread([float('nan')])).all()

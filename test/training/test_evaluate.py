@@ -1,0 +1,277 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The runners and the evaluation command on sequences made here."""
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from re3_core import save_network, Track
+from re3_core.boxes import xyxy_to_xywh
+from re3_core.networks import NETWORKS
+from training import evaluate, runners
+from training import report as reports
+from training.datasets.otb import read_otb
+from training.datasets.sequences import Sequence
+
+LENGTH = 14
+
+
+def write_otb(folder, shifts=((3, 1), (-2, 2)), absent=()):
+    """Write one OTB sequence for each shift: a textured patch that moves over noise."""
+    rng = np.random.default_rng(0)
+    for number, (dx, dy) in enumerate(shifts):
+        images = folder / f'Seq{number}' / 'img'
+        images.mkdir(parents=True)
+        background = rng.integers(0, 90, (96, 128, 3), np.uint8)
+        patch = cv2.resize(rng.integers(90, 255, (4, 4, 3), np.uint8), (24, 20))
+        lines = []
+        for t in range(LENGTH):
+            x, y = 50 + dx * t, 30 + dy * t
+            frame = background.copy()
+            frame[y:y + 20, x:x + 24] = patch
+            cv2.imwrite(str(images / f'{t + 1:04d}.png'), frame)
+            lines.append('nan,nan,nan,nan' if t in absent else f'{x},{y},24,20')
+        (folder / f'Seq{number}' / 'groundtruth_rect.txt').write_text('\n'.join(lines))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    return write_otb(tmp_path_factory.mktemp('otb'))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """Return a weights file of a small untrained re3_lite."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    save_network(NETWORKS['re3_lite'](width=.25, embedding=8, fc6=16, hidden=16), path)
+    return path
+
+
+class Puppet:
+    """A tracker that gives the truth but for the frames in which it is told to miss."""
+
+    def __init__(self, boxes, missed=()):
+        self.boxes, self.missed, self.started = boxes, missed, []
+
+    def reset(self):
+        self.started = []
+
+    def init(self, target_id, frame, box):
+        self.started.append((target_id, tuple(box)))
+        return Track(np.asarray(box, np.float32), 1., False)
+
+    def update(self, frame, ids=('0', '1')):
+        time = frame[0, 0, 0]
+        box = self.boxes[time] + (500 if time in self.missed else 0)
+        return {target_id: Track(box, .5, False) for target_id in ids}
+
+
+def _still(length, absent=()):
+    boxes = np.tile(np.float32([10, 10, 30, 30]), (length, 1))
+    boxes[list(absent)] = np.nan
+    frames = [np.full((60, 80, 3), t, np.uint8) for t in range(length)]
+    return Sequence('still', frames, boxes, np.ones(length))
+
+
+def test_jitter_is_bounded_replayable_and_different_for_each_start():
+    box = np.array([10., 20., 60., 45.])
+    jitter = [runners.jittered_box(box, .03, 0, 'David', start) for start in range(50)]
+    np.testing.assert_array_equal(jitter[7], runners.jittered_box(box, .03, 0, 'David', 7))
+    assert len({tuple(b) for b in jitter}) == 50
+    size = np.array([50., 25.])
+    centres = np.array([(b[:2] + b[2:]) / 2 for b in jitter])
+    scales = np.array([b[2:] - b[:2] for b in jitter]) / size
+    assert np.abs((centres - [35., 32.5]) / size).max() <= .03
+    assert np.abs(scales - 1).max() <= .03
+    assert np.abs(scales - 1).max() > .02
+    assert (runners.jittered_box(box, 0, 0, 'David', 0) == box).all()
+    assert (runners.jittered_box(box, .03, 1, 'David', 0) != jitter[0]).any()
+    assert (runners.jittered_box(box, .03, 0, 'Deer', 0) != jitter[0]).any()
+
+
+def test_one_pass_gives_every_tracker_the_same_starts_and_records_all_frames():
+    sequence = _still(6)
+    first, second = Puppet(sequence.boxes), Puppet(sequence.boxes, missed=(3,))
+    run = runners.run_one_pass(first, sequence, 2, .03, 0)
+    runners.run_one_pass(second, sequence, 2, .03, 0)
+    assert first.started == second.started
+    assert run.boxes.shape == (2, 6, 4)
+    assert run.frame_size == (60, 80)
+    np.testing.assert_array_equal(run.scores[:, 1:], .5)
+    np.testing.assert_array_equal(run.boxes[1, 1:], sequence.boxes[1:])
+
+
+def test_frames_and_boxes_must_agree():
+    sequence = _still(5)
+    short = Sequence('short', sequence.frames[:4], sequence.boxes, sequence.visible)
+    with pytest.raises(ValueError, match='short: 4 frames, but 5 boxes'):
+        runners.run_one_pass(Puppet(sequence.boxes), short, 1, 0, 0)
+
+
+def test_supervised_run_starts_again_five_frames_after_a_failure():
+    sequence = _still(40)
+    tracker = Puppet(sequence.boxes, missed=(20,))
+    run, = runners.run_supervised(tracker, sequence, 1, 0, 0)
+    assert run.failures == (20,)
+    assert run.starts == (0, 25)
+    assert np.isnan(run.overlaps[21:25]).all()
+    assert run.overlaps[20] == 0
+    assert (np.delete(run.overlaps, range(20, 25)) == 1).all()
+
+
+def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
+    sequence = _still(30, absent=(8, 9, 16, 17))
+    tracker = Puppet(np.nan_to_num(sequence.boxes), missed=(12,))
+    run, = runners.run_supervised(tracker, sequence, 1, 0, 0)
+    assert run.failures == (12,)
+    assert run.starts == (0, 18)
+
+
+@pytest.mark.parametrize(('kind', 'least'), [
+    ('csrt', .6), ('kcf', .6), ('mil', .4), ('mosse', .2), ('medianflow', .6)])
+def test_opencv_trackers_follow_a_patch(kind, least, dataset):
+    sequence = read_otb(dataset / 'Seq0')[0]
+    tracker = runners.OpenCVTracker(kind)
+    run = runners.run_one_pass(tracker, sequence, 1, 0, 0)
+    figures = reports.one_pass_report([sequence], [run])
+    assert figures['overall']['auc']['mean'] > least
+    assert figures['confidence'] is None
+
+
+def test_opencv_failure_keeps_the_last_box_and_is_lost(dataset):
+    sequence = read_otb(dataset / 'Seq0')[0]
+    tracker = runners.OpenCVTracker('mosse')
+    tracker.init('0', sequence.frames[0], sequence.boxes[0])
+    found = tracker.update(sequence.frames[1])['0']
+    lost = tracker.update(np.zeros((96, 128, 3), np.uint8))['0']
+    assert lost.lost and not found.lost
+    np.testing.assert_array_equal(lost.box, found.box)
+
+
+def test_opencv_boxes_are_cut_to_the_frame(dataset):
+    frame = read_otb(dataset / 'Seq0')[0].frames[0]
+    tracker = runners.OpenCVTracker('csrt')
+    tracker.init('0', frame, (-10., -5., 20., 30.))
+    assert np.isfinite(tracker.update(frame)['0'].box).all()
+
+
+def test_unknown_trackers_and_missing_model_files_are_named(tmp_path):
+    with pytest.raises(ValueError, match="unknown tracker 'magic'.*re3_lite.*opencv:csrt"):
+        runners.TrackerSpec('magic', 'magic')
+    with pytest.raises(ValueError, match='opencv:nano.*--opencv-models'):
+        runners.OpenCVTracker('nano').init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
+    tracker = runners.OpenCVTracker('nano', tmp_path)
+    with pytest.raises(ValueError, match='one ONNX file with "backbone" in its name, found 0'):
+        tracker.init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
+
+
+def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
+    sequence = read_otb(dataset / 'Seq0')[0]
+    plain = runners.TrackerSpec('re3_lite', 'a', str(weights)).make()
+    blind = runners.TrackerSpec('re3_lite', 'b', str(weights), zero_state=True).make()
+    for tracker in (plain, blind):
+        tracker.init('0', sequence.frames[0], sequence.boxes[0])
+    first = [tracker.update(sequence.frames[0])['0'].box for tracker in (plain, blind)]
+    assert (first[0] != first[1]).any()
+    memory = blind.network.zero_memory(torch.zeros(1, 16))
+    seen = []
+    recur = plain.network.recur
+    plain.network.recur = lambda encoded, _: seen.append(encoded) or recur(encoded, memory)
+    plain.init('0', sequence.frames[0], sequence.boxes[0])
+    again = plain.update(sequence.frames[0])['0'].box
+    assert len(seen) == 2
+    np.testing.assert_allclose(again, first[1], rtol=1e-5)
+
+
+def test_reset_every_reaches_the_tracker(weights):
+    spec = runners.TrackerSpec('re3_lite', 're3_lite', str(weights), reset_every=7)
+    assert spec.make().reset_every == 7
+
+
+def test_report_of_a_tracker_that_is_right_but_once():
+    sequence = _still(21)
+    run = runners.run_one_pass(Puppet(sequence.boxes, missed=(4,)), sequence, 2, .03, 0)
+    figures = reports.one_pass_report([sequence], [run])
+    assert figures['overall']['auc']['mean'] == pytest.approx(20 / 21 * 20 / 21)
+    assert figures['overall']['auc']['std'] == 0
+    assert figures['overall']['ao']['mean'] == pytest.approx(19 / 20)
+    assert figures['sequences']['still']['precision_20']['mean'] == pytest.approx(20 / 21)
+    assert sum(figures['confidence']['bins']['count']) == 40
+    assert figures['confidence']['roc_auc'] == .5
+
+
+def test_command_compares_trackers_and_writes_everything(dataset, weights, tmp_path, capsys):
+    status = evaluate.main([
+        '--weights', str(weights), '--zero-state', '--compare', 'opencv:kcf',
+        '--dataset', str(dataset), '--starts', '2', '--speed-frames', '4', '--device', 'cpu',
+        '--json', str(tmp_path / 'out' / 'report.json'), '--plots', str(tmp_path / 'plots')])
+    assert status == 0
+    report = json.loads((tmp_path / 'out' / 'report.json').read_text())
+    labels = ['re3_lite', 're3_lite zero state', 'opencv:kcf']
+    assert list(report['trackers']) == labels
+    assert report['sequences'] == {'Seq0': LENGTH, 'Seq1': LENGTH}
+    mean = {label: report['trackers'][label]['overall']['auc']['mean'] for label in labels}
+    ratio = report['ratios']['auc']['opencv:kcf']
+    assert ratio == pytest.approx(mean['re3_lite'] / mean['opencv:kcf'])
+    assert all(report['trackers'][label]['fps'] > 0 for label in labels)
+    table = capsys.readouterr().out
+    assert f'| opencv:kcf | {mean["opencv:kcf"]:.3f} ±' in table
+    assert '| Seq1 | 14 |' in table
+    for name in ('success', 'precision', 'normalised', 'calibration'):
+        image = cv2.imread(str(tmp_path / 'plots' / f'{name}.png'))
+        assert image.std() > 0
+
+
+def test_workers_give_the_same_report_as_one_process(dataset):
+    specs = [runners.TrackerSpec('opencv:kcf', 'opencv:kcf')]
+    results = [evaluate.evaluate(specs, read_otb(dataset), starts=2, workers=workers,
+                                 speed_frames=0) for workers in (1, 2)]
+    assert results[0] == results[1]
+
+
+def test_command_counts_failures_with_restarts(dataset, tmp_path, capsys):
+    assert evaluate.main([
+        '--model', 'opencv:mosse', '--dataset', str(dataset), '--protocol', 'vot', '--starts', '1',
+        '--speed-frames', '0', '--limit', '1', '--json', str(tmp_path / 'report.json')]) == 0
+    figures = json.loads((tmp_path / 'report.json').read_text())['trackers']['opencv:mosse']
+    assert list(figures['sequences']) == ['Seq0']
+    failures = figures['overall']['failures']
+    assert failures['std'] == 0
+    expected = math.exp(-30 * failures['mean'] / LENGTH)
+    assert figures['overall']['robustness']['mean'] == pytest.approx(expected)
+    assert 'robustness' in capsys.readouterr().out
+
+
+def test_command_explains_bad_input(tmp_path, capsys):
+    assert evaluate.main(['--model', 'opencv:csrt', '--dataset', str(tmp_path)]) == 1
+    assert 'no folder with a groundtruth_rect.txt' in capsys.readouterr().err
+    assert evaluate.main(['--model', 'nothing', '--dataset', str(tmp_path)]) == 1
+    assert "unknown tracker 'nothing'" in capsys.readouterr().err
+    assert evaluate.main(['--model', 'opencv:csrt', '--compare', 'opencv:csrt',
+                          '--dataset', str(tmp_path)]) == 1
+    assert 'named twice' in capsys.readouterr().err
+
+
+def test_opencv_box_matches_the_format_of_opencv(dataset):
+    sequence = read_otb(dataset / 'Seq0')[0]
+    whole = runners._whole_box(sequence.boxes[0], sequence.frames[0].shape)
+    assert whole == tuple(xyxy_to_xywh(sequence.boxes[0]))
