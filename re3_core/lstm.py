@@ -56,13 +56,13 @@ class PeepholeLSTMCell(nn.Module):
             self.peephole_new = nn.Parameter(torch.zeros(hidden_size))
         self.reset_parameters()
 
-    def reset_parameters(self):
-        """Draw the matrices with variance scaling (MSRA's, as Re3's), set the biases."""
+    def reset_parameters(self, gain=1.):
+        """Draw the matrices with variance `gain` / number of inputs, set the biases."""
         fan_in = self.input_size + (2 if self.peephole == 'full' else 1) * self.hidden_size
         with torch.no_grad():
             for parameter in self.parameters():
                 if parameter.dim() == 2 and parameter.shape[0] > 2:
-                    parameter.normal_(0, fan_in ** -.5)
+                    parameter.normal_(0, (gain / fan_in) ** .5)
             self.bias.zero_()
             self.bias[2 * self.hidden_size:3 * self.hidden_size] = 1
 

@@ -49,7 +49,10 @@ class MotionModel(NamedTuple):
     tries: int = 10
 
 
-def shift_boxes(boxes, frame_sizes, rng, model=MotionModel()):
+GOTURN_MOTION = MotionModel()
+
+
+def shift_boxes(boxes, frame_sizes, rng, model=GOTURN_MOTION):
     """
     Move `boxes` as GOTURN does to make its synthetic search crops.
 
@@ -69,7 +72,7 @@ def shift_boxes(boxes, frame_sizes, rng, model=MotionModel()):
     return box_ops.cxcywh_to_xyxy(np.concatenate((new_centres, new_sizes), -1))
 
 
-def jitter_boxes(boxes, frame_sizes, rng, model=MotionModel(), least_covered=0.7, context=2.0):
+def jitter_boxes(boxes, frame_sizes, rng, model=GOTURN_MOTION, least_covered=0.7, context=2.0):
     """
     Move `boxes` as Re3 does to make noisy crops of real video.
 

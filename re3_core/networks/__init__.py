@@ -15,8 +15,12 @@
 """The tracker networks, and the registry of them by name."""
 
 from re3_core.networks.base import Crops, Prediction, State, TrackerNetwork
+from re3_core.networks.goturn import GoturnNet
+from re3_core.networks.re3 import Re3Net
 from re3_core.networks.re3_lite import Re3LiteNet
 
-NETWORKS = {network.name: network for network in (Re3LiteNet,)}
+NETWORKS = {network.name: network for network in (GoturnNet, Re3LiteNet, Re3Net)}
 
-__all__ = ['Crops', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'State', 'TrackerNetwork']
+__all__ = [
+    'Crops', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'Re3Net', 'State',
+    'TrackerNetwork']

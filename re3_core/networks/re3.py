@@ -64,10 +64,10 @@ class Re3Net(TrackerNetwork):
         taps = (channels[0], channels[1], channels[4])
         self.skips = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.PReLU(outputs, init=.25))
-            for inputs, outputs in zip(taps, skips))
+            for inputs, outputs in zip(taps, skips, strict=True))
         sides = self.backbone.map_sides(crop_size)
         depths = (*skips, channels[4])
-        self.feature_size = sum(c * side ** 2 for c, side in zip(depths, sides))
+        self.feature_size = sum(c * side ** 2 for c, side in zip(depths, sides, strict=True))
         self.fc6 = nn.Linear(2 * self.feature_size, fc)
         self.lstm = FactoredLSTM(fc, hidden, peephole)
         self.output = nn.Linear(hidden, 4)
@@ -79,8 +79,8 @@ class Re3Net(TrackerNetwork):
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        self.lstm.layer1.reset_parameters()
-        self.lstm.layer2.reset_parameters()
+        self.lstm.layer1.reset_parameters(gain=2.)
+        self.lstm.layer2.reset_parameters(gain=2.)
 
     def features(self, crops):
         """Return norm1, norm2, conv5 and pool5 of the previous and then of the current crop."""
@@ -93,8 +93,9 @@ class Re3Net(TrackerNetwork):
         return nn.functional.relu(self.fc6(joined))
 
     def _flatten(self, maps):
-        skips = [skip(tap) for skip, tap in zip(self.skips, maps)]
-        return [part.flatten(1) for part in (*skips, maps[3])]
+        *taps, pool5 = maps
+        skips = [skip(tap) for skip, tap in zip(self.skips, taps, strict=True)]
+        return [part.flatten(1) for part in (*skips, pool5)]
 
     def zero_memory(self, encoded):
         """Return (h1, c1, h2, c2) of zeros."""

@@ -1,0 +1,84 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Convert published checkpoints of Re3 and GOTURN to weights files.
+
+The command line is `python -m re3_core.convert SOURCE OUT.safetensors`; see docs/weights.md.
+"""
+
+from re3_core.convert.layouts import KINDS
+from re3_core.convert.sources import read_checkpoint
+
+# Published networks that look similar and are not supported, by a name that tells.
+UNSUPPORTED = {
+    'feature_extractor.0.conv.weight':
+        "the small network of re3-pytorch, which is not the paper's: it has other convolutions "
+        'and no peepholes; convert the large one',
+}
+
+__all__ = ['convert_tensors', 'detect_kind', 'KINDS', 'read_checkpoint']
+
+
+def detect_kind(tensors):
+    """Return the kind (see `KINDS`) of a checkpoint's tensors; ValueError if none is known."""
+    for mark, reason in UNSUPPORTED.items():
+        if mark in tensors:
+            raise ValueError(f'this checkpoint is {reason}')
+    for name, kind in KINDS.items():
+        if kind.mark and kind.mark in tensors:
+            return name
+    marks = ', '.join(f'{kind.mark} ({name})' for name, kind in KINDS.items() if kind.mark)
+    found = ', '.join(sorted(tensors)[:8]) or 'nothing'
+    raise ValueError(f'this checkpoint is of no known kind. One of these names tells: {marks}. '
+                     f'It holds {found}{", ..." if len(tensors) > 8 else ""}')
+
+
+def convert_tensors(tensors, kind, network=None):
+    """
+    Return the network that a published checkpoint describes, with its weights.
+
+    :param tensors: dict of tensors by their published names.
+    :param kind: name in `KINDS`.
+    :param network: to be filled instead of one of the published size.
+    :raises ValueError: naming every tensor that is missing, left over or of the wrong shape.
+    """
+    if kind not in KINDS:
+        raise ValueError(f'kind must be one of {", ".join(KINDS)}, got {kind!r}')
+    build, make_plan, _, partial = KINDS[kind]
+    network = network or build()
+    state = network.state_dict()
+    plan = make_plan({name: tuple(value.shape) for name, value in state.items()})
+    problems = _problems(plan, tensors, partial)
+    if problems:
+        shown = '\n  '.join(problems[:12]) + ('\n  ...' if len(problems) > 12 else '')
+        raise ValueError(f'the checkpoint does not fit {kind}:\n  {shown}')
+    for name, entry in plan.items():
+        state[name] = entry.build(*(tensors[source].float() for source, _ in entry.sources))
+    network.load_state_dict(state, assign=True)
+    return network.eval()
+
+
+def _problems(plan, tensors, partial):
+    """List what is missing, misshapen or left over."""
+    wanted = dict(source for entry in plan.values() for source in entry.sources)
+    problems = []
+    for name, shape in wanted.items():
+        if name not in tensors:
+            problems.append(f'{name} {shape} is missing')
+        elif tuple(tensors[name].shape) != shape:
+            problems.append(f'{name} has shape {tuple(tensors[name].shape)}, not {shape}')
+    if not partial:
+        problems += [f'{name} has no place' for name in sorted(set(tensors) - set(wanted))]
+    return problems

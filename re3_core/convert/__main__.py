@@ -1,0 +1,61 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Command line of the converter."""
+
+import argparse
+from pathlib import Path
+import sys
+
+import torch
+
+from re3_core.convert import convert_tensors, detect_kind, KINDS, read_checkpoint
+from re3_core.weights import save_network
+
+
+def main(argv=None):
+    """Convert one checkpoint; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m re3_core.convert',
+        description='Convert a published checkpoint of Re3 or GOTURN to a weights file.')
+    parser.add_argument('source', help='checkpoint: TensorFlow, PyTorch, .npz or .caffemodel')
+    parser.add_argument('out', type=Path, help='weights file to write, .safetensors')
+    parser.add_argument('--kind', default='auto', choices=('auto', *KINDS),
+                        help='layout of the checkpoint; the default tells by its names')
+    parser.add_argument('--precision', default='float32', choices=('float32', 'float16'),
+                        help='of the weights in the file')
+    arguments = parser.parse_args(argv)
+    try:
+        print(convert_file(arguments.source, arguments.out, arguments.kind,
+                           getattr(torch, arguments.precision)))
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def convert_file(source, out, kind='auto', dtype=torch.float32):
+    """Convert checkpoint `source` to the weights file `out`; return a line that sums it up."""
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f'no folder {out.parent} for the weights file')
+    tensors = read_checkpoint(source)
+    kind = detect_kind(tensors) if kind == 'auto' else kind
+    network = convert_tensors(tensors, kind)
+    save_network(network, out, {'converted_from': kind}, dtype)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    return f'{out}: {network.name} with {count:,} parameters, converted from {kind}'
+
+
+if __name__ == '__main__':
+    sys.exit(main())

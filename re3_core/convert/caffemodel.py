@@ -1,0 +1,125 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Read the parameters out of Caffe's `.caffemodel` files, without Caffe.
+
+Such a file is one protocol buffer message (NetParameter of caffe.proto). Only the few fields
+that hold names, shapes and values are looked at.
+"""
+
+import numpy as np
+import torch
+
+# Field numbers of caffe.proto.
+NET_LAYERS_OLD, NET_LAYERS = 2, 100             # V1LayerParameter, LayerParameter
+NAME = {NET_LAYERS: 1, NET_LAYERS_OLD: 4}
+BLOBS = {NET_LAYERS: 7, NET_LAYERS_OLD: 6}
+BLOB_OLD_SHAPE, BLOB_DATA, BLOB_SHAPE = (1, 2, 3, 4), 5, 7
+SHAPE_DIM = 1
+# Wire types of protocol buffers.
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+def read_caffemodel(path):
+    """
+    Return the tensors of a `.caffemodel` by name: '<layer>.weight' and '<layer>.bias'.
+
+    :raises ValueError: if the file is not one.
+    """
+    try:
+        return _read_net(memoryview(np.fromfile(path, np.uint8)))
+    except (IndexError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f'{path} is not a caffemodel file: {error}') from None
+
+
+def _read_net(message):
+    tensors = {}
+    for number, value in _fields(message):
+        if number in (NET_LAYERS, NET_LAYERS_OLD):
+            name, blobs = _read_layer(value, number)
+            tensors.update(zip((f'{name}.weight', f'{name}.bias'), blobs, strict=False))
+    return tensors
+
+
+def _read_layer(message, kind):
+    name, blobs = '', []
+    for number, value in _fields(message):
+        if number == NAME[kind]:
+            name = bytes(value).decode()
+        elif number == BLOBS[kind]:
+            blobs.append(_read_blob(value))
+    return name, blobs
+
+
+def _read_blob(message):
+    shape, old_shape, parts = None, {}, []
+    for number, value in _fields(message):
+        if number == BLOB_DATA:
+            parts.append(np.frombuffer(value, '<f4'))
+        elif number == BLOB_SHAPE:
+            shape = _read_shape(value)
+        elif number in BLOB_OLD_SHAPE:
+            old_shape[number] = value
+    if shape is None:
+        # Old files have four sides always, with leading ones for what has fewer.
+        shape = [old_shape.get(number, 1) for number in BLOB_OLD_SHAPE]
+        while len(shape) > 1 and shape[0] == 1:
+            shape.pop(0)
+    values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return torch.from_numpy(values.reshape(shape))
+
+
+def _read_shape(message):
+    shape = []
+    for number, value in _fields(message):
+        if number == SHAPE_DIM and isinstance(value, int):
+            shape.append(value)
+        elif number == SHAPE_DIM:
+            position = 0
+            while position < len(value):
+                side, position = _varint(value, position)
+                shape.append(side)
+    return shape
+
+
+def _fields(message):
+    """Yield (field number, value) of a message; a value is an int or a memoryview."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, kind = key >> 3, key & 7
+        if kind == VARINT:
+            value, position = _varint(message, position)
+        elif kind in (BYTES, FIXED32, FIXED64):
+            size = 4 if kind == FIXED32 else 8
+            if kind == BYTES:
+                size, position = _varint(message, position)
+            if position + size > len(message):
+                raise ValueError('it ends in the middle of a field')
+            value, position = message[position:position + size], position + size
+        else:
+            raise ValueError(f'unknown wire type {kind}')
+        yield number, value
+
+
+def _varint(message, position):
+    """Decode an integer of seven bits per byte; return it and where the next field starts."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        value |= (byte & 127) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 128:
+            return value, position
