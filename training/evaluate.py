@@ -34,11 +34,24 @@ import cv2
 import torch
 
 from training import report as reports
-from training.datasets.otb import read_otb
+from training.datasets.recordings import read_recordings
+from training.datasets.sequences import sequences_of
 from training.plots import save_plots
 from training.runners import run_one_pass, run_supervised, TrackerSpec, update_times
 
-READERS = {'otb': read_otb}
+READERS = {'otb': read_recordings}
+
+
+def read_sequences(path, layout='otb'):
+    """
+    Return the Sequences of a data set, sorted by name.
+
+    :raises ValueError: if there are none, or a file is malformed.
+    """
+    sequences = sequences_of(READERS[layout](path))
+    if not sequences:
+        raise ValueError(f'{path}: no sequence with boxes in it')
+    return sorted(sequences, key=lambda sequence: sequence.name)
 
 
 def evaluate(specs, sequences, protocol='otb', starts=5, jitter=.03, seed=0, workers=1, threads=1,
@@ -207,12 +220,12 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         specs = _specs(options)
-        sequences = READERS[options.format](options.dataset)[:options.limit]
+        sequences = read_sequences(options.dataset, options.format)[:options.limit]
         report = evaluate(
             specs, sequences, options.protocol or options.format, options.starts, options.jitter,
             options.seed, options.workers, options.threads, options.speed_frames,
             say=lambda text: print(text, file=sys.stderr, flush=True))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')

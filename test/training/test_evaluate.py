@@ -14,26 +14,32 @@
 
 """The runners and the evaluation command on sequences made here."""
 
+from dataclasses import replace
 import json
 import math
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from re3_core import save_network, Track
+from re3_core import save_network
+from re3_core import Track as Found
 from re3_core.boxes import xyxy_to_xywh
 from re3_core.networks import NETWORKS
 from training import evaluate, runners
 from training import report as reports
-from training.datasets.otb import read_otb
-from training.datasets.sequences import Sequence
+from training.datasets.recordings import read_recordings
+from training.datasets.records import Track
+from training.datasets.sequences import Sequence, sequences_of
+from training.evaluate import read_sequences
+from training.frame_store import read_image
 
 LENGTH = 14
 
 
-def write_otb(folder, shifts=((3, 1), (-2, 2)), absent=()):
+def write_otb(folder, shifts=((3, 1), (-2, 2))):
     """Write one OTB sequence for each shift: a textured patch that moves over noise."""
     rng = np.random.default_rng(0)
     for number, (dx, dy) in enumerate(shifts):
@@ -47,7 +53,7 @@ def write_otb(folder, shifts=((3, 1), (-2, 2)), absent=()):
             frame = background.copy()
             frame[y:y + 20, x:x + 24] = patch
             cv2.imwrite(str(images / f'{t + 1:04d}.png'), frame)
-            lines.append('nan,nan,nan,nan' if t in absent else f'{x},{y},24,20')
+            lines.append(f'{x},{y},24,20')
         (folder / f'Seq{number}' / 'groundtruth_rect.txt').write_text('\n'.join(lines))
     return folder
 
@@ -77,12 +83,12 @@ class Puppet:
 
     def init(self, target_id, frame, box):
         self.started.append((target_id, tuple(box)))
-        return Track(np.asarray(box, np.float32), 1., False)
+        return Found(np.asarray(box, np.float32), 1., False)
 
     def update(self, frame, ids=('0', '1')):
         time = frame[0, 0, 0]
         box = self.boxes[time] + (500 if time in self.missed else 0)
-        return {target_id: Track(box, .5, False) for target_id in ids}
+        return {target_id: Found(box, .5, False) for target_id in ids}
 
 
 def _still(length, absent=()):
@@ -90,6 +96,35 @@ def _still(length, absent=()):
     boxes[list(absent)] = np.nan
     frames = [np.full((60, 80, 3), t, np.uint8) for t in range(length)]
     return Sequence('still', frames, boxes, np.ones(length))
+
+
+def test_sequences_begin_with_the_first_frame_that_shows_the_target(dataset):
+    recording = read_recordings(dataset)[0]
+    boxes = recording.tracks[0].boxes.copy()
+    boxes[:3] = boxes[7] = np.nan
+    tracks = (Track('a', boxes, np.linspace(0, 1, LENGTH)), Track('b', boxes * np.nan))
+    sequence, = sequences_of([replace(recording, tracks=tracks)])
+    assert sequence.name == 'Seq0/a'
+    assert len(sequence) == len(list(sequence.frames)) == LENGTH - 3
+    np.testing.assert_array_equal(sequence.frames[0], read_image(recording.frames[3]))
+    np.testing.assert_array_equal(sequence.boxes, boxes[3:])
+    np.testing.assert_allclose(sequence.visible, np.linspace(0, 1, LENGTH)[3:])
+
+
+def test_video_files_give_the_frames_of_the_images(dataset, tmp_path):
+    images = read_sequences(dataset / 'Seq0')[0]
+    (tmp_path / 'Seq0').mkdir()
+    shutil.copy(dataset / 'Seq0' / 'groundtruth_rect.txt', tmp_path / 'Seq0')
+    writer = cv2.VideoWriter(str(tmp_path / 'Seq0' / 'video.mp4'),
+                             cv2.VideoWriter_fourcc(*'mp4v'), 10, (128, 96))
+    for frame in images.frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+    video, = read_sequences(tmp_path)
+    assert video.name == 'Seq0'
+    for frame, other in zip(images.frames, video.frames, strict=True):
+        assert np.abs(frame.astype(int) - other).mean() < 12
+    np.testing.assert_array_equal(images.boxes, video.boxes)
 
 
 def test_jitter_is_bounded_replayable_and_different_for_each_start():
@@ -149,7 +184,7 @@ def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
 @pytest.mark.parametrize(('kind', 'least'), [
     ('csrt', .6), ('kcf', .6), ('mil', .4), ('mosse', .2), ('medianflow', .6)])
 def test_opencv_trackers_follow_a_patch(kind, least, dataset):
-    sequence = read_otb(dataset / 'Seq0')[0]
+    sequence = read_sequences(dataset / 'Seq0')[0]
     tracker = runners.OpenCVTracker(kind)
     run = runners.run_one_pass(tracker, sequence, 1, 0, 0)
     figures = reports.one_pass_report([sequence], [run])
@@ -158,7 +193,7 @@ def test_opencv_trackers_follow_a_patch(kind, least, dataset):
 
 
 def test_opencv_failure_keeps_the_last_box_and_is_lost(dataset):
-    sequence = read_otb(dataset / 'Seq0')[0]
+    sequence = read_sequences(dataset / 'Seq0')[0]
     tracker = runners.OpenCVTracker('mosse')
     tracker.init('0', sequence.frames[0], sequence.boxes[0])
     found = tracker.update(sequence.frames[1])['0']
@@ -168,7 +203,7 @@ def test_opencv_failure_keeps_the_last_box_and_is_lost(dataset):
 
 
 def test_opencv_boxes_are_cut_to_the_frame(dataset):
-    frame = read_otb(dataset / 'Seq0')[0].frames[0]
+    frame = read_sequences(dataset / 'Seq0')[0].frames[0]
     tracker = runners.OpenCVTracker('csrt')
     tracker.init('0', frame, (-10., -5., 20., 30.))
     assert np.isfinite(tracker.update(frame)['0'].box).all()
@@ -185,7 +220,7 @@ def test_unknown_trackers_and_missing_model_files_are_named(tmp_path):
 
 
 def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
-    sequence = read_otb(dataset / 'Seq0')[0]
+    sequence = read_sequences(dataset / 'Seq0')[0]
     plain = runners.TrackerSpec('re3_lite', 'a', str(weights)).make()
     blind = runners.TrackerSpec('re3_lite', 'b', str(weights), zero_state=True).make()
     for tracker in (plain, blind):
@@ -243,7 +278,7 @@ def test_command_compares_trackers_and_writes_everything(dataset, weights, tmp_p
 
 def test_workers_give_the_same_report_as_one_process(dataset):
     specs = [runners.TrackerSpec('opencv:kcf', 'opencv:kcf')]
-    results = [evaluate.evaluate(specs, read_otb(dataset), starts=2, workers=workers,
+    results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2, workers=workers,
                                  speed_frames=0) for workers in (1, 2)]
     assert results[0] == results[1]
 
@@ -263,7 +298,7 @@ def test_command_counts_failures_with_restarts(dataset, tmp_path, capsys):
 
 def test_command_explains_bad_input(tmp_path, capsys):
     assert evaluate.main(['--model', 'opencv:csrt', '--dataset', str(tmp_path)]) == 1
-    assert 'no folder with a groundtruth_rect.txt' in capsys.readouterr().err
+    assert 'no folder of images' in capsys.readouterr().err
     assert evaluate.main(['--model', 'nothing', '--dataset', str(tmp_path)]) == 1
     assert "unknown tracker 'nothing'" in capsys.readouterr().err
     assert evaluate.main(['--model', 'opencv:csrt', '--compare', 'opencv:csrt',
@@ -272,6 +307,6 @@ def test_command_explains_bad_input(tmp_path, capsys):
 
 
 def test_opencv_box_matches_the_format_of_opencv(dataset):
-    sequence = read_otb(dataset / 'Seq0')[0]
+    sequence = read_sequences(dataset / 'Seq0')[0]
     whole = runners._whole_box(sequence.boxes[0], sequence.frames[0].shape)
     assert whole == tuple(xyxy_to_xywh(sequence.boxes[0]))

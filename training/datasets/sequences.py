@@ -12,13 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Annotated videos: what every reader returns."""
+"""Annotated videos, frame by frame: what trackers are judged on."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from training.frame_store import read_image
 
 
 class ImageFrames:
@@ -38,16 +40,18 @@ class ImageFrames:
 
 
 class VideoFrames:
-    """Frames of a video file, one after the other: uint8 RGB (H, W, 3)."""
+    """Frames of a video file from number `begin` on: uint8 RGB (H, W, 3), one after the other."""
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, begin=0):
+        self.path, self.begin = Path(path), begin
 
     def __iter__(self):
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
-            raise ValueError(f'{self.path}: not a video that OpenCV can read')
+            raise ValueError(f'{self.path}: missing, or not a video that OpenCV can read')
         try:
+            for _ in range(self.begin):
+                capture.grab()
             while True:
                 good, frame = capture.read()
                 if not good:
@@ -60,7 +64,7 @@ class VideoFrames:
 @dataclass(frozen=True)
 class Sequence:
     """
-    One target in one video.
+    One target in one video, from the first frame that shows it.
 
     `frames` yields T frames, uint8 RGB (H, W, 3), and may be gone through any number of times;
     `boxes` (T, 4) is `xyxy` pixels, NaN where the target is absent; `visible` (T,) is its
@@ -76,12 +80,28 @@ class Sequence:
         return len(self.boxes)
 
 
-def read_image(path):
-    """Return the image file as uint8 RGB (H, W, 3); ValueError if it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f'{path}: not an image that OpenCV can read')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def frames_of(recording, begin=0):
+    """Return the frames of a Recording from number `begin` on."""
+    if recording.video is not None:
+        return VideoFrames(recording.video, begin)
+    return ImageFrames(recording.frames[begin:])
+
+
+def sequences_of(recordings):
+    """Return a Sequence for every track of the Recordings; tracks without any box have none."""
+    return [sequence for recording in recordings for track in recording.tracks
+            if (sequence := _sequence(recording, track)) is not None]
+
+
+def _sequence(recording, track):
+    present = np.flatnonzero(np.isfinite(track.boxes).all(1))
+    if not len(present):
+        return None
+    begin = int(present[0])
+    visible = np.ones(len(track.boxes)) if track.visible is None else track.visible
+    return Sequence('/'.join(filter(None, (recording.name, track.name))),
+                    frames_of(recording, begin), track.boxes[begin:],
+                    np.nan_to_num(visible[begin:], nan=1.))
 
 
 def read_boxes(path):
