@@ -16,11 +16,12 @@
 
 from re3_core.networks.base import Crops, Prediction, State, TrackerNetwork
 from re3_core.networks.goturn import GoturnNet
+from re3_core.networks.goturn_lite import GoturnLiteNet
 from re3_core.networks.re3 import Re3Net
 from re3_core.networks.re3_lite import Re3LiteNet
 
-NETWORKS = {network.name: network for network in (GoturnNet, Re3LiteNet, Re3Net)}
+NETWORKS = {network.name: network for network in (GoturnLiteNet, GoturnNet, Re3LiteNet, Re3Net)}
 
 __all__ = [
-    'Crops', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'Re3Net', 'State',
+    'Crops', 'GoturnLiteNet', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'Re3Net', 'State',
     'TrackerNetwork']

@@ -70,6 +70,7 @@ class GoturnNet(TrackerNetwork):
     """
 
     name = 'goturn'
+    feature_modules = ('backbone.', 'previous_backbone.')
 
     def __init__(self, crop_size=227, layout='caffe', channels=CAFFENET, fc=(4096, 4096, 4096),
                  dropout=0.5, separate=False, mean=HELD_MEAN, std=(1., 1., 1.),

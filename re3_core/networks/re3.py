@@ -52,6 +52,7 @@ class Re3Net(TrackerNetwork):
     """
 
     name = 're3'
+    feature_modules = ('backbone.',)
 
     def __init__(self, crop_size=227, channels=CAFFENET, skips=(16, 32, 64), fc=2048, hidden=1024,
                  peephole='full'):

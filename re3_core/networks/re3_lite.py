@@ -27,107 +27,14 @@ PReLU, one full connection, two factored peephole LSTM layers, regression. What 
 - a second output tells the overlap to expect.
 """
 
-import torch
 from torch import nn
 from torch.nn import functional
 
-from re3_core.crops import CropSpec
 from re3_core.lstm import FactoredLSTM
-from re3_core.networks.backbone import CompactBackbone
-from re3_core.networks.base import Prediction, TrackerNetwork
-
-# Channels of the skip connections from stride 4, 8 and 16.
-SKIPS = (4, 16, 48)
-# Side of the target's own part of the previous crop, in cells of stride 8.
-TEMPLATE = 8
-# One frame changes the size at most by this factor (as a logarithm): a guard, never a target.
-MAX_LOG_SCALE = 1.
+from re3_core.networks.compact import CompactNet, Head
 
 
-class Neck(nn.Module):
-    """Join the maps of stride 8 and 16 into unit vectors (N, C, H, W) of stride 8."""
-
-    def __init__(self, channels, width):
-        super().__init__()
-        self.fine = nn.Conv2d(channels[1], width, 1)
-        self.coarse = nn.Conv2d(channels[2], width, 1)
-        self.activation = nn.PReLU(width)
-        self.smooth = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, maps):
-        coarse = functional.interpolate(self.coarse(maps[2]), scale_factor=2., mode='nearest')
-        embedded = self.smooth(self.activation(self.fine(maps[1]) + coarse))
-        return functional.normalize(embedded.float(), dim=1)
-
-
-class Skips(nn.Module):
-    """Reduce the three maps of one crop by 1x1 convolutions and PReLU, to one vector (N, F)."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.reduce = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(channels, SKIPS))
-        self.activation = nn.ModuleList(nn.PReLU(outputs) for outputs in SKIPS)
-
-    def forward(self, maps):
-        return torch.cat([
-            activation(reduce(x)).flatten(1)
-            for reduce, activation, x in zip(self.reduce, self.activation, maps)], 1)
-
-
-class Matcher(nn.Module):
-    """
-    Find the parts of two templates in the search map; return one vector (N, F).
-
-    Every cell of a template is correlated with every cell of the search map, so the channel
-    tells which part of the target it is and the place where it is now: position and size can
-    be read off without knowing what the target looks like.
-    """
-
-    def __init__(self, width, outputs=64):
-        super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(2.))
-        self.first = nn.Conv2d(2 * TEMPLATE ** 2 + width, outputs, 3, padding=1)
-        self.first_activation = nn.PReLU(outputs)
-        self.second = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
-        self.second_activation = nn.PReLU(outputs)
-
-    def forward(self, templates, search):
-        count, width, height, _ = search.shape
-        parts = torch.cat([_centre(template).flatten(2) for template in templates], 2)
-        found = torch.bmm(parts.transpose(1, 2), search.flatten(2))     # (N, 128, H W)
-        found = torch.exp(self.sharpness) * found.view(count, -1, height, height)
-        x = torch.cat((found, search * width ** .5), 1)
-        x = self.first_activation(self.first(x))
-        return self.second_activation(self.second(x)).flatten(1)
-
-
-def _centre(template):
-    """Cut the middle cells, those of the target itself, out of a map (N, C, H, W)."""
-    margin = (template.shape[2] - TEMPLATE) // 2
-    return template[:, :, margin:margin + TEMPLATE, margin:margin + TEMPLATE]
-
-
-class Head(nn.Module):
-    """Turn a vector (N, F) into a Prediction: a box relative to the last one, and a score."""
-
-    def __init__(self, inputs, context):
-        super().__init__()
-        self.context = context
-        self.box = nn.Linear(inputs, 4)
-        self.score = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 1))
-        nn.init.normal_(self.box.weight, std=1e-3)
-        nn.init.zeros_(self.box.bias)
-
-    def forward(self, inputs):
-        change = self.box(inputs).float()
-        centre = .5 + change[:, :2] / self.context
-        half = change[:, 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() / (2 * self.context)
-        boxes = torch.cat((centre - half, centre + half), 1)
-        return Prediction(boxes, self.score(inputs).float()[:, 0])
-
-
-class Re3LiteNet(TrackerNetwork):
+class Re3LiteNet(CompactNet):
     """
     Re3 on the compact backbone, see the module's text.
 
@@ -139,30 +46,14 @@ class Re3LiteNet(TrackerNetwork):
     """
 
     name = 're3_lite'
-    previous_crop = CropSpec(size=80, context=1.5625)
-    current_crop = CropSpec(size=128, context=2.5)
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full'):
-        super().__init__(dict(
-            width=width, embedding=embedding, fc6=fc6, hidden=hidden, peephole=peephole))
-        self.backbone = CompactBackbone(width)
-        channels = self.backbone.channels
-        self.neck = Neck(channels, embedding)
-        self.previous_skips, self.current_skips = Skips(channels), Skips(channels)
-        self.matcher = Matcher(embedding)
-        self.fc6 = nn.Linear(self._encoded_size(), fc6)
+        config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
+                  'peephole': peephole}
+        super().__init__(config, width, embedding, templates=2)
+        self.fc6 = nn.Linear(self.joined_size, fc6)
         self.lstm = FactoredLSTM(fc6, hidden, peephole)
         self.head = Head(hidden, self.current_crop.context)
-
-    def _encoded_size(self):
-        cells = sum(channels * (crop.size // stride) ** 2
-                    for crop in (self.previous_crop, self.current_crop)
-                    for channels, stride in zip(SKIPS, (4, 8, 16)))
-        return cells + self.matcher.second.out_channels * (self.current_crop.size // 16) ** 2
-
-    def features(self, crops):
-        """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
-        return self.backbone(crops.previous) + self.backbone(crops.current)
 
     def reference(self, features):
         """Return the embedded first crop, as the template that never changes."""
@@ -170,11 +61,7 @@ class Re3LiteNet(TrackerNetwork):
 
     def encode(self, features, reference):
         """Join skips and matches of both crops in the full connection: (N, fc6)."""
-        previous, current = features[:3], features[3:]
-        matched = self.matcher((self.neck(previous), reference[0]), self.neck(current))
-        joined = torch.cat((
-            self.previous_skips(previous), self.current_skips(current), matched), 1)
-        return functional.relu(self.fc6(joined))
+        return functional.relu(self.fc6(self.join(features, reference)))
 
     def zero_memory(self, encoded):
         """Return (h1, c1, h2, c2) of zeros."""

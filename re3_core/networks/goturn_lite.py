@@ -1,0 +1,54 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+GoturnLite: GOTURN's principle on the parts of `Re3LiteNet`, the baseline without memory.
+
+As in GOTURN (Held, Thrun and Savarese 2016): what both crops show goes through a stack of fully
+connected layers with dropout to the box, and nothing is kept of earlier frames. Everything else
+is as in `Re3LiteNet`, so that a comparison of the two shows what memory is worth: the template
+of the first frame and the LSTM are what is missing here.
+"""
+
+from re3_core.networks.compact import CompactNet, Head
+from re3_core.networks.goturn import fully_connected
+
+
+class GoturnLiteNet(CompactNet):
+    """
+    GOTURN on the compact backbone, see the module's text.
+
+    With the default widths it has about as many parameters as `Re3LiteNet`.
+
+    :param width: factor on the backbone's channels (1: EfficientNet-Lite0).
+    :param embedding: channels of the correlated maps.
+    :param fc: widths of the fully connected layers.
+    :param dropout: share of their outputs that training drops.
+    """
+
+    name = 'goturn_lite'
+
+    def __init__(self, width=1., embedding=48, fc=(768, 768, 768), dropout=0.2):
+        config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout}
+        super().__init__(config, width, embedding, templates=1)
+        self.fc = fully_connected(self.joined_size, fc, dropout)
+        self.head = Head(fc[-1], self.current_crop.context)
+
+    def encode(self, features, reference=()):
+        """Return the last hidden layer (N, F)."""
+        return self.fc(self.join(features))
+
+    def recur(self, encoded, memory=()):
+        """Return the Prediction; there is no memory."""
+        return self.head(encoded), ()
