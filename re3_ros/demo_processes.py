@@ -1,0 +1,116 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Processes that the demo starts: where their executables are, their surroundings, their end."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from ament_index_python.packages import get_package_prefix, PackageNotFoundError
+
+PACKAGE = 're3_ros'
+# What a process may take to end by itself after an interrupt, in seconds.
+PATIENCE = 10
+
+
+def find_command(executable):
+    """
+    Return the command (list) that starts an executable of this package.
+
+    That is the installed entry point, or the module if the package runs from its source folder.
+    """
+    try:
+        installed = Path(get_package_prefix(PACKAGE)) / 'lib' / PACKAGE / executable
+    except PackageNotFoundError:
+        installed = None
+    if installed is not None and installed.exists():
+        return [str(installed)]
+    return [sys.executable, '-m', f'{PACKAGE}.{executable}']
+
+
+def find_config():
+    """Return the folder with `tracker.yaml` and `demo/`: the installed one or the source's."""
+    try:
+        folder = Path(get_package_prefix(PACKAGE)) / 'share' / PACKAGE / 'config'
+    except PackageNotFoundError:
+        folder = Path(__file__).resolve().parents[1] / 'config'
+    if not (folder / 'tracker.yaml').exists():
+        raise FileNotFoundError(f'no tracker.yaml in {folder}: build and source the package')
+    return folder
+
+
+def share_surroundings(domain_id):
+    """
+    Give this process and those it starts one domain and one transport of their own.
+
+    Images between processes arrive whole with Fast DDS only if all of them use LARGE_DATA, and
+    other ROS programs on the network shall neither disturb the demo nor be disturbed by it. Call
+    it before rclpy.init.
+    """
+    os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+    os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'LARGE_DATA'
+    os.environ['PYTHONUNBUFFERED'] = '1'
+
+
+class Process:
+    """A process with its output in a log file, interrupted at the end of the `with` block."""
+
+    def __init__(self, name, command, log):
+        """Start `command` (list of text) with standard output and errors into the path `log`."""
+        self.name = name
+        self._log = Path(log)
+        self._file = open(self._log, 'wb')
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT)
+        except OSError as error:
+            self._file.close()
+            raise RuntimeError(f'{name} did not start: {error}') from error
+
+    @property
+    def ended(self):
+        """Whether the process has come to its end."""
+        return self._process.poll() is not None
+
+    def check(self):
+        """Raise RuntimeError with the last words of the process if it ended with an error."""
+        if self.ended and self._process.returncode != 0:
+            raise RuntimeError(f'{self.name} ended with code {self._process.returncode}; '
+                               f'its last lines (all of them in {self._log}):\n{self.tail()}')
+
+    def tail(self, lines=8):
+        """Return the last lines of the process's output."""
+        return '\n'.join(self._log.read_text(errors='replace').splitlines()[-lines:])
+
+    def stop(self):
+        """Interrupt the process and wait for its end; kill it if it does not heed."""
+        if not self.ended:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._file.close()
+
+    def __enter__(self):
+        """Return the process."""
+        return self
+
+    def __exit__(self, *error):
+        """Stop the process."""
+        self.stop()

@@ -1,0 +1,193 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The demo's clips, its reading and writing of videos, and its pictures, without ROS."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from re3_ros import demo_clips, demo_pictures
+from re3_ros.demo_report import Row
+from re3_ros.video import open_source, video_writer
+
+CLIPS = Path(__file__).parents[2] / 'config' / 'demo'
+BOX = np.array([8., 12., 40., 30.])
+
+
+def grey_frames(count, shape=(48, 64)):
+    """Return RGB frames whose grey level tells their number."""
+    return [np.full((*shape, 3), 20 * number, np.uint8) for number in range(count)]
+
+
+def levels(source):
+    """Read a source to its end; return the frames' numbers by their grey level."""
+    found = []
+    while (frame := source.read()) is not None:
+        found.append(round(frame.mean() / 20))
+    return found
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / 'grey.mp4'
+    with video_writer(path, 25, (48, 64)) as write:
+        for frame in grey_frames(8):
+            write(frame)
+    return path
+
+
+def row(frame, box=BOX, state='tracked', iou=None):
+    return Row(frame, 10**18 + frame, box, 0.8, state, 5.0, iou)
+
+
+def test_video_file_gives_its_frames_in_order_and_again(video):
+    source = open_source(video)
+    assert source.facts() == ((64, 48), 8)
+    assert source.rate == pytest.approx(25)
+    assert levels(source) == list(range(8))
+    source.rewind()
+    assert levels(source) == list(range(8))
+
+
+def test_source_starts_and_ends_where_it_is_told(video):
+    source = open_source(video, 3, 6)
+    source.read()
+    assert source.index == 3
+    source.rewind()
+    assert levels(source) == [3, 4, 5]
+
+
+def test_folder_of_pictures_is_read_as_rgb_in_the_order_of_names(tmp_path):
+    for name, rgb in (('b', (0, 255, 0)), ('a', (255, 0, 0))):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.full((4, 4, 3), rgb[::-1], np.uint8))
+    source = open_source(tmp_path)
+    assert [tuple(source.read()[0, 0]) for _ in range(2)] == [(255, 0, 0), (0, 255, 0)]
+    assert source.read() is None
+
+
+@pytest.mark.parametrize('name, error', [
+    ('missing.mp4', 'no video at'), ('text.mp4', 'cannot open video'), ('empty', 'no pictures')])
+def test_what_is_no_video_is_named(tmp_path, name, error):
+    (tmp_path / 'text.mp4').write_text('this is no video')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises((ValueError, OSError), match=error):
+        open_source(tmp_path / name)
+
+
+def test_bad_range_is_named(video):
+    with pytest.raises(ValueError, match='start 4, end 4'):
+        open_source(video, 4, 4)
+
+
+def test_writer_refuses_a_frame_of_another_size_and_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match='got one of 64 x 48'):
+        with video_writer(tmp_path / 'x.mp4', 25, (48, 48)) as write:
+            write(np.zeros((48, 48, 3), np.uint8))
+            write(np.zeros((48, 64, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_box_text():
+    assert demo_clips.parse_box('1,2,3.5,4').tolist() == [1, 2, 4.5, 6]
+
+
+@pytest.mark.parametrize('text', ['', '1,2,3', '1,2,a,4', '1,2,0,4', '1,2,3,nan', '1,2,-3,4'])
+def test_bad_box_text_is_refused(text):
+    with pytest.raises(ValueError, match='box'):
+        demo_clips.parse_box(text)
+
+
+@pytest.mark.parametrize('path', sorted(CLIPS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_shipped_annotations_are_sound(path):
+    data = demo_clips.load_annotation(path)
+    assert data['end'] <= data['frames']
+    assert len(data['boxes']) >= 10
+    assert max(data['boxes']) == data['end'] - 1
+
+
+def test_annotation_belongs_to_the_file_with_its_name_and_facts():
+    facts = (176, 144), 120
+    found = demo_clips.find_annotation('/some/where/carphone_pristine.mp4', facts, CLIPS)
+    assert found['target'] == 'head'
+    assert demo_clips.find_annotation('carphone_pristine.mp4', ((176, 144), 119), CLIPS) is None
+    assert demo_clips.find_annotation('other.mp4', facts, CLIPS) is None
+
+
+@pytest.mark.parametrize('change, error', [
+    ({'boxes': {1: [0, 0, 5, 5]}}, 'include the first'),
+    ({'boxes': {0: [0, 0, 5, 5], 9: [0, 0, 5, 5]}}, 'must lie within frames'),
+    ({'boxes': {0: [5, 0, 5, 5]}}, 'x1 < x2'),
+    ({'colour': 'red'}, 'has the keys')])
+def test_bad_annotation_is_named(tmp_path, change, error):
+    data = {'video': 'a.mp4', 'target': 't', 'credit': 'c', 'size': [64, 48], 'frames': 8,
+            'start': 0, 'end': 8, 'boxes': {0: [0, 0, 5, 5]}, **change}
+    (tmp_path / 'a.yaml').write_text(repr(data))
+    with pytest.raises(ValueError, match=error):
+        demo_clips.load_annotation(tmp_path / 'a.yaml')
+
+
+def annotation():
+    return {'boxes': {10: BOX, 15: BOX + 1, 18: BOX + 2}, 'start': 10, 'end': 19,
+            'target': 'cup', 'credit': 'us'}
+
+
+def test_annotated_clip_needs_no_box():
+    clip = demo_clips.choose_clip('v.mp4', None, None, None, annotation())
+    assert (clip.start, clip.end, clip.target) == (10, 19, 'cup')
+    assert clip.box.tolist() == BOX.tolist()
+    assert not clip.live
+
+
+def test_own_box_and_frames_keep_the_annotated_boxes_within_them():
+    clip = demo_clips.choose_clip('v.mp4', BOX + 7, 12, 16, annotation())
+    assert clip.box.tolist() == (BOX + 7).tolist()
+    assert list(clip.boxes) == [15]
+
+
+def test_unknown_video_needs_a_box():
+    with pytest.raises(ValueError, match='no box is known for frame 0 of v.mp4'):
+        demo_clips.choose_clip('v.mp4', None, None, None, None)
+    assert demo_clips.choose_clip('0', BOX, None, None, None).live
+
+
+def test_drawing_marks_the_box_and_keeps_the_frame():
+    frame = np.zeros((48, 64, 3), np.uint8)
+    picture = demo_pictures.draw_row(frame, row(0))
+    scale = demo_pictures.enlargement(64)
+    assert picture.shape == (48 * scale, 64 * scale, 3)
+    assert tuple(picture[12 * scale, 20 * scale]) == demo_pictures.COLOURS['tracked']
+    assert not frame.any()
+
+
+def test_montage_takes_judged_rows_first():
+    rows = [row(frame, iou=0.7 if frame % 2 else None) for frame in range(20)]
+    chosen = demo_pictures.choose_frames(rows, 4)
+    assert len(chosen) == 4
+    assert all(place % 2 for place in chosen)
+    assert demo_pictures.choose_frames(rows[:2], 4) == [0, 1]
+
+
+def test_montage_and_plot_are_pictures(tmp_path):
+    rows = [row(0), row(1, None, 'absent'), row(2, BOX + 1, 'lost', 0.7)]
+    frames = [demo_pictures.draw_row(frame, rows[place], BOX)
+              for place, frame in enumerate(grey_frames(3))]
+    demo_pictures.write_montage(tmp_path / 'montage.png', frames, 'credit', columns=2)
+    demo_pictures.write_plot(tmp_path / 'plot.png', rows, {2: BOX})
+    height, width = frames[0].shape[:2]
+    montage = cv2.imread(str(tmp_path / 'montage.png'))
+    assert montage.shape == (2 * height + demo_pictures.STRIP, 2 * width, 3)
+    assert cv2.imread(str(tmp_path / 'plot.png')).std() > 5
