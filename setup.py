@@ -1,0 +1,65 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Package description of re3_ros (build type ament_python)."""
+
+from glob import glob
+
+from setuptools import find_packages
+from setuptools import setup
+
+PACKAGE_NAME = 're3_ros'
+
+setup(
+    name=PACKAGE_NAME,
+    version='0.1.0',
+    description='Re3 and GOTURN visual object trackers as a ROS 2 node and a Python library.',
+    author='re3_ros contributors',
+    maintainer='re3_ros contributors',
+    maintainer_email='re3_ros@example.com',
+    license='Apache-2.0',
+    packages=find_packages(include=[f'{name}{sub}' for name in ('re3_core', 're3_ros', 'training')
+                                    for sub in ('', '.*')]),
+    package_data={'re3_core': ['weights/*.safetensors']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
+        (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
+        (f'share/{PACKAGE_NAME}/launch', sorted(glob('launch/*.launch.py'))),
+        (f'share/{PACKAGE_NAME}/config', sorted(glob('config/*.yaml'))),
+        (f'share/{PACKAGE_NAME}/config/training', sorted(glob('config/training/*.yaml'))),
+    ],
+    python_requires='>=3.10',
+    # Lower bounds only: which torch, numpy or OpenCV build a machine uses is its owner's choice.
+    # Nothing here opens a window, so the OpenCV without a GUI is enough (it also imports on a
+    # server without graphics libraries).
+    install_requires=[
+        'numpy>=1.21',
+        'opencv-python-headless>=4.5',
+        'safetensors>=0.4',
+        'setuptools',
+        'torch>=2.0',
+    ],
+    extras_require={
+        'training': ['matplotlib>=3.5', 'pyyaml>=5.4', 'tensorboard>=2.9', 'tqdm>=4.57'],
+        'test': ['pytest>=6.2', 'pyyaml>=5.4', 'ruff>=0.4'],
+    },
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            'camera_player = re3_ros.camera_player:main',
+            'demo = re3_ros.demo:main',
+            'tracker_node = re3_ros.tracker_node:main',
+        ],
+    },
+)
