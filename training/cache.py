@@ -21,10 +21,7 @@ the settings: another source or setting makes another cache, an interrupted buil
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
 import json
 import os
@@ -35,17 +32,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from training.clips import Clip
-from training.clips import reverse
-from training.datasets.records import Recording
-from training.datasets.records import Still
-from training.datasets.records import Track
-from training.frame_store import FrameStore
-from training.frame_store import read_image
-from training.frame_store import replace_directory
-from training.frame_store import shrink
-from training.frame_store import shrink_factor
-from training.frame_store import write_frame_store
+from training.clips import Clip, reverse
+from training.datasets.records import Recording, Still, Track
+from training.datasets.sequences import frames_of
+from training.frame_store import (
+    FrameStore,
+    read_image,
+    replace_directory,
+    shrink,
+    shrink_factor,
+    write_frame_store,
+)
 
 CONTENT_FILE = 'content.json'
 BOXES_FILE = 'boxes.npz'
@@ -123,14 +120,22 @@ def cache_stills(stills: Sequence[Still], root: os.PathLike | str,
                                  lambda folder: _write_stills(folder, stills, max_side)))
 
 
+def box_factor(still: Still, shape: tuple) -> np.ndarray:
+    """Return what the boxes (N, 4) of a photograph are multiplied by to fit its file's pixels."""
+    if still.annotated_size is None:
+        return np.ones(4, np.float32)
+    height, width = still.annotated_size
+    return np.array((shape[1] / width, shape[0] / height) * 2, np.float32)
+
+
 def _write_stills(directory: Path, stills: Sequence[Still], max_side: int) -> None:
-    factors: list[float] = []
+    factors: list[np.ndarray] = []
     masked = [index for index, still in enumerate(stills) if still.mask]
 
     def images() -> Iterator[np.ndarray]:
         for still in tqdm(stills, 'photographs', unit='', disable=None):
             image = read_image(still.path)
-            factors.append(shrink_factor(image.shape, max_side))
+            factors.append(shrink_factor(image.shape, max_side) * box_factor(still, image.shape))
             yield shrink(image, max_side)
         for index in masked:
             mask = cv2.imread(os.fspath(stills[index].mask), cv2.IMREAD_UNCHANGED)
@@ -139,37 +144,13 @@ def _write_stills(directory: Path, stills: Sequence[Still], max_side: int) -> No
             yield shrink(mask, max_side, cv2.INTER_NEAREST)[..., None]
 
     write_frame_store(directory, images())
-    places = dict(zip(masked, range(len(stills), len(stills) + len(masked))))
-    boxes = [still.boxes * factor for still, factor in zip(stills, factors)]
+    places = {index: len(stills) + number for number, index in enumerate(masked)}
+    boxes = [still.boxes * factors[index] for index, still in enumerate(stills)]
     np.savez(directory / BOXES_FILE, boxes=np.concatenate(boxes).astype(np.float32),
              ends=np.cumsum([len(part) for part in boxes]))
     content = {'names': [os.fspath(still.path) for still in stills],
                'masks': [places.get(index, -1) for index in range(len(stills))]}
     (directory / CONTENT_FILE).write_text(json.dumps(content))
-
-
-def recorded_frames(recording: Recording) -> Iterator[np.ndarray]:
-    """
-    Decode a recording frame by frame, (H, W, 3) uint8 RGB.
-
-    :raises OSError: if an image cannot be read or a video holds no frame
-    """
-    if recording.video is None:
-        yield from (read_image(path) for path in recording.frames)
-        return
-    capture = cv2.VideoCapture(os.fspath(recording.video))
-    count = 0
-    try:
-        while True:
-            good, frame = capture.read()
-            if not good:
-                break
-            count += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
-        capture.release()
-    if not count:
-        raise OSError(f'{recording.video}: missing or not a readable video')
 
 
 class VideoCache:
@@ -284,8 +265,9 @@ def cache_recordings(recordings: Sequence[Recording], root: os.PathLike | str,
 
     :param max_side: longer side of the frames at most, in pixels; boxes are scaled along
     :param options: of `VideoCache`
-    :raises OSError: if a frame cannot be read
-    :raises ValueError: if a track has another number of boxes than there are frames
+    :raises OSError: if an image cannot be read
+    :raises ValueError: if a video cannot be read, or a track has another number of boxes than
+        there are frames
     """
     files = [path for recording in recordings for path in recording.files]
     boxes = [hashlib.sha256(track.boxes.tobytes()).hexdigest()
@@ -304,7 +286,7 @@ def _write_recordings(directory: Path, recordings: Sequence[Recording], max_side
         for recording in tqdm(recordings, 'recordings', unit='', disable=None):
             counts.append(0)
             factors.append(1.0)
-            for frame in recorded_frames(recording):
+            for frame in frames_of(recording):
                 factors[-1] = shrink_factor(frame.shape, max_side)
                 counts[-1] += 1
                 yield shrink(frame, max_side)

@@ -87,7 +87,11 @@ class FrameStore:
 
 
 def write_frame_store(directory: os.PathLike | str, images: Iterable[np.ndarray]) -> None:
-    """Write images, each (H, W, C) uint8, into a directory; not atomic, see `replace_directory`."""
+    """
+    Write images, each (H, W, C) uint8, into a directory.
+
+    Not atomic: write a temporary one and use `replace_directory`.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     shapes, offsets, position = [], [], 0

@@ -21,10 +21,8 @@ interrupted build goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from concurrent.futures import as_completed
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed, ProcessPoolExecutor
 import json
 import multiprocessing
 import os
@@ -34,9 +32,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from training.clips import Clip
-from training.clips import ClipSource
-from training.clips import cut
+from training.clips import Clip, ClipSource, cut
 from training.frame_store import replace_directory
 
 SETTINGS_FILE = 'settings.json'

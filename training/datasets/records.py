@@ -16,8 +16,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,21 +30,33 @@ class DataError(ValueError):
     """A file of a data set is malformed; the message names the file and what is wrong."""
 
 
+# What a reader does with a malformed file: it goes on without it unless this raises.
+Report = Callable[[DataError], None]
+
+
+def refuse(error: DataError) -> None:
+    """Raise the error: the default of all readers."""
+    raise error
+
+
 @dataclass(frozen=True)
 class Still:
     """
     A photograph.
 
     :param path: image file
-    :param boxes: (N, 4) float32 xyxy in pixels of the file, N may be 0
+    :param boxes: (N, 4) float32 xyxy in pixels, N may be 0
     :param labels: N class names, or none
     :param mask: image file in which value k (1..N) marks the object of the k-th box, or None
+    :param annotated_size: height and width of the picture that the boxes belong to, where it
+        may differ from the file's; None: the file's
     """
 
     path: Path
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     labels: tuple[str, ...] = ()
     mask: Path | None = None
+    annotated_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

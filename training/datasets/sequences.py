@@ -108,8 +108,10 @@ def read_boxes(path):
     """
     Return the boxes (T, 4) of a text file with `x, y, w, h` a line as `xyxy` float32.
 
-    Numbers are separated by commas, tabs or spaces. A box with `nan` or without area means that
-    the target is absent and becomes NaN. A line that is no box raises ValueError naming it.
+    Numbers are separated by commas, tabs or spaces; eight of them are the corners of a
+    quadrangle, as VOT has them, of which the upright box around it is returned. A box with `nan`
+    or without area means that the target is absent and becomes NaN. A line that is no box raises
+    ValueError naming it.
     """
     rows = []
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
@@ -119,6 +121,8 @@ def read_boxes(path):
             row = [float(part) for part in line.replace(',', ' ').split()]
         except ValueError:
             row = []
+        if len(row) == 8:
+            row = _around(row)
         if len(row) != 4:
             raise ValueError(f'{path}:{number}: expected "x,y,w,h", got {line.strip()!r}')
         rows.append(row)
@@ -126,3 +130,9 @@ def read_boxes(path):
     boxes[~(boxes[:, 2:] > 0).all(1)] = np.nan
     boxes[:, 2:] += boxes[:, :2]
     return boxes
+
+
+def _around(corners):
+    """Return the upright x, y, w, h around four corners."""
+    points = np.array(corners).reshape(4, 2)
+    return [*points.min(0), *np.ptp(points, 0)]

@@ -28,48 +28,50 @@ from pathlib import Path
 
 import numpy as np
 
-from training.datasets.records import DataError
-from training.datasets.records import IMAGE_SUFFIXES
-from training.datasets.records import Still
+from training.datasets.records import DataError, IMAGE_SUFFIXES, refuse, Report, Still
 
 BOXES_FILE = 'boxes.json'
 MASK_FOLDER = 'mask'
 
 
 def image_files(folder: os.PathLike | str) -> list[Path]:
-    """
-    Return all image files below a folder in order, masks and hidden folders left out.
-
-    :raises DataError: if there are none
-    """
+    """Return all image files below a folder in order, masks and hidden folders left out."""
     folder = Path(folder)
-    files = [path for path in sorted(folder.rglob('*'))
-             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-             and not _skipped(path.relative_to(folder).parts[:-1])]
-    if not files:
-        raise DataError(f'{folder}: no image files {IMAGE_SUFFIXES} in it')
-    return files
+    return [path for path in sorted(folder.rglob('*'))
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+            and not _skipped(path.relative_to(folder).parts[:-1])]
 
 
 def _skipped(parts: tuple[str, ...]) -> bool:
     return any(part == MASK_FOLDER or part.startswith('.') for part in parts)
 
 
-def read_stills(folder: os.PathLike | str) -> list[Still]:
+def read_stills(folder: os.PathLike | str, *, report: Report = refuse) -> list[Still]:
     """
     Read a tree of photographs with the boxes and masks that are there.
 
-    :raises DataError: if there is no image, or a `boxes.json` is malformed
+    :raises DataError: if there is no image, or a `boxes.json` is malformed or names an image
+        that is missing
     """
+    files = image_files(folder)
+    if not files:
+        report(DataError(f'{folder}: no image files {IMAGE_SUFFIXES} in it'))
     annotations: dict[Path, dict] = {}
+    for place in sorted({path.parent for path in files}):
+        try:
+            annotations[place] = read_boxes_file(place / BOXES_FILE)
+        except DataError as error:
+            report(error)
     stills = []
-    for path in image_files(folder):
-        if path.parent not in annotations:
-            annotations[path.parent] = read_boxes_file(path.parent / BOXES_FILE)
-        boxes, labels = annotations[path.parent].get(path.name, (np.zeros((0, 4)), ()))
+    for path in files:
+        none = (np.zeros((0, 4), np.float32), ())
+        boxes, labels = annotations.get(path.parent, {}).pop(path.name, none)
         mask = path.parent / MASK_FOLDER / f'{path.stem}.png'
-        stills.append(Still(path, boxes.astype(np.float32), labels,
-                            mask if len(boxes) and mask.is_file() else None))
+        stills.append(Still(path, boxes, labels, mask if len(boxes) and mask.is_file() else None))
+    for place, unused in annotations.items():
+        if unused:
+            report(DataError(f'{place / BOXES_FILE}: boxes of images that are missing: '
+                             f'{", ".join(sorted(unused)[:5])}'))
     return stills
 
 
@@ -101,4 +103,4 @@ def _entry(path: Path, name: str, entry: dict) -> tuple[np.ndarray, tuple[str, .
     if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
         raise DataError(f'{path}: {name}: a box has no width or height, or no number')
     boxes[:, 2:] += boxes[:, :2]
-    return boxes, labels
+    return boxes.astype(np.float32), labels

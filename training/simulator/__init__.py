@@ -14,14 +14,9 @@
 
 """Simulated sequences for training, made from photographs or from nothing."""
 
-from training.simulator.material import DrawnMaterial
-from training.simulator.material import Material
-from training.simulator.material import StillMaterial
-from training.simulator.material import VideoBackgrounds
+from training.simulator.material import DrawnMaterial, Material, StillMaterial, VideoBackgrounds
 from training.simulator.scene import SceneConfig
-from training.simulator.simulator import SIZE
-from training.simulator.simulator import Simulator
-from training.simulator.simulator import simulator_of
+from training.simulator.simulator import Simulator, simulator_of, SIZE
 
 __all__ = ['DrawnMaterial', 'Material', 'SceneConfig', 'SIZE', 'Simulator', 'StillMaterial',
            'VideoBackgrounds', 'simulator_of']

@@ -17,14 +17,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
-from training.cache import StillCache
-from training.cache import VideoCache
+from training.cache import StillCache, VideoCache
 from training.frame_store import shrink
 from training.simulator.motion import log_uniform
 

@@ -176,10 +176,8 @@ class Sprite:
 
 def _framed(image: np.ndarray, mask: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
     """Add an empty border to the mask, and as much picture."""
-    sides = (border,) * 4
     # An even size halves without a shift.
-    odd = (0, image.shape[0] % 2, 0, image.shape[1] % 2)
-    sides = tuple(side + extra for side, extra in zip(sides, odd))
+    sides = (border, border + image.shape[0] % 2, border, border + image.shape[1] % 2)
     return (cv2.copyMakeBorder(image, *sides, cv2.BORDER_REPLICATE),
             cv2.copyMakeBorder(mask, *sides, cv2.BORDER_CONSTANT, value=0))
 

@@ -22,16 +22,16 @@ import math
 import cv2
 import numpy as np
 
-from training.simulator.material import Cutout
-from training.simulator.material import Material
-from training.simulator.motion import angle_path
-from training.simulator.motion import bounded_path
-from training.simulator.motion import log_uniform
-from training.simulator.motion import size_path
-from training.simulator.motion import steps
-from training.simulator.motion import wander
-from training.simulator.render import GRID
-from training.simulator.render import Sprite
+from training.simulator.material import Cutout, Material
+from training.simulator.motion import (
+    angle_path,
+    bounded_path,
+    log_uniform,
+    size_path,
+    steps,
+    wander,
+)
+from training.simulator.render import GRID, Sprite
 
 
 @dataclass(frozen=True)

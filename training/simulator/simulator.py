@@ -19,29 +19,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.cache import cache_recordings
-from training.cache import cache_stills
+from training.cache import cache_recordings, cache_stills
 from training.clips import Clip
 from training.datasets.recordings import read_recordings
 from training.datasets.stills import read_stills
-from training.simulator.material import DrawnMaterial
-from training.simulator.material import Material
-from training.simulator.material import StillMaterial
-from training.simulator.material import VideoBackgrounds
-from training.simulator.motion import log_uniform
+from training.simulator.material import DrawnMaterial, Material, StillMaterial, VideoBackgrounds
+from training.simulator.motion import log_uniform, wander
 from training.simulator.motion import pan as draw_pan
 from training.simulator.motion import shake as draw_shake
-from training.simulator.motion import wander
-from training.simulator.render import blend
-from training.simulator.render import Layer
-from training.simulator.render import streak
-from training.simulator.render import visible_fraction
-from training.simulator.render import Window
-from training.simulator.scene import Actor
-from training.simulator.scene import distractors
-from training.simulator.scene import occluders
-from training.simulator.scene import SceneConfig
-from training.simulator.scene import target_actor
+from training.simulator.render import blend, Layer, streak, visible_fraction, Window
+from training.simulator.scene import Actor, distractors, occluders, SceneConfig, target_actor
 
 SIZE = (240, 320)
 

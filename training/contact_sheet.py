@@ -1,0 +1,100 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Contact sheets: samples with their boxes in one picture, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.clips import Clip
+
+GREEN = (0, 255, 0)
+YELLOW = (255, 255, 0)
+
+
+def with_boxes(image: np.ndarray, boxes: np.ndarray, text: str = '',
+               colour: tuple[int, int, int] = GREEN) -> np.ndarray:
+    """
+    Return a copy of an image (H, W, 3) uint8 RGB with boxes and a text drawn on it.
+
+    :param boxes: (N, 4) xyxy; those that are nan are left out
+    """
+    image = np.array(image)
+    for box in np.asarray(boxes)[np.isfinite(boxes).all(axis=1)]:
+        x1, y1, x2, y2 = np.clip(np.rint(box), -9999, 9999).astype(int).tolist()
+        cv2.rectangle(image, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, 1)
+    if text:
+        cv2.putText(image, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3)
+        cv2.putText(image, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, YELLOW, 1)
+    return image
+
+
+def clip_frame(clip: Clip, index: int) -> np.ndarray:
+    """Return a frame of a clip with its box, number and visible fraction."""
+    text = str(index)
+    if np.isfinite(clip.visible[index]):
+        text += f' {clip.visible[index]:.2f}'
+    return with_boxes(clip.frames[index], clip.boxes[index:index + 1], text)
+
+
+def tile(images: Sequence[np.ndarray], columns: int, cell: tuple[int, int]) -> np.ndarray:
+    """
+    Arrange images in rows.
+
+    :param cell: height and width that every image is fitted into
+    :raises ValueError: if there are no images
+    """
+    if not images:
+        raise ValueError('a contact sheet needs at least one image')
+    height, width = cell
+    sheet = np.zeros((-(-len(images) // columns) * height, columns * width, 3), np.uint8)
+    for index, image in enumerate(images):
+        factor = min(height / image.shape[0], width / image.shape[1])
+        size = (max(1, int(image.shape[1] * factor)), max(1, int(image.shape[0] * factor)))
+        y, x = index // columns * height, index % columns * width
+        sheet[y:y + size[1], x:x + size[0]] = cv2.resize(image, size,
+                                                         interpolation=cv2.INTER_AREA)
+    return sheet
+
+
+def clips_sheet(clips: Sequence[Clip], columns: int = 8,
+                cell: tuple[int, int] = (180, 240)) -> np.ndarray:
+    """Show every clip in a row of evenly spread frames."""
+    frames = [clip_frame(clip, int(index)) for clip in clips
+              for index in np.rint(np.linspace(0, len(clip) - 1, columns))]
+    return tile(frames, columns, cell)
+
+
+def write_image(path: os.PathLike | str, image: np.ndarray) -> None:
+    """
+    Write an image (H, W, 3) uint8 RGB atomically; the suffix says how it is coded.
+
+    :raises ValueError: if OpenCV cannot write such a file
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.stem}.tmp{path.suffix}')
+    try:
+        written = cv2.imwrite(os.fspath(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        written = False
+    if not written:
+        raise ValueError(f'{path}: cannot be written; use a name such as sheet.jpg or sheet.png')
+    os.replace(temporary, path)
