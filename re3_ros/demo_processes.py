@@ -27,29 +27,33 @@ PACKAGE = 're3_ros'
 PATIENCE = 10
 
 
+def _installed_prefix():
+    """Return the prefix that this package is installed under, or None."""
+    try:
+        return Path(get_package_prefix(PACKAGE))
+    except (PackageNotFoundError, OSError):   # OSError: no ROS environment is sourced at all
+        return None
+
+
 def find_command(executable):
     """
     Return the command (list) that starts an executable of this package.
 
     That is the installed entry point, or the module if the package runs from its source folder.
     """
-    try:
-        installed = Path(get_package_prefix(PACKAGE)) / 'lib' / PACKAGE / executable
-    except PackageNotFoundError:
-        installed = None
-    if installed is not None and installed.exists():
-        return [str(installed)]
-    return [sys.executable, '-m', f'{PACKAGE}.{executable}']
+    prefix = _installed_prefix()
+    if prefix is None:
+        return [sys.executable, '-m', f'{PACKAGE}.{executable}']
+    return [str(prefix / 'lib' / PACKAGE / executable)]
 
 
 def find_config():
     """Return the folder with `tracker.yaml` and `demo/`: the installed one or the source's."""
-    try:
-        folder = Path(get_package_prefix(PACKAGE)) / 'share' / PACKAGE / 'config'
-    except PackageNotFoundError:
-        folder = Path(__file__).resolve().parents[1] / 'config'
+    prefix = _installed_prefix()
+    folder = (Path(__file__).resolve().parents[1] if prefix is None
+              else prefix / 'share' / PACKAGE) / 'config'
     if not (folder / 'tracker.yaml').exists():
-        raise FileNotFoundError(f'no tracker.yaml in {folder}: build and source the package')
+        raise FileNotFoundError(f'no tracker.yaml in {folder}: build the package anew')
     return folder
 
 

@@ -92,7 +92,11 @@ def build_rows(played, observations, boxes):
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of a run; latencies and node times in ms, None where nothing was measured."""
+    """
+    Figures of a run; latencies and node times in ms, None where nothing was measured.
+
+    `still_iou` is what a box that stays where it was in the first frame would have reached.
+    """
 
     published: int
     tracked: int
@@ -106,14 +110,25 @@ class Summary:
     mean_iou: Optional[float]
     worst: Optional[Row]
     judged: int
+    still_iou: Optional[float]
 
 
 def _percentile(values, percent):
     return float(np.percentile(values, percent)) if values else None
 
 
-def summarise(rows, node_time=(None, None)):
-    """Return the `Summary` of rows; `node_time` is the node's mean and p95 per frame in ms."""
+def still_overlap(box, boxes):
+    """Return the mean overlap of a box that never moves with the annotated ones, or None."""
+    return float(np.mean([iou(box, other) for other in boxes.values()])) if boxes else None
+
+
+def summarise(rows, node_time=(None, None), still_iou=None):
+    """
+    Return the `Summary` of rows.
+
+    :param node_time: the node's mean and p95 per frame in ms.
+    :param still_iou: from `still_overlap`.
+    """
     latencies = [row.latency_ms for row in rows if row.latency_ms is not None]
     judged = [row for row in rows if row.iou is not None]
     count = {state: sum(row.state == state for row in rows)
@@ -123,7 +138,8 @@ def summarise(rows, node_time=(None, None)):
         latency_median=_percentile(latencies, 50), latency_p95=_percentile(latencies, 95),
         node_mean=node_time[0], node_p95=node_time[1],
         mean_iou=float(np.mean([row.iou for row in judged])) if judged else None,
-        worst=min(judged, key=lambda row: row.iou) if judged else None, judged=len(judged))
+        worst=min(judged, key=lambda row: row.iou) if judged else None, judged=len(judged),
+        still_iou=still_iou)
 
 
 def find_faults(summary, min_iou, max_lost_share=0.5):
@@ -167,6 +183,8 @@ def format_table(summary):
     if summary.judged:
         lines.append((f'mean IoU on {summary.judged} annotated boxes', f'{summary.mean_iou:.3f} '
                       f'(lowest {summary.worst.iou:.3f}, frame {summary.worst.frame})'))
+    if summary.still_iou is not None:
+        lines.append(('  of a box that stays put', f'{summary.still_iou:.3f}'))
     return '\n'.join(f'{name:<36}{value}' for name, value in lines)
 
 

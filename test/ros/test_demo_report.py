@@ -72,7 +72,7 @@ def test_target_missing_from_a_message_is_absent_and_overlaps_nothing():
 def test_summary_counts_and_percentiles():
     seen = [observe(0), observe(1, latency_ms=10), observe(2, latency_ms=30, lost=True)]
     rows = demo_report.build_rows(played(4), seen, {1: BOX, 2: BOX + [20, 0, 20, 0]})
-    summary = demo_report.summarise(rows, (5.0, 9.0))
+    summary = demo_report.summarise(rows, (5.0, 9.0), 0.25)
     counts = summary.published, summary.tracked, summary.lost, summary.absent, summary.skipped
     assert counts == (4, 2, 1, 0, 1)
     assert summary.latency_median == 10
@@ -83,6 +83,12 @@ def test_summary_counts_and_percentiles():
     assert '10.0 / 28.0 ms' in table
     assert '5.0 / 9.0 ms' in table
     assert '0.667 (lowest 0.333, frame 2)' in table
+    assert '0.250' in table
+
+
+def test_overlap_of_a_box_that_stays_put():
+    assert demo_report.still_overlap(BOX, {1: BOX, 2: BOX + 100}) == 0.5
+    assert demo_report.still_overlap(BOX, {}) is None
 
 
 def test_followed_target_has_no_faults():

@@ -1,0 +1,171 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Play a video as a camera, let the tracker node follow one object in it, and report how it went.
+
+The tracker node and the camera player run as processes of their own, started through the
+package's entry points, and talk to this one by topics only, as any other ROS package would.
+"""
+
+import argparse
+from itertools import chain
+import os
+from pathlib import Path
+import sys
+
+from re3_ros.demo_clips import choose_clip, find_annotation, load_annotation, parse_box
+from re3_ros.demo_pictures import choose_frames, draw_row, write_montage, write_plot
+from re3_ros.demo_processes import find_config
+from re3_ros.demo_recorder import TARGET_ID
+from re3_ros.demo_report import (
+    build_rows,
+    find_faults,
+    format_table,
+    still_overlap,
+    summarise,
+    write_csv,
+)
+from re3_ros.demo_run import RECORDING, run
+from re3_ros.video import open_source, video_writer
+
+DEFAULT_CLIP = 'bikes.mp4'
+FOLLOWED, NOT_FOLLOWED, NOT_RUN = 0, 1, 2
+
+
+def default_video():
+    """Return where the set-up puts the default clip in the Python environment."""
+    return Path(sys.prefix) / 'share' / 're3_demo' / DEFAULT_CLIP
+
+
+def parse_arguments(argv):
+    """Return the demo's options."""
+    parser = argparse.ArgumentParser(prog='demo', description=__doc__.split('\n')[1])
+    add = parser.add_argument
+    add('--video', default='', help='video file, folder of pictures or camera number '
+        f'(default: {default_video()})')
+    add('--box', default='', help='the target in the first frame as x,y,width,height in pixels '
+        '(default: the annotated one, for the clips that are known)')
+    add('--output', default='demo_output', help='folder for the results (%(default)s)')
+    add('--start', type=int, help='first frame to play')
+    add('--end', type=int, help='frame after the last one to play')
+    add('--rate', type=float, default=0.0, help="frames per second (default: the video's)")
+    add('--seconds', type=float, default=20.0, help='how long to record a camera (%(default)s)')
+    add('--annotation', default='', help='file with boxes to judge by, as those in config/demo')
+    add('--min-iou', type=float, default=0.6,
+        help='mean IoU on the annotated boxes that counts as followed (%(default)s)')
+    add('--image-transport', default='raw', choices=('raw', 'compressed'))
+    add('--params-file', default='', help="the tracker's parameters (default: tracker.yaml)")
+    add('--weights', default='', help="the tracker's weights (default: the packaged ones)")
+    add('--device', default='', help="the tracker's device: auto, cpu, cuda")
+    add('--domain-id', type=int, default=1 + os.getpid() % 100,
+        help='ROS domain of the processes (default: one of their own)')
+    return parser.parse_args(argv)
+
+
+def make_clip(options, config):
+    """Return the `DemoClip` that the options ask for; ValueError or OSError if it cannot be."""
+    video = options.video or str(default_video())
+    if not options.video and not Path(video).exists():
+        raise FileNotFoundError(f'the default clip is not at {video}: run make setup, or give '
+                                '--video')
+    source = open_source(video)
+    frame = source.read()
+    facts = source.facts() if hasattr(source, 'facts') else None
+    source.release()
+    if frame is None:
+        raise ValueError(f'no frame can be read from {video}')
+    if options.annotation:
+        annotation = load_annotation(options.annotation)
+    else:
+        annotation = find_annotation(video, facts, config / 'demo')
+    box = parse_box(options.box) if options.box else None
+    return choose_clip(video, box, options.start, options.end, annotation)
+
+
+def since_target(played, observations):
+    """Return the part of `played` from the first image in whose tracks the target was."""
+    first = min(seen.stamp for seen in observations if seen.box is not None)
+    return {frame: stamp for frame, stamp in played.items() if stamp >= first}
+
+
+def judged_boxes(clip):
+    """Return the annotated boxes but the first frame's, which the tracker was given."""
+    return {frame: box for frame, box in clip.boxes.items() if frame != clip.start}
+
+
+def _draw(source, by_frame, boxes):
+    """Give the drawn frames of a source for which there is a row."""
+    while (frame := source.read()) is not None:
+        if source.index in by_frame:
+            yield draw_row(frame, by_frame[source.index], boxes.get(source.index))
+
+
+def write_pictures(folder, clip, rows):
+    """Write the annotated video, the montage and the plot of the rows into a folder."""
+    by_frame = {row.frame: row for row in rows}
+    chosen = {rows[place].frame for place in choose_frames(rows)}
+    video = folder / RECORDING if clip.live else clip.video
+    source = open_source(video, rows[0].frame, rows[-1].frame + 1)
+    pictures = _draw(source, by_frame, clip.boxes)
+    first = next(pictures)
+    montage = []
+    with video_writer(folder / 'tracked.mp4', source.rate, first.shape) as write:
+        for row, picture in zip(rows, chain((first,), pictures), strict=True):
+            write(picture)
+            if row.frame in chosen:
+                montage.append(picture)
+    source.release()
+    write_montage(folder / 'tracked.png', montage, clip.credit)
+    write_plot(folder / 'tracks.png', rows, clip.boxes)
+
+
+def report(clip, options, folder, results):
+    """Write the output folder, print the table, and return the list of faults."""
+    played, observations, node_time = results
+    if not any(seen.box is not None for seen in observations):
+        return ['the target appeared in no tracks']
+    rows = build_rows(since_target(played, observations), observations, judged_boxes(clip))
+    write_csv(folder / 'tracks.csv', rows, TARGET_ID)
+    write_pictures(folder, clip, rows)
+    summary = summarise(rows, node_time, still_overlap(clip.box, judged_boxes(clip)))
+    print(format_table(summary))
+    return find_faults(summary, options.min_iou)
+
+
+def main(argv=None):
+    """Run the demo; returns 0 if the target was followed, 1 if not, 2 if it could not be run."""
+    options = parse_arguments(argv)
+    folder = Path(options.output)
+    try:
+        config = find_config()
+        clip = make_clip(options, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f'following the {clip.target} in {clip.video} ...', flush=True)
+        faults = report(clip, options, folder, run(clip, options, config, folder))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return NOT_RUN
+    except KeyboardInterrupt:
+        print('demo: interrupted', file=sys.stderr)
+        return NOT_RUN
+    if faults:
+        print(f'demo: the {clip.target} was not followed: {"; ".join(faults)}', file=sys.stderr)
+        return NOT_FOLLOWED
+    print(f'the {clip.target} was followed; results are in {folder}')
+    return FOLLOWED
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,115 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The demo's own node: sends the box, starts the video, records what the tracker says."""
+
+from bisect import bisect_right
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_srvs.srv import SetBool
+from vision_msgs.msg import Detection2D, Detection2DArray
+
+from re3_ros.demo_report import Observation
+from re3_ros.detections import fill_box, read_box
+
+TARGET_ID = 'target'
+# Deep enough that no message is lost while this process is busy.
+DEPTH = 1000
+
+
+def nanoseconds(stamp):
+    """Return a builtin_interfaces/Time in nanoseconds."""
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+class DemoRecorder(Node):
+    """
+    Sends the box of one target to the tracker and records what comes back about it.
+
+    `newest_header` is the header of the newest tracks, None before the first, `seen` whether
+    the target was in any of them.
+    """
+
+    def __init__(self, **options):
+        """Create the topics under their full names, as any other package would use them."""
+        super().__init__('demo_recorder', **options)
+        self.newest_header = None
+        self.seen = False
+        self._tracks = []
+        self._transitions = [(0, 'tracked')]
+        self._figures = {}
+        self._init = self.create_publisher(Detection2D, '/re3/init', QoSProfile(depth=10))
+        self._play = self.create_client(SetBool, '/camera/camera_player/play')
+        latched = QoSProfile(depth=DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(Detection2DArray, '/re3/tracks', self._on_tracks, DEPTH)
+        self.create_subscription(DiagnosticArray, '/re3/status', self._on_status, latched)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, DEPTH)
+
+    def _on_tracks(self, message):
+        arrival = self.get_clock().now().nanoseconds
+        self.newest_header = message.header
+        box, score = None, 0.0
+        for entry in message.detections:
+            if entry.id == TARGET_ID:
+                box, score = read_box(entry.bbox), entry.results[0].hypothesis.score
+                self.seen = True
+        self._tracks.append((nanoseconds(message.header.stamp), arrival, box, score))
+
+    def _on_status(self, message):
+        for status in message.status:
+            if status.name == TARGET_ID:
+                self._transitions.append((nanoseconds(message.header.stamp), status.message))
+
+    def _on_diagnostics(self, message):
+        for status in message.status:
+            figures = {entry.key: entry.value for entry in status.values}
+            if 'processing_ms_mean' in figures:
+                self._figures = figures
+
+    def can_send(self):
+        """Tell whether the tracker has looked at an image and listens for boxes."""
+        return self.newest_header is not None and self._init.get_subscription_count() > 0
+
+    def send_box(self, box):
+        """Publish the `xyxy` box (4,) for the newest image that the tracker has looked at."""
+        message = Detection2D(header=self.newest_header, id=TARGET_ID)
+        fill_box(message.bbox, box)
+        self._init.publish(message)
+
+    def can_start_video(self):
+        """Tell whether the camera player can be asked to go on."""
+        return self._play.service_is_ready()
+
+    def start_video(self):
+        """Ask the camera player to go on; returns a future that is done when it does."""
+        return self._play.call_async(SetBool.Request(data=True))
+
+    def newest_stamp(self):
+        """Return the image stamp of the newest tracks in nanoseconds, 0 before the first."""
+        return 0 if self.newest_header is None else nanoseconds(self.newest_header.stamp)
+
+    def node_time(self):
+        """Return the node's mean and p95 time per frame in ms, each None if it never said."""
+        values = [self._figures.get(f'processing_ms_{kind}') for kind in ('mean', 'p95')]
+        return tuple(None if value is None else float(value) for value in values)
+
+    def observations(self):
+        """Return an `Observation` for each message; lost from the status of its time."""
+        transitions = sorted(self._transitions, key=lambda change: change[0])
+        stamps = [stamp for stamp, _ in transitions]
+        return [Observation(stamp, arrival, box, score,
+                            transitions[bisect_right(stamps, stamp) - 1][1] == 'lost')
+                for stamp, arrival, box, score in self._tracks]

@@ -1,0 +1,138 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One run of the demo: the processes that it starts and what they are told."""
+
+import time
+
+import rclpy
+
+from re3_ros.camera_player import read_stamps
+from re3_ros.demo_processes import find_command, Process, share_surroundings
+from re3_ros.demo_recorder import DemoRecorder
+
+# File name of what a camera device saw, in the output folder.
+RECORDING = 'camera.mp4'
+# Seconds: for the node to load its network and see an image, for the target to appear in the
+# tracks, and for the last tracks after the last image.
+START_TIMEOUT, TARGET_TIMEOUT, LAST_TIMEOUT = 90, 20, 3
+
+
+def tracker_command(options, config):
+    """Return the command of the tracker node, listening to the camera player."""
+    parameters = {'image_transport': options.image_transport, 'weights': options.weights,
+                  'device': options.device}
+    return ros_command('tracker_node', parameters, (
+        '--params-file', options.params_file or str(config / 'tracker.yaml'),
+        '-r', 'image:=/camera/image_raw'))
+
+
+def player_command(options, clip, folder):
+    """Return the command of the camera player, which holds the first frame until told to go."""
+    parameters = {'video': clip.video, 'rate': options.rate, 'paused': True,
+                  'image_transport': options.image_transport, 'wait_for_subscribers': 1,
+                  'stamps_file': str(folder / 'stamps.csv')}
+    if clip.live:
+        parameters['record_file'] = str(folder / RECORDING)
+    else:
+        parameters |= {'start': clip.start, 'end': clip.end or 0}
+    return ros_command('camera_player', parameters, ())
+
+
+def ros_command(executable, parameters, arguments):
+    """Return a command with ROS arguments; parameters that are empty text are left out."""
+    settings = [part for name, value in parameters.items() if value != ''
+                for part in ('-p', f'{name}:={_as_yaml(value)}')]
+    return [*find_command(executable), '--ros-args', *arguments, *settings]
+
+
+def _as_yaml(value):
+    """Quote texts, so that the camera `0` and a folder `true` stay texts."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower()
+
+
+class Run:
+    """One run of the demo: the two processes and the recording node."""
+
+    def __init__(self, tracker, player, recorder):
+        """Take the `Process` of the tracker and of the player, and the `DemoRecorder`."""
+        self._tracker = tracker
+        self._player = player
+        self._recorder = recorder
+
+    def play(self, clip, seconds):
+        """Give the tracker the box, play the clip (a camera for `seconds`), wait for the end."""
+        self._wait('the tracker to look at an image', self._recorder.can_send, START_TIMEOUT)
+        self._recorder.send_box(clip.box)
+        self._wait('the target to appear in the tracks', lambda: self._recorder.seen,
+                   TARGET_TIMEOUT)
+        if clip.live:
+            self._spin_until(lambda: False, seconds)
+        else:
+            self._start_video()
+            self._wait('the video to end', lambda: self._player.ended, None)
+        self._player.stop()
+        self._player.check()
+
+    def wait_for_stamp(self, stamp):
+        """Wait a moment for the tracks of the image with this stamp (nanoseconds)."""
+        self._spin_until(lambda: self._recorder.newest_stamp() >= stamp, LAST_TIMEOUT)
+
+    def _start_video(self):
+        self._wait('the camera player', self._recorder.can_start_video, START_TIMEOUT)
+        answer = self._recorder.start_video()
+        self._wait('the camera player to start', answer.done, START_TIMEOUT)
+
+    def _wait(self, what, condition, timeout):
+        """Spin until the condition holds; RuntimeError with the node's words if it does not."""
+        if not self._spin_until(condition, timeout):
+            raise RuntimeError(f'waited {timeout} s for {what}; the last lines of the tracker '
+                               f'node:\n{self._tracker.tail()}')
+
+    def _spin_until(self, condition, timeout):
+        deadline = time.monotonic() + (float('inf') if timeout is None else timeout)
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            self._tracker.check()
+            self._player.check()
+            rclpy.spin_once(self._recorder, timeout_sec=0.1)
+        return True
+
+
+def run(clip, options, config, folder):
+    """
+    Start the processes, play the clip and return what came of it.
+
+    :return: {frame number: stamp in ns}, list of `Observation`, the node's (mean, p95) time.
+    """
+    share_surroundings(options.domain_id)
+    rclpy.init(args=[])
+    recorder = DemoRecorder()
+    try:
+        with Process('tracker node', tracker_command(options, config),
+                     folder / 'tracker_node.log') as tracker, \
+                Process('camera player', player_command(options, clip, folder),
+                        folder / 'camera_player.log') as player:
+            this_run = Run(tracker, player, recorder)
+            this_run.play(clip, options.seconds)
+            # The player repeats the first frame; the last time counts.
+            played = dict(read_stamps(folder / 'stamps.csv'))
+            this_run.wait_for_stamp(max(played.values(), default=0))
+        return played, recorder.observations(), recorder.node_time()
+    finally:
+        recorder.destroy_node()
+        rclpy.try_shutdown()
