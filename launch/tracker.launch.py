@@ -1,0 +1,71 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Start the tracker node; `ros2 launch re3_ros tracker.launch.py --show-args` tells how."""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterFile
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+# Parameters of the node that are arguments too; where left empty, the params_file counts.
+PARAMETERS = (
+    ('image_transport', 'raw (sensor_msgs/Image) or compressed (topic of image + /compressed).'),
+    ('device', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
+    ('model', 'Network: re3_lite, re3, ...'),
+    ('weights', 'Path of a .safetensors weights file.'),
+    ('autostart', 'true: configure and activate the node; false: wait for lifecycle calls.'),
+)
+
+
+def tracker(context):
+    """Return the node, with those parameters that were given as arguments."""
+    given = {name: LaunchConfiguration(name).perform(context) for name, _ in PARAMETERS}
+    given = {name: value for name, value in given.items() if value}
+    given['use_sim_time'] = LaunchConfiguration('use_sim_time').perform(context)
+    for flag in {'autostart', 'use_sim_time'} & set(given):
+        given[flag] = given[flag].lower() in ('true', '1')
+    return [Node(
+        package='re3_ros', executable='tracker_node', name='tracker', output='screen',
+        namespace=LaunchConfiguration('namespace'),
+        parameters=[ParameterFile(LaunchConfiguration('params_file'), allow_substs=True), given],
+        remappings=[('image', LaunchConfiguration('image'))],
+        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')])]
+
+
+def generate_launch_description():
+    """Declare the arguments and start the node with them."""
+    defaults = PathJoinSubstitution([FindPackageShare('re3_ros'), 'config', 'tracker.yaml'])
+    arguments = [
+        DeclareLaunchArgument(
+            'namespace', default_value='re3',
+            description='Namespace of the node: its topics are /re3/init, /re3/tracks, ...'),
+        DeclareLaunchArgument(
+            'params_file', default_value=defaults,
+            description='YAML file with parameters of the node.'),
+        DeclareLaunchArgument(
+            'image', default_value='/camera/image_raw', description='Topic of the images.'),
+        DeclareLaunchArgument(
+            'use_sim_time', default_value='false', choices=['true', 'false', 'True', 'False'],
+            description='Take the time from /clock, as when a bag is replayed.'),
+        DeclareLaunchArgument(
+            'log_level', default_value='info', description='debug, info, warn, error or fatal.')]
+    arguments += [
+        DeclareLaunchArgument(name, default_value='',
+                              description=f'{text} Empty: as in params_file.')
+        for name, text in PARAMETERS]
+    return LaunchDescription([*arguments, OpaqueFunction(function=tracker)])

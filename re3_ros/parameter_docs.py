@@ -1,0 +1,73 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Write out the parameter table: `config/tracker.yaml` and the table of `docs/node.md`.
+
+`python3 -m re3_ros.parameter_docs yaml` or `markdown` prints either.
+"""
+
+import argparse
+import textwrap
+
+from re3_ros.parameters import constraint, PARAMETERS
+
+YAML_HEAD = """\
+# All parameters of the tracker node, with their defaults. Those marked "live" may be changed
+# while the node runs (ros2 param set /re3/tracker NAME VALUE), the others only here.
+/**:
+  ros__parameters:
+"""
+
+
+def _yaml_value(value):
+    """Return a default as YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return '[' + ', '.join(map(_yaml_value, value)) + ']'
+    return f"'{value}'" if isinstance(value, str) and not value else str(value)
+
+
+def yaml_text():
+    """Return the contents of `config/tracker.yaml`."""
+    lines = []
+    for parameter in PARAMETERS:
+        allowed = constraint(parameter)
+        notes = [f'({allowed})'] * bool(allowed) + ['[live]'] * parameter.live
+        text = ' '.join([parameter.description, *notes])
+        lines += textwrap.wrap(text, 95, initial_indent='    # ', subsequent_indent='    # ')
+        lines += [f'    {parameter.name}: {_yaml_value(parameter.default)}', '']
+    return YAML_HEAD + '\n'.join(lines[:-1]) + '\n'
+
+
+def markdown_table():
+    """Return the table of parameters in `docs/node.md`."""
+    rows = ['| parameter | default | values | live | meaning |', '|---|---|---|---|---|']
+    for parameter in PARAMETERS:
+        live = 'yes' if parameter.live else ''
+        rows.append(f'| `{parameter.name}` | `{_yaml_value(parameter.default)}` | '
+                    f'{constraint(parameter)} | {live} | {parameter.description} |')
+    return '\n'.join(rows) + '\n'
+
+
+def main():
+    """Print the form that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('form', choices=('yaml', 'markdown'))
+    print(yaml_text() if parser.parse_args().form == 'yaml' else markdown_table(), end='')
+
+
+if __name__ == '__main__':
+    main()

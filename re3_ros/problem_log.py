@@ -1,0 +1,70 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One line per fault: log the first of its kind at once, the others as a number."""
+
+from dataclasses import dataclass
+import re
+import time
+
+# More kinds than the node knows; a bound in case a text varies in an unforeseen way.
+MAX_KINDS = 256
+
+
+@dataclass
+class _Seen:
+    logged_at: float
+    total: int = 0
+    unlogged: int = 0
+
+
+class ProblemLog:
+    """
+    Log faults of the input so that one source of bad messages cannot flood the log.
+
+    A fault is logged when it is the first of its kind, and then at most once per `period`
+    seconds with the number of those in between.
+    """
+
+    def __init__(self, logger, period=30.0, clock=time.monotonic):
+        self._logger = logger
+        self._period = period
+        self._clock = clock
+        self._seen = {}
+
+    def report(self, where, error):
+        """
+        Log a fault.
+
+        :param where: the topic it came by.
+        :param error: the exception; its `kind` (else its text without numbers) is its kind.
+        """
+        text = str(error)
+        kind = (where, getattr(error, 'kind', None) or re.sub(r'[-+.\d]+', '#', text))
+        if kind not in self._seen and len(self._seen) >= MAX_KINDS:
+            kind = (where, 'other')
+        now = self._clock()
+        seen = self._seen.setdefault(kind, _Seen(now - self._period))
+        seen.total += 1
+        seen.unlogged += 1
+        if now - seen.logged_at < self._period:
+            return
+        more = f' ({seen.unlogged} of this kind since the last report)' if seen.total > 1 else ''
+        seen.logged_at, seen.unlogged = now, 0
+        self._logger.warning(f'{where}: {text}{more}')
+
+    @property
+    def total(self):
+        """Number of faults reported so far."""
+        return sum(seen.total for seen in self._seen.values())

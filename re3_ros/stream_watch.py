@@ -1,0 +1,159 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Watch how the images of a camera arrive: skipped while busy, lost on the way, or not at all."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+# Judge the loss over this many expected frames, and say so from this share on.
+WINDOW = 60
+WORTH_SAYING = 0.1
+# Stamps may step back by this much (two publishers, a careless driver) without time jumping.
+JUMP_NANOSECONDS = 500_000_000
+
+
+class Arrival(NamedTuple):
+    """What one image's stamp tells: of the frames before it, and of time."""
+
+    skipped: int        # came while the node was busy, replaced by a newer one
+    lost: int           # never came
+    late: bool          # older than one that came before: not to be used
+    jumped: bool        # time was set back
+
+
+class StreamWatch:
+    """
+    Count skipped and lost frames: by the publisher's sequence numbers, else by gaps in stamps.
+
+    Where the middleware gives no sequence numbers the spacing of frames is the lower quartile
+    of the last gaps: with losses the median would itself be a multiple of the true spacing.
+    """
+
+    def __init__(self):
+        self.received = 0
+        self.skipped = 0
+        self.lost = 0
+        self.late = 0
+        self._last = None
+        self._last_sequence = (None, 0)
+        self._gaps = deque(maxlen=WINDOW)
+        self._spacing = 0.
+        self._recent = deque(maxlen=WINDOW)     # (expected, lost) per frame
+
+    def arrived(self, stamp, busy_seconds, sequence=(None, 0)):
+        """
+        Note an image.
+
+        :param stamp: its time in nanoseconds.
+        :param busy_seconds: how long the node was occupied since the image before.
+        :param sequence: (any identity of the publisher, its running number), if known.
+        """
+        gap = None if self._last is None else stamp - self._last
+        self.received += 1
+        if gap is not None and gap < -JUMP_NANOSECONDS:
+            self.restart(stamp, sequence)
+            return Arrival(0, 0, False, True)
+        missing = self._missing(gap, sequence)
+        if gap is not None and gap < 0:
+            self.late += 1
+            return Arrival(0, 0, True, False)
+        self._last = stamp
+        skipped = self._skipped(missing, gap, busy_seconds)
+        self._recent.append((missing + 1, missing - skipped))
+        self.skipped += skipped
+        self.lost += missing - skipped
+        return Arrival(skipped, missing - skipped, False, False)
+
+    def _missing(self, gap, sequence):
+        """Return how many frames are missing before this one."""
+        publisher, number = sequence
+        last_publisher, last_number = self._last_sequence
+        self._last_sequence = sequence
+        if publisher is not None:
+            return max(0, number - last_number - 1) if publisher == last_publisher else 0
+        if not gap or gap < 0:
+            return 0
+        self._gaps.append(gap)
+        spacing = self.spacing()
+        missing = max(0, round(gap / spacing) - 1) if spacing else 0
+        # A pause of the camera is no loss.
+        return missing if missing < WINDOW else 0
+
+    def _skipped(self, missing, gap, busy_seconds):
+        """Return how many of the missing frames came while the node was busy."""
+        if not missing or not gap:
+            return 0
+        spacing = gap / (missing + 1)
+        return min(missing, round(busy_seconds * 1e9 / spacing + 0.25))
+
+    def spacing(self):
+        """Return the usual nanoseconds between two frames, or 0 while unknown."""
+        # Not for every frame: the quantile costs more than everything else here.
+        if len(self._gaps) >= 8 and (not self._spacing or self.received % 16 == 0):
+            self._spacing = float(np.quantile(self._gaps, 0.25))
+        return self._spacing
+
+    def loss(self):
+        """Return the share of the recent frames that was lost, 0 while unknown."""
+        if len(self._recent) < WINDOW // 2:
+            return 0.
+        expected, lost = np.sum(self._recent, axis=0)
+        return float(lost / expected)
+
+    def restart(self, stamp=None, sequence=(None, 0)):
+        """Forget the frames so far, as after a pause."""
+        self._last = stamp
+        self._last_sequence = sequence
+        self._gaps.clear()
+        self._spacing = 0.
+        self._recent.clear()
+
+
+def loss_advice(topic, loss, reliability, compressed):
+    """Say that frames are lost on a topic, and what helps."""
+    remedies = ['start camera and node with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA (both, or '
+                'nothing arrives)']
+    if not compressed:
+        remedies.append('use image_transport:=compressed')
+    if reliability == 'best_effort':
+        remedies.append('let the camera publish reliably')
+    return (f'{topic}: {loss:.0%} of the images are lost on the way to this node '
+            f'({reliability}); remedies: {"; ".join(remedies)}')
+
+
+def silence_advice(topic, seconds, publishers, requested, kind, others):
+    """
+    Say that no image arrives on a topic, why, and what helps.
+
+    :param publishers: list of (reliability, type name) that the publishers offer.
+    :param requested: reliability that the node asks for.
+    :param kind: name of the message type that the node expects.
+    :param others: topics of that type that have publishers.
+    """
+    head = f'no image on {topic} for {seconds:.0f} s'
+    if not publishers:
+        seen = f'; topics with such images: {", ".join(others)}' if others else ''
+        return f'{head}: nobody publishes there (camera running? topic name right?){seen}'
+    foreign = [name for _, name in publishers if name != kind]
+    if foreign:
+        return (f'{head}: it carries {foreign[0]}, expected {kind} (see image_transport and the '
+                'topic name)')
+    if requested == 'reliable' and any(offered == 'best_effort' for offered, _ in publishers):
+        return (f'{head}: the publisher offers best_effort, image_reliability asks for reliable; '
+                'set image_reliability to auto')
+    return (f'{head}: {len(publishers)} publisher(s) are there; the camera stands still, or one '
+            'side runs with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA and the other without')
