@@ -39,7 +39,7 @@ class GoturnLiteNet(CompactNet):
 
     name = 'goturn_lite'
 
-    def __init__(self, width=1., embedding=48, fc=(768, 768, 768), dropout=0.2):
+    def __init__(self, width=1., embedding=48, fc=(896, 896, 896), dropout=0.2):
         config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout}
         super().__init__(config, width, embedding, templates=1)
         self.fc = fully_connected(self.joined_size, fc, dropout)

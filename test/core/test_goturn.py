@@ -159,7 +159,7 @@ def test_lite_network_fits_in_its_file_and_shares_with_re3_lite():
     with torch.device('meta'):
         goturn, re3 = GoturnLiteNet(), Re3LiteNet()
     assert 2 * sum(value.numel() for value in goturn.state_dict().values()) < 40e6
-    assert count(goturn) == pytest.approx(count(re3), rel=.05)
+    assert count(goturn) == pytest.approx(count(re3), rel=.1)
     assert goturn.previous_crop == re3.previous_crop
     assert goturn.current_crop == re3.current_crop
     theirs = {name: value.shape for name, value in re3.named_parameters()}
