@@ -21,18 +21,21 @@ the settings: another source or setting makes another cache, an interrupted buil
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
 import json
 import os
 from pathlib import Path
 import shutil
+import sys
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from training.clips import Clip, reverse
+from training.datasets.formats import FORMATS, read_dataset
 from training.datasets.records import Recording, Still, Track
 from training.datasets.sequences import frames_of
 from training.frame_store import (
@@ -47,6 +50,7 @@ from training.frame_store import (
 CONTENT_FILE = 'content.json'
 BOXES_FILE = 'boxes.npz'
 MAX_SIDE = 480
+DEFAULT_CACHE = Path.home() / '.cache' / 're3_ros'
 
 
 def cache_key(files: Iterable[os.PathLike | str], settings: object) -> str:
@@ -80,7 +84,7 @@ class StillCache:
     """
 
     def __init__(self, directory: os.PathLike | str):
-        directory = Path(directory)
+        self.directory = directory = Path(directory)
         content = json.loads((directory / CONTENT_FILE).read_text())
         self.names: list[str] = content['names']
         self._masks: list[int] = content['masks']
@@ -164,7 +168,7 @@ class VideoCache:
 
     def __init__(self, directory: os.PathLike | str, strides: Sequence[int] = (1,),
                  reversed_share: float = 0.0):
-        directory = Path(directory)
+        self.directory = directory = Path(directory)
         content = json.loads((directory / CONTENT_FILE).read_text())
         self.names: list[str] = content['names']
         self._first = np.concatenate(((0,), np.cumsum(content['counts']))).astype(int)
@@ -314,3 +318,28 @@ def _checked_track(recording: Recording, track: Track,
     boxes[~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)] = np.nan
     visible = np.full(count, np.nan) if track.visible is None else track.visible
     return boxes, np.asarray(visible, np.float32)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m training.cache`: decode a data set once; return the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m training.cache', description=main.__doc__)
+    parser.add_argument('path', type=Path, help='data set, see python -m training.datasets')
+    parser.add_argument('--format', default='auto', choices=('auto', *FORMATS))
+    parser.add_argument('--cache', type=Path, metavar='DIR', default=DEFAULT_CACHE,
+                        help='where caches are kept (default: %(default)s)')
+    parser.add_argument('--max-side', type=int, default=MAX_SIDE, metavar='N',
+                        help='longer side of decoded frames at most (default: %(default)s)')
+    options = parser.parse_args(arguments)
+    try:
+        items = read_dataset(options.path, options.format)
+        build = cache_stills if isinstance(items[0], Still) else cache_recordings
+        cache = build(items, options.cache, options.max_side)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f'{len(items)} items decoded: {cache.directory}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

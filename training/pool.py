@@ -21,12 +21,14 @@ interrupted build goes on where it stopped.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed, ProcessPoolExecutor
 import json
 import multiprocessing
 import os
 from pathlib import Path
+import sys
 
 import cv2
 import numpy as np
@@ -34,6 +36,8 @@ from tqdm import tqdm
 
 from training.clips import Clip, ClipSource, cut
 from training.frame_store import replace_directory
+from training.simulator.options import add_sources, simulator_from
+from training.simulator.simulator import SIZE
 
 SETTINGS_FILE = 'settings.json'
 BATCH = 4
@@ -118,7 +122,7 @@ def _render(clips: list[int]) -> int:
 
 
 def build_pool(directory: os.PathLike | str, make: Callable[[], ClipSource], *, clips: int,
-               length: int = 32, size: tuple[int, int] = (240, 320), seed: int = 0,
+               length: int = 32, size: tuple[int, int] = SIZE, seed: int = 0,
                processes: int | None = None, progress: bool = True,
                settings: dict | None = None) -> Pool:
     """
@@ -177,3 +181,30 @@ def _prepare(partial: Path, wanted: dict) -> None:
     temporary = partial / f'{SETTINGS_FILE}.tmp'
     temporary.write_text(json.dumps(wanted, indent=1))
     os.replace(temporary, partial / SETTINGS_FILE)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m training.pool`: render a pool of simulated clips; return the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m training.pool', description=main.__doc__)
+    add_sources(parser)
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR',
+                        help='where the pool is put; an interrupted build goes on')
+    parser.add_argument('--clips', type=int, default=1000, help='default: %(default)s')
+    parser.add_argument('--processes', type=int, help='default: one per core')
+    options = parser.parse_args(arguments)
+    make = simulator_from(options)
+    try:
+        make()  # Fill the caches once, before several processes need them.
+        pool = build_pool(
+            options.output, make, clips=options.clips, length=options.length,
+            size=tuple(options.size), seed=options.seed, processes=options.processes,
+            settings={'images': options.images, 'videos': options.videos})
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f'{len(pool)} clips of {options.length} frames: {options.output}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

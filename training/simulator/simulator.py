@@ -16,10 +16,12 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 
-from training.cache import cache_recordings, cache_stills
+from training.cache import cache_recordings, cache_stills, DEFAULT_CACHE
 from training.clips import Clip
 from training.datasets.recordings import read_recordings
 from training.datasets.stills import read_stills
@@ -253,19 +255,18 @@ def _noise(rng: np.random.Generator, length: int,
     return np.rint(sheet * log_uniform(rng, 0.7, 9)).astype(np.int16), offsets
 
 
-def simulator_of(images: str | None = None, videos: str | None = None,
-                 cache: str | None = None, size: tuple[int, int] = SIZE,
+def simulator_of(images: os.PathLike | str | None = None,
+                 videos: os.PathLike | str | None = None,
+                 cache: os.PathLike | str = DEFAULT_CACHE, size: tuple[int, int] = SIZE,
                  config: SceneConfig | None = None) -> Simulator:
     """
     Make a simulator from folders.
 
     :param images: folder of photographs, with `boxes.json` and masks or not; None: drawn ones
     :param videos: folder of recordings for backgrounds; None: no moving backgrounds
-    :param cache: folder of the decoded pictures, needed with `images` or `videos`
-    :raises ValueError: if the cache folder is missing
+    :param cache: folder where decoded pictures are kept
+    :raises DataError: if something in the folders is malformed
     """
-    if cache is None and (images or videos):
-        raise ValueError('a simulator of photographs or videos needs a cache folder')
     material: Material = DrawnMaterial()
     if images:
         material = StillMaterial(cache_stills(read_stills(images), cache))

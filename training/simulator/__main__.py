@@ -1,0 +1,85 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Look at simulated sequences: `python -m training.simulator --output sheet.png`.
+
+The same seed, pictures and length show the same sequences again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import os
+from pathlib import Path
+import sys
+
+import cv2
+import numpy as np
+
+from training.clips import Clip
+from training.contact_sheet import clip_frame, clips_sheet, write_image
+from training.simulator.options import add_sources, simulator_from
+
+FRAMES_PER_SECOND = 15
+
+
+def write_video(path: Path, clips: Sequence[Clip]) -> None:
+    """
+    Write clips with their boxes one after the other as an .mp4 file, atomically.
+
+    :raises ValueError: if OpenCV cannot write it
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.stem}.tmp{path.suffix}')
+    height, width = clips[0].frames[0].shape[:2]
+    writer = cv2.VideoWriter(os.fspath(temporary), cv2.VideoWriter_fourcc(*'mp4v'),
+                             FRAMES_PER_SECOND, (width, height))
+    if not writer.isOpened():
+        raise ValueError(f'{path}: OpenCV cannot write this video')
+    for clip in clips:
+        for index in range(len(clip)):
+            writer.write(cv2.cvtColor(clip_frame(clip, index), cv2.COLOR_RGB2BGR))
+    writer.release()
+    os.replace(temporary, path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m training.simulator', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_sources(parser)
+    parser.add_argument('--output', type=Path, required=True, metavar='FILE',
+                        help='contact sheet (.png, .jpg) or video (.mp4)')
+    parser.add_argument('--clips', type=int, default=8, metavar='N',
+                        help='number of sequences (default: %(default)s)')
+    options = parser.parse_args(arguments)
+    try:
+        simulator = simulator_from(options)()
+        clips = [simulator.sample(np.random.default_rng((options.seed, index)), options.length)
+                 for index in range(options.clips)]
+        if options.output.suffix.lower() == '.mp4':
+            write_video(options.output, clips)
+        else:
+            write_image(options.output, clips_sheet(clips))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f'{len(clips)} sequences of {options.length} frames: {options.output}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

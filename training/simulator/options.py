@@ -1,0 +1,44 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The options of commands that simulate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+import functools
+
+from training.cache import DEFAULT_CACHE
+from training.simulator.simulator import Simulator, simulator_of, SIZE
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell where a simulator takes pictures from."""
+    parser.add_argument('--images', metavar='DIR',
+                        help='photographs, with boxes.json and masks or not (default: drawn ones)')
+    parser.add_argument('--videos', metavar='DIR', help='recordings as moving backgrounds')
+    parser.add_argument('--cache', metavar='DIR', default=DEFAULT_CACHE,
+                        help='where decoded pictures are kept (default: %(default)s)')
+    parser.add_argument('--length', type=int, default=32, metavar='N',
+                        help='frames of a sequence (default: %(default)s)')
+    parser.add_argument('--size', type=int, nargs=2, default=SIZE, metavar=('HEIGHT', 'WIDTH'),
+                        help='of the frames (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0)
+
+
+def simulator_from(options: argparse.Namespace) -> Callable[[], Simulator]:
+    """Return what makes the simulator that the options describe; it can be pickled."""
+    return functools.partial(simulator_of, options.images, options.videos, options.cache,
+                             tuple(options.size))
