@@ -15,11 +15,22 @@
 """Package description of re3_ros (build type ament_python)."""
 
 from glob import glob
+import os
 
 from setuptools import find_packages
 from setuptools import setup
 
 PACKAGE_NAME = 're3_ros'
+
+
+def shared(*patterns):
+    """Return the files that match the patterns as data_files, folder by folder."""
+    folders = {}
+    for path in sorted(path for pattern in patterns for path in glob(pattern, recursive=True)):
+        folders.setdefault(os.path.dirname(path), []).append(path)
+    return [(os.path.join('share', PACKAGE_NAME, folder), paths)
+            for folder, paths in folders.items()]
+
 
 setup(
     name=PACKAGE_NAME,
@@ -35,9 +46,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
-        (f'share/{PACKAGE_NAME}/launch', sorted(glob('launch/*.launch.py'))),
-        (f'share/{PACKAGE_NAME}/config', sorted(glob('config/*.yaml'))),
-        (f'share/{PACKAGE_NAME}/config/training', sorted(glob('config/training/*.yaml'))),
+        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml'),
     ],
     python_requires='>=3.10',
     # Lower bounds only: which torch, numpy or OpenCV build a machine uses is its owner's choice.

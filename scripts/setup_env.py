@@ -263,17 +263,22 @@ def fetch_clips(environment):
 
 
 def write_activation(environment):
-    """Write setup.sh, which a shell sources to use the environment and what is built in it."""
-    lines = ['# Source this file: . {}/setup.sh'.format(environment.venv),
-             'export VIRTUAL_ENV={}'.format(shlex.quote(str(environment.venv))),
+    """
+    Write the setup files of the environment.
+
+    They have the names that the setup files of ROS have, so that those which colcon writes into
+    install/ find them and one `. install/setup.bash` gives a shell everything.
+    """
+    lines = ['export VIRTUAL_ENV={}'.format(shlex.quote(str(environment.venv))),
              'export PATH="$VIRTUAL_ENV/bin:$PATH"']
     if not environment.uses_ros:
         lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV" CMAKE_PREFIX_PATH="$VIRTUAL_ENV"',
                   'export LD_LIBRARY_PATH="$VIRTUAL_ENV/lib" ROS_VERSION=2 ROS_PYTHON_VERSION=3',
                   'unset PYTHONPATH PYTHONHOME']
-    built = shlex.quote(str(REPOSITORY / 'install' / 'local_setup.sh'))
-    lines += ['if [ -f {0} ]; then . {0}; fi'.format(built), '']
-    (environment.venv / 'setup.sh').write_text('\n'.join(lines))
+    for name in ('setup', 'local_setup'):
+        for shell in ('sh', 'bash', 'zsh'):
+            path = environment.venv / '{}.{}'.format(name, shell)
+            path.write_text('\n'.join(lines) + '\n')
 
 
 def digest(*parts):
@@ -303,7 +308,7 @@ def steps(environment):
     return todo + [('torch', install_torch, digest(venv, environment.torch)),
                    ('packages', install_python_packages, packages),
                    ('clips', fetch_clips, digest(venv, CLIP_PACKAGE)),
-                   ('activation', write_activation, digest(venv, str(REPOSITORY)))]
+                   ('activation', write_activation, venv)]
 
 
 def pending(environment):

@@ -1,0 +1,41 @@
+# make test    set up, build and run all tests
+# make demo    set up, build and follow an object in a video
+#              (VIDEO=file or camera number, BOX=x,y,width,height in its first frame)
+# make setup   only make the environment .venv (PYTHON=python3, TORCH='arguments for pip install')
+# make build   only build the package into install/
+# make lint    check the style
+# make clean   remove what was built, make distclean also the environment
+
+PYTHON ?= python3
+SOURCES := $(shell find re3_core re3_ros training launch config resource \
+	-name __pycache__ -prune -o -print 2>/dev/null) LICENSE NOTICE package.xml setup.cfg setup.py
+
+.PHONY: all setup build test demo lint clean distclean
+
+all: build
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { echo 'setup: $(PYTHON) not found' >&2; exit 1; }
+	@$(PYTHON) scripts/setup_env.py $(if $(TORCH),--torch '$(TORCH)')
+
+build: install/.built
+
+install/.built: $(SOURCES) | setup
+	@echo 'build: re3_ros ...'
+	@scripts/build.sh
+
+test: build
+	@scripts/in_env.sh python -m pytest $(PYTEST_ARGS)
+
+demo: build
+	@scripts/in_env.sh install/re3_ros/lib/re3_ros/demo --output demo_output \
+		$(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)')
+
+lint: setup
+	@scripts/in_env.sh ruff check .
+
+clean:
+	rm -rf build install log demo_output .pytest_cache .ruff_cache
+
+distclean: clean
+	rm -rf .venv .venv.lock

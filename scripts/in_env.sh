@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs a command in the environment of 'make setup', with the built package, and with one ROS
+# domain and one transport (see config/fastdds.xml) for the command and all that it starts.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+set +u    # the setup files of ROS look at variables that may be unset
+. "$root/.venv/setup.bash"
+[ ! -f "$root/install/local_setup.bash" ] || . "$root/install/local_setup.bash"
+set -u
+export FASTDDS_DEFAULT_PROFILES_FILE=$root/config/fastdds.xml
+export FASTRTPS_DEFAULT_PROFILES_FILE=$FASTDDS_DEFAULT_PROFILES_FILE
+export RMW_IMPLEMENTATION=rmw_fastrtps_cpp
+export ROS_DOMAIN_ID=$((1 + $$ % 100))
+export ROS_LOG_DIR=$root/log/ros
+# Both would replace the transports of that file.
+unset ROS_LOCALHOST_ONLY ROS_AUTOMATIC_DISCOVERY_RANGE ROS_STATIC_PEERS
+exec "$@"
