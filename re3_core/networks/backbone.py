@@ -20,6 +20,8 @@ training stay, in training and in tracking, so that a batch of one target sees w
 batch sees.
 """
 
+import copy
+
 import torch
 from torch import nn
 
@@ -120,6 +122,27 @@ class CompactBackbone(nn.Module):
         """Subtract ImageNet's mean and divide by its spread, in the weights' precision."""
         images = (images.to(self.mean.dtype) - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last)
+
+
+def folded(backbone, dtype=torch.float32):
+    """
+    Return a copy for inference, its normalisations merged into the convolutions before them.
+
+    :param dtype: precision of the copy's weights and arithmetic.
+    """
+    backbone = copy.deepcopy(backbone).requires_grad_(False)
+    for module in backbone.modules():
+        if isinstance(module, nn.Sequential) and isinstance(module[2], FrozenBatchNorm):
+            module[1], module[2] = _merge(module[1], module[2]), nn.Identity()
+    return backbone.to(dtype).to(memory_format=torch.channels_last).eval()
+
+
+def _merge(conv, norm):
+    """Return the convolution that does what convolution and normalisation do."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + EPSILON)
+    conv.weight.data = conv.weight * scale[:, None, None, None]
+    conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
+    return conv
 
 
 def pretrained_state(checkpoint):

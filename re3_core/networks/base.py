@@ -68,6 +68,7 @@ class TrackerNetwork(nn.Module):
     """
 
     name = ''
+    feature_modules = ()    # beginnings of the parameter names that `features` uses
     previous_crop = None
     current_crop = None
 
@@ -78,6 +79,14 @@ class TrackerNetwork(nn.Module):
     def features(self, crops):
         """Return the tensors (N, ...) that the convolutions make of crops."""
         raise NotImplementedError
+
+    def frozen_features(self, dtype):
+        """
+        Return a function that does what `features` does now, faster, without gradients.
+
+        :param dtype: precision it may compute in.
+        """
+        return self.features
 
     def reference(self, features):
         """Return the tensors (N, ...) to be kept of the first frame's features."""

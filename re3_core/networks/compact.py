@@ -27,13 +27,11 @@ from torch import nn
 from torch.nn import functional
 
 from re3_core.crops import CropSpec
-from re3_core.networks.backbone import CompactBackbone
+from re3_core.networks.backbone import CompactBackbone, folded
 from re3_core.networks.base import Prediction, TrackerNetwork
 
 # Channels of the skip connections from stride 4, 8 and 16.
 SKIPS = (4, 16, 48)
-# Side of the target's own part of the previous crop, in cells of stride 8.
-TEMPLATE = 8
 # One frame changes the size at most by this factor (as a logarithm): a guard, never a target.
 MAX_LOG_SCALE = 1.
 
@@ -78,28 +76,22 @@ class Matcher(nn.Module):
     be read off without knowing what the target looks like.
     """
 
-    def __init__(self, width, templates, outputs=64):
+    def __init__(self, width, parts, outputs=64):
         super().__init__()
         self.sharpness = nn.Parameter(torch.tensor(2.))
-        self.first = nn.Conv2d(templates * TEMPLATE ** 2 + width, outputs, 3, padding=1)
+        self.first = nn.Conv2d(parts + width, outputs, 3, padding=1)
         self.first_activation = nn.PReLU(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
         self.second_activation = nn.PReLU(outputs)
 
     def forward(self, templates, search):
         count, width, height, _ = search.shape
-        parts = torch.cat([_centre(template).flatten(2) for template in templates], 2)
+        parts = torch.cat([template.flatten(2) for template in templates], 2)
         found = torch.bmm(parts.transpose(1, 2), search.flatten(2))     # (N, parts, H W)
         found = torch.exp(self.sharpness) * found.view(count, -1, height, height)
         x = torch.cat((found, search * width ** .5), 1)
         x = self.first_activation(self.first(x))
         return self.second_activation(self.second(x)).flatten(1)
-
-
-def _centre(template):
-    """Cut the middle cells, those of the target itself, out of a map (N, C, H, W)."""
-    margin = (template.shape[2] - TEMPLATE) // 2
-    return template[:, :, margin:margin + TEMPLATE, margin:margin + TEMPLATE]
 
 
 class Head(nn.Module):
@@ -132,8 +124,9 @@ class CompactNet(TrackerNetwork):
     """
 
     feature_modules = ('backbone.',)
-    previous_crop = CropSpec(size=80, context=1.5625)
-    current_crop = CropSpec(size=128, context=2.5)
+    # 44.8 pixels per side of the box in both.
+    previous_crop = CropSpec(size=64, context=2.5 * 64 / 112)
+    current_crop = CropSpec(size=112, context=2.5)
 
     def __init__(self, config, width, embedding, templates):
         super().__init__(config)
@@ -141,7 +134,7 @@ class CompactNet(TrackerNetwork):
         channels = self.backbone.channels
         self.neck = Neck(channels, embedding)
         self.previous_skips, self.current_skips = Skips(channels), Skips(channels)
-        self.matcher = Matcher(embedding, templates)
+        self.matcher = Matcher(embedding, templates * (self.previous_crop.size // 8) ** 2)
 
     @property
     def joined_size(self):
@@ -154,6 +147,14 @@ class CompactNet(TrackerNetwork):
     def features(self, crops):
         """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
         return self.backbone(crops.previous) + self.backbone(crops.current)
+
+    def frozen_features(self, dtype):
+        """Return `features` on a copy of the backbone with its normalisations merged."""
+        backbone = folded(self.backbone, dtype)
+
+        def features(crops):
+            return backbone(crops.previous) + backbone(crops.current)
+        return features
 
     def join(self, features, templates=()):
         """

@@ -1,0 +1,43 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The running average of weights that is validated and exported."""
+
+import copy
+
+import torch
+
+
+class AveragedNetwork:
+    """
+    An exponential moving average of a network's weights.
+
+    :param network: the network that is trained.
+    :param decay: share of the old average kept at each update; it starts lower, so that the
+        random first weights are soon forgotten. 0: the average is the network itself.
+    """
+
+    def __init__(self, network, decay):
+        self.decay = decay
+        self.network = copy.deepcopy(network).requires_grad_(False).eval() if decay else network
+
+    @torch.no_grad()
+    def update(self, network, updates):
+        """Take over the network's weights after its `updates`-th update (from 1)."""
+        if not self.decay:
+            return
+        keep = min(self.decay, updates / (updates + 10))
+        pairs = [(mine, new) for mine, new in zip(self.network.parameters(), network.parameters())
+                 if new.requires_grad]
+        torch._foreach_lerp_([mine for mine, _ in pairs], [new for _, new in pairs], 1 - keep)
