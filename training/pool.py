@@ -29,6 +29,7 @@ import multiprocessing
 import os
 from pathlib import Path
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -102,8 +103,15 @@ class Pool:
 _worker: dict = {}
 
 
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone, even killed."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
 def _start_worker(make: Callable[[], ClipSource], directory: Path, settings: dict) -> None:
     """Prepare a rendering process."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     _worker.update(source=make(), arrays=_arrays(directory, settings, 'r+'), settings=settings)
 
