@@ -25,6 +25,7 @@ import os
 from pathlib import Path
 import sys
 
+from re3_core.boxes import check_box
 from re3_ros.demo_clips import choose_clip, find_annotation, load_annotation, parse_box
 from re3_ros.demo_pictures import choose_frames, draw_row, write_montage, write_plot
 from re3_ros.demo_processes import find_config
@@ -90,7 +91,9 @@ def make_clip(options, config):
         annotation = load_annotation(options.annotation)
     else:
         annotation = find_annotation(video, facts, config / 'demo')
-    box = parse_box(options.box) if options.box else None
+    box = None
+    if options.box:
+        box = check_box(parse_box(options.box), frame.shape[:2])
     return choose_clip(video, box, options.start, options.end, annotation)
 
 

@@ -14,7 +14,6 @@
 
 """Processes that the demo starts: where their executables are, their surroundings, their end."""
 
-import os
 from pathlib import Path
 import signal
 import subprocess
@@ -57,17 +56,17 @@ def find_config():
     return folder
 
 
-def share_surroundings(domain_id):
+def surroundings(domain_id):
     """
-    Give this process and those it starts one domain and one transport of their own.
+    Return the environment variables that all processes of a demo share.
 
     Images between processes arrive whole with Fast DDS only if all of them use LARGE_DATA, and
-    other ROS programs on the network shall neither disturb the demo nor be disturbed by it. Call
-    it before rclpy.init.
+    other ROS programs on the network shall neither disturb the demo nor be disturbed by it. To be
+    set before rclpy.init. (ROS 2 Humble knows neither LARGE_DATA nor the discovery range; there
+    the images arrive because both sides are reliable.)
     """
-    os.environ['ROS_DOMAIN_ID'] = str(domain_id)
-    os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'LARGE_DATA'
-    os.environ['PYTHONUNBUFFERED'] = '1'
+    return {'ROS_DOMAIN_ID': str(domain_id), 'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'PYTHONUNBUFFERED': '1'}
 
 
 class Process:

@@ -39,15 +39,15 @@ class DemoRecorder(Node):
     """
     Sends the box of one target to the tracker and records what comes back about it.
 
-    `newest_header` is the header of the newest tracks, None before the first, `seen` whether
-    the target was in any of them.
+    `newest_header` is the header of the newest tracks, None before the first, `sightings` how
+    many of them had the target.
     """
 
     def __init__(self, **options):
         """Create the topics under their full names, as any other package would use them."""
         super().__init__('demo_recorder', **options)
         self.newest_header = None
-        self.seen = False
+        self.sightings = 0
         self._tracks = []
         self._transitions = [(0, 'tracked')]
         self._figures = {}
@@ -65,7 +65,7 @@ class DemoRecorder(Node):
         for entry in message.detections:
             if entry.id == TARGET_ID:
                 box, score = read_box(entry.bbox), entry.results[0].hypothesis.score
-                self.seen = True
+                self.sightings += 1
         self._tracks.append((nanoseconds(message.header.stamp), arrival, box, score))
 
     def _on_status(self, message):

@@ -14,12 +14,13 @@
 
 """One run of the demo: the processes that it starts and what they are told."""
 
+import os
 import time
 
 import rclpy
 
 from re3_ros.camera_player import read_stamps
-from re3_ros.demo_processes import find_command, Process, share_surroundings
+from re3_ros.demo_processes import find_command, Process, surroundings
 from re3_ros.demo_recorder import DemoRecorder
 
 # File name of what a camera device saw, in the output folder.
@@ -27,6 +28,8 @@ RECORDING = 'camera.mp4'
 # Seconds: for the node to load its network and see an image, for the target to appear in the
 # tracks, and for the last tracks after the last image.
 START_TIMEOUT, TARGET_TIMEOUT, LAST_TIMEOUT = 90, 20, 3
+# Looks at the held first frame before the video starts: the first ones take a network longer.
+WARM_UP = 5
 
 
 def tracker_command(options, config):
@@ -77,8 +80,8 @@ class Run:
         """Give the tracker the box, play the clip (a camera for `seconds`), wait for the end."""
         self._wait('the tracker to look at an image', self._recorder.can_send, START_TIMEOUT)
         self._recorder.send_box(clip.box)
-        self._wait('the target to appear in the tracks', lambda: self._recorder.seen,
-                   TARGET_TIMEOUT)
+        self._wait('the target to appear in the tracks',
+                   lambda: self._recorder.sightings >= WARM_UP, TARGET_TIMEOUT)
         if clip.live:
             self._spin_until(lambda: False, seconds)
         else:
@@ -119,7 +122,7 @@ def run(clip, options, config, folder):
 
     :return: {frame number: stamp in ns}, list of `Observation`, the node's (mean, p95) time.
     """
-    share_surroundings(options.domain_id)
+    os.environ.update(surroundings(options.domain_id))
     rclpy.init(args=[])
     recorder = DemoRecorder()
     try:

@@ -1,0 +1,198 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The camera player as a process of its own, heard over real topics."""
+
+from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+
+import rclpy  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
+
+from re3_ros.camera_player import read_stamps  # noqa: E402
+from re3_ros.demo_processes import surroundings  # noqa: E402
+
+COUNT = 8
+PATIENCE = 60
+
+
+def frame(number):
+    """Return an RGB frame whose red tells its number and whose channels differ."""
+    return np.dstack([np.full((30, 40), value, np.uint8) for value in (20 * number, 100, 250)])
+
+
+def number_of(rgb):
+    return round(float(rgb[..., 0].mean()) / 20)
+
+
+def stamp_of(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder of pictures, which unlike a video are kept to the last bit."""
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    for number in range(COUNT):
+        cv2.imwrite(str(pictures / f'{number:03}.png'), frame(number)[..., ::-1])
+    return pictures
+
+
+class Listener:
+    """A node that keeps the images that it hears."""
+
+    def __init__(self, kind, topic):
+        self.images = []
+        self._context = Context()
+        rclpy.init(context=self._context)
+        self.node = Node('listener', context=self._context)
+        self.node.create_subscription(kind, topic, self.images.append, 100)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+
+    def spin_until(self, condition):
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, 'nothing happened for a long time'
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def close(self):
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+
+@pytest.fixture
+def own_domain(monkeypatch):
+    """Set the demo's transport and a domain of this process."""
+    for name, value in surroundings(1 + os.getpid() % 100).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def listen(own_domain):
+    """Return a function that makes a Listener, closed at the end of the test."""
+    made = []
+
+    def make(kind=Image, topic='/camera/image_raw'):
+        made.append(Listener(kind, topic))
+        return made[-1]
+
+    yield make
+    for listener in made:
+        listener.close()
+
+
+@contextmanager
+def player(**parameters):
+    """Run the camera player with parameters until the end of the block."""
+    defaults = {'rate': 50.0, 'depth': 100, 'wait_for_subscribers': 1}
+    settings = [part for name, value in {**defaults, **parameters}.items()
+                for part in ('-p', f'{name}:={value}')]
+    process = subprocess.Popen(
+        [sys.executable, '-m', 're3_ros.camera_player', '--ros-args', *settings],
+        stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize('encoding, order', [('rgb8', (0, 1, 2)), ('bgr8', (2, 1, 0))])
+def test_all_frames_arrive_in_order_with_their_stamps(folder, listen, tmp_path, encoding, order):
+    listener = listen()
+    log = tmp_path / 'stamps.csv'
+    with player(video=folder, encoding=encoding, frame_id='lens', stamps_file=log) as process:
+        listener.spin_until(lambda: len(listener.images) == COUNT)
+        assert process.wait(PATIENCE) == 0
+    for number, image in enumerate(listener.images):
+        assert (image.height, image.width, image.step) == (30, 40, 120)
+        assert (image.encoding, image.header.frame_id) == (encoding, 'lens')
+        pixels = np.frombuffer(image.data, np.uint8).reshape(30, 40, 3)
+        assert (pixels[..., order] == frame(number)).all()
+    stamps = [stamp_of(image) for image in listener.images]
+    assert stamps == sorted(set(stamps))
+    assert read_stamps(log) == list(enumerate(stamps))
+
+
+def test_compressed_images(folder, listen):
+    listener = listen(CompressedImage, '/camera/image_raw/compressed')
+    with player(video=folder, image_transport='compressed') as process:
+        listener.spin_until(lambda: len(listener.images) == COUNT)
+        assert process.wait(PATIENCE) == 0
+    for number, image in enumerate(listener.images):
+        assert 'jpeg' in image.format
+        decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        assert np.abs(decoded.astype(int) - frame(number)).max() < 10
+
+
+def numbers(listener):
+    return [number_of(np.frombuffer(image.data, np.uint8).reshape(30, 40, 3))
+            for image in listener.images]
+
+
+def test_held_video_repeats_its_first_frame_until_it_is_told_to_go_on(folder, listen):
+    listener = listen()
+    play = listener.node.create_client(SetBool, '/camera/camera_player/play')
+    with player(video=folder, paused='true', start=2) as process:
+        listener.spin_until(lambda: len(listener.images) > 4 and play.service_is_ready())
+        assert set(numbers(listener)) == {2}
+        play.call_async(SetBool.Request(data=True))
+        listener.spin_until(lambda: number_of_last(listener) == COUNT - 1)
+        assert process.wait(PATIENCE) == 0
+    heard = numbers(listener)
+    assert heard[heard.count(2) - 1:] == list(range(2, COUNT))
+    stamps = [stamp_of(image) for image in listener.images]
+    assert stamps == sorted(set(stamps))
+
+
+def number_of_last(listener):
+    return numbers(listener)[-1]
+
+
+def test_loop_goes_on_until_an_interrupt_which_is_no_error(folder, listen):
+    listener = listen()
+    with player(video=folder, loop='true', end=3) as process:
+        listener.spin_until(lambda: len(listener.images) >= 8)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    assert numbers(listener)[:8] == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize('parameters, error', [
+    ({'video': 'missing.mp4'}, 'no video at missing.mp4'),
+    ({'encoding': 'yuv'}, 'encoding must be one of rgb8, bgr8, mono8'),
+    ({'rate': -1.0}, 'rate out of range')])
+def test_bad_parameters_end_with_one_clear_line(folder, own_domain, parameters, error):
+    with player(**{'video': folder, **parameters}) as process:
+        _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+    assert error in said
+    assert 'Traceback' not in said
