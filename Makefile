@@ -1,6 +1,7 @@
 # make test    set up, build and run all tests
 # make demo    set up, build and follow an object in a video
-#              (VIDEO=file or camera number, BOX=x,y,width,height in its first frame)
+#              (VIDEO=file or camera number, BOX=x,y,width,height in its first frame,
+#              DEMO_ARGS='further options', see docs/demo.md)
 # make setup   only make the environment .venv (PYTHON=python3, TORCH='arguments for pip install')
 # make build   only build the package into install/
 # make lint    check the style
@@ -29,7 +30,7 @@ test: build
 
 demo: build
 	@scripts/in_env.sh install/re3_ros/lib/re3_ros/demo --output demo_output \
-		$(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)')
+		$(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)') $(DEMO_ARGS)
 
 lint: setup
 	@scripts/in_env.sh ruff check .

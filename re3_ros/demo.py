@@ -33,6 +33,7 @@ from re3_ros.demo_recorder import TARGET_ID
 from re3_ros.demo_report import (
     build_rows,
     find_faults,
+    find_hint,
     format_table,
     still_overlap,
     summarise,
@@ -143,7 +144,7 @@ def report(clip, options, folder, results):
     write_csv(folder / 'tracks.csv', rows, TARGET_ID)
     write_pictures(folder, clip, rows)
     summary = summarise(rows, node_time, still_overlap(clip.box, judged_boxes(clip)))
-    print(format_table(summary))
+    print('\n'.join(filter(None, (format_table(summary), find_hint(summary)))), flush=True)
     return find_faults(summary, options.min_iou)
 
 

@@ -24,6 +24,8 @@ from ament_index_python.packages import get_package_prefix, PackageNotFoundError
 PACKAGE = 're3_ros'
 # What a process may take to end by itself after an interrupt, in seconds.
 PATIENCE = 10
+# The distributions whose Fast DDS is older than 3 and knows the variable by its former name.
+FAST_DDS_2 = ('humble', 'iron', 'jazzy')
 
 
 def _installed_prefix():
@@ -56,17 +58,24 @@ def find_config():
     return folder
 
 
-def surroundings(domain_id):
+def share_surroundings(environ, domain_id, config):
     """
-    Return the environment variables that all processes of a demo share.
+    Give the processes of a demo one ROS domain and one transport, apart from all others.
 
-    Images between processes arrive whole with Fast DDS only if all of them use LARGE_DATA, and
-    other ROS programs on the network shall neither disturb the demo nor be disturbed by it. To be
-    set before rclpy.init. (ROS 2 Humble knows neither LARGE_DATA nor the discovery range; there
-    the images arrive because both sides are reliable.)
+    Images between processes arrive whole with Fast DDS only if the transport has room for them,
+    see `fastdds.xml`; variables that would replace what that file says are removed. To be done
+    before rclpy.init.
+
+    :param environ: the environment to change, `os.environ`.
+    :param config: the folder from `find_config`.
     """
-    return {'ROS_DOMAIN_ID': str(domain_id), 'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
-            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'PYTHONUNBUFFERED': '1'}
+    for name in ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE',
+                 'FASTRTPS_DEFAULT_PROFILES_FILE', 'ROS_AUTOMATIC_DISCOVERY_RANGE',
+                 'ROS_LOCALHOST_ONLY', 'ROS_STATIC_PEERS'):
+        environ.pop(name, None)
+    maker = 'FASTRTPS' if environ.get('ROS_DISTRO') in FAST_DDS_2 else 'FASTDDS'
+    environ.update({f'{maker}_DEFAULT_PROFILES_FILE': str(config / 'fastdds.xml'),
+                    'ROS_DOMAIN_ID': str(domain_id), 'PYTHONUNBUFFERED': '1'})
 
 
 class Process:

@@ -188,6 +188,14 @@ def format_table(summary):
     return '\n'.join(f'{name:<36}{value}' for name, value in lines)
 
 
+def find_hint(summary):
+    """Return a line for a machine that was too slow for the video, or empty text."""
+    if summary.skipped <= 0.1 * summary.published:
+        return ''
+    return (f'{summary.skipped} frames were skipped: the node always takes the newest, and here '
+            'it takes longer than a frame lasts; --rate plays the video slower')
+
+
 def _cells(row, target_id):
     box = ('',) * 4 if row.box is None else tuple(f'{value:.2f}' for value in row.box)
     rest = tuple('' if value is None else f'{value:.{digits}f}'

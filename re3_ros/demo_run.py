@@ -20,7 +20,7 @@ import time
 import rclpy
 
 from re3_ros.camera_player import read_stamps
-from re3_ros.demo_processes import find_command, Process, surroundings
+from re3_ros.demo_processes import find_command, Process, share_surroundings
 from re3_ros.demo_recorder import DemoRecorder
 
 # File name of what a camera device saw, in the output folder.
@@ -122,7 +122,7 @@ def run(clip, options, config, folder):
 
     :return: {frame number: stamp in ns}, list of `Observation`, the node's (mean, p95) time.
     """
-    os.environ.update(surroundings(options.domain_id))
+    share_surroundings(os.environ, options.domain_id, config)
     rclpy.init(args=[])
     recorder = DemoRecorder()
     try:

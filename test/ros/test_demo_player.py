@@ -35,7 +35,7 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
 from re3_ros.camera_player import read_stamps  # noqa: E402
-from re3_ros.demo_processes import surroundings  # noqa: E402
+from re3_ros.demo_processes import find_config, share_surroundings  # noqa: E402
 
 COUNT = 8
 PATIENCE = 60
@@ -89,10 +89,13 @@ class Listener:
 
 
 @pytest.fixture
-def own_domain(monkeypatch):
-    """Set the demo's transport and a domain of this process."""
-    for name, value in surroundings(1 + os.getpid() % 100).items():
-        monkeypatch.setenv(name, value)
+def own_domain():
+    """Set the demo's transport and a domain of this process, until the end of the test."""
+    before = dict(os.environ)
+    share_surroundings(os.environ, 1 + os.getpid() % 100, find_config())
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -116,6 +116,16 @@ def test_no_tracks_at_all_is_a_fault():
     assert judge([], {}) == ['no tracks arrived for the 4 frames played']
 
 
+def test_slow_machine_gets_a_hint():
+    def hint(answered):
+        seen = [observe(frame) for frame in range(answered)]
+        rows = demo_report.build_rows(played(20), seen, {})
+        return demo_report.find_hint(demo_report.summarise(rows))
+
+    assert hint(18) == ''
+    assert '3 frames were skipped' in hint(17)
+
+
 def test_csv_has_a_line_per_frame(tmp_path):
     rows = demo_report.build_rows(played(3), [observe(0), observe(1, None)], {0: BOX})
     demo_report.write_csv(tmp_path / 'tracks.csv', rows, 'cup')
