@@ -1,0 +1,125 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Boxes and crops: checks, coordinates, and what a crop shows."""
+
+import cv2
+import numpy as np
+import pytest
+from re3_core import boxes as box_ops
+from re3_core.crops import crop_batch, decode, encode, region_of
+import torch
+
+
+def gradient_frame(height=60, width=80):
+    """Return a frame whose red is the column and whose green is the row, times 2."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[..., 0] = 2 * np.arange(width)
+    frame[..., 1] = 2 * np.arange(height)[:, None]
+    return frame
+
+
+@pytest.mark.parametrize('box, text', [
+    ((1, 2, 3), 'four numbers'),
+    ('abcd', 'four numbers'),
+    ((1, 2, np.nan, 4), 'finite'),
+    ((1, 2, np.inf, 4), 'finite'),
+    ((5, 2, 5, 4), 'x1 < x2'),
+    ((1, 5, 3, 4), 'x1 < x2'),
+    ((80, 0, 90, 9), 'outside the frame of 80 x 60'),
+    ((-9, 0, 0, 9), 'outside the frame'),
+])
+def test_bad_boxes_are_refused_by_name(box, text):
+    with pytest.raises(ValueError, match=text):
+        box_ops.check_box(box, (60, 80))
+
+
+def test_box_reaching_over_the_border_is_allowed():
+    assert box_ops.check_box((-9, -9, 1, 1), (60, 80)).tolist() == [-9, -9, 1, 1]
+
+
+@pytest.mark.parametrize('there, back', [
+    (box_ops.xyxy_to_cxcywh, box_ops.cxcywh_to_xyxy),
+    (box_ops.xyxy_to_xywh, box_ops.xywh_to_xyxy),
+])
+@pytest.mark.parametrize('library', ['numpy', 'torch'])
+def test_conversions_are_inverse(there, back, library):
+    boxes = np.array([[[1., 2., 5., 9.]], [[-3., 0., 4., 1.]]])
+    boxes = boxes if library == 'numpy' else torch.from_numpy(boxes)
+    assert np.allclose(back(there(boxes)), boxes)
+
+
+@pytest.mark.parametrize('other, overlap', [
+    ((0, 0, 2, 2), 1),
+    ((2, 0, 4, 2), 0),        # touching
+    ((5, 5, 6, 6), 0),
+    ((1, 1, 1, 1), 0),        # empty
+    ((0, 0, 1, 2), .5),
+    ((3, 3, 1, 1), 0),        # inside out
+])
+def test_iou(other, overlap):
+    a, b = np.array([0., 0., 2., 2.]), np.array(other, float)
+    assert box_ops.iou(a, b) == pytest.approx(overlap)
+    assert float(box_ops.iou(torch.from_numpy(a), torch.from_numpy(b))) == pytest.approx(overlap)
+
+
+def test_centred_box_of_same_size_encodes_to_the_middle_half():
+    box = np.array([30., 20., 50., 30.])
+    region = region_of(box, 2.)
+    coordinates = encode(box, region)
+    assert np.allclose(10 * coordinates, (2.5, 2.5, 7.5, 7.5))
+    assert np.allclose(decode(coordinates, region), box)
+
+
+def test_crop_shows_the_region_at_its_place():
+    frame = gradient_frame()
+    crop = crop_batch([frame], np.array([[10, 5, 42, 37]]), 32)[0].numpy()
+    assert np.array_equal(crop.transpose(1, 2, 0), frame[5:37, 10:42])
+
+
+def test_crop_of_half_the_scale_averages_pixels():
+    frame = gradient_frame()
+    crop = crop_batch([frame], np.array([[0, 0, 64, 60]]), 32)[0].numpy()
+    assert crop[0, 0, 3] == pytest.approx((2 * 6 + 2 * 7) / 2, abs=1)
+
+
+def test_outside_of_the_frame_is_black():
+    frame = np.full((60, 80, 3), 200, np.uint8)
+    crop = crop_batch([frame], np.array([[-32, -32, 32, 32]]), 64)[0].numpy()
+    assert (crop[:, 33:, 33:] == 200).all()
+    assert (crop[:, :31] == 0).all() and (crop[:, :, :31] == 0).all()
+
+
+@pytest.mark.parametrize('region', [
+    (-500, -500, -400, -400),             # far away
+    (10.2, 10.2, 10.4, 10.4),             # a fraction of a pixel
+    (-1e5, -1e5, 1e5, 1e5),               # huge
+    (79.9, 59.9, 200, 200),               # a corner's corner
+])
+def test_odd_regions_never_fail(region):
+    crops = crop_batch([gradient_frame()], np.array([region]), 16)
+    assert crops.shape == (1, 3, 16, 16) and crops.dtype == torch.uint8
+
+
+def test_tensor_frames_give_the_same_crops_as_arrays():
+    rng = np.random.default_rng(0)
+    frame = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (80, 60))
+    regions = np.array([[10, 5, 42, 37], [-20, -10, 30, 40], [60, 30, 100, 80]], np.float32)
+    arrays = crop_batch([frame] * 3, regions, 32)
+    listed = crop_batch([torch.from_numpy(frame)] * 3, regions, 32)
+    stacked = crop_batch(torch.from_numpy(np.stack([frame] * 3)), regions, 32)
+    assert torch.equal(listed, stacked)
+    difference = (arrays.int() - listed.int()).abs().float()
+    # Arrays are sampled once per pixel, tensors four times: only the frame's edge shows it.
+    assert difference.mean() < 2 and (difference > 8).float().mean() < .05

@@ -1,0 +1,125 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Weights files: there and back, and every way in which they can be wrong."""
+
+import json
+
+import pytest
+from re3_core import available_models, load_network, save_network, Tracker
+from re3_core.networks import Re3LiteNet
+from re3_core.weights import read_metadata, weights_path
+from safetensors.torch import load_file, save_file
+import torch
+
+TINY = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / 'tiny.safetensors'
+    network = Re3LiteNet(**TINY)
+    save_network(network, path, {'source': 'a test'}, dtype=torch.float32)
+    return network, path
+
+
+def rewrite(path, change, metadata=None):
+    """Change a weights file's tensors by a function, and its metadata by a dict."""
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {**read_metadata(path), **(metadata or {})})
+
+
+def test_there_and_back(saved):
+    network, path = saved
+    loaded = load_network(weights=path)
+    assert loaded.config == network.config and not loaded.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+    assert read_metadata(path)['source'] == 'a test'
+
+
+def test_half_precision_file_loads_as_float32(saved, tmp_path):
+    path = tmp_path / 'half.safetensors'
+    save_network(saved[0], path)
+    assert path.stat().st_size < .6 * saved[1].stat().st_size
+    assert {value.dtype for value in load_network(weights=path).parameters()} == {torch.float32}
+
+
+def test_failed_save_leaves_the_old_file(saved, monkeypatch):
+    network, path = saved
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise OSError('disk full')
+    monkeypatch.setattr('re3_core.weights.save_file', fail)
+    with pytest.raises(OSError, match='disk full'):
+        save_network(network, path)
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize('change, text', [
+    (lambda tensors: tensors.pop('fc6.bias'), 'missing: fc6.bias'),
+    (lambda tensors: tensors.update(extra=torch.zeros(1)), 'not of this network: extra'),
+    (lambda tensors: tensors.update({'fc6.bias': torch.zeros(3)}),
+     r'fc6.bias has shape \(3,\), not \(32,\)'),
+])
+def test_file_that_does_not_fit_says_why(saved, change, text):
+    rewrite(saved[1], change)
+    with pytest.raises(ValueError, match=text):
+        load_network(weights=saved[1])
+
+
+@pytest.mark.parametrize('metadata, text', [
+    ({'model': 'yolo'}, "model must be one of .*re3_lite.*, got 'yolo'"),
+    ({'config': json.dumps({'depth': 3})}, 'config that re3_lite does not know.*depth'),
+    ({'config': '{'}, 'config that re3_lite does not know'),
+])
+def test_metadata_that_is_wrong_says_why(saved, metadata, text):
+    rewrite(saved[1], lambda tensors: None, metadata)
+    with pytest.raises(ValueError, match=text):
+        load_network(weights=saved[1])
+
+
+def test_file_of_another_model_is_refused(saved):
+    with pytest.raises(ValueError, match="holds weights of model 're3_lite', not of 're3'"):
+        load_network('re3', saved[1])
+
+
+def test_file_without_metadata_points_to_the_converter(tmp_path):
+    path = tmp_path / 'plain.safetensors'
+    save_file({'a': torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match='re3_core.convert'):
+        load_network(weights=path)
+
+
+def test_pickles_are_never_read(tmp_path):
+    path = tmp_path / 'weights.pt'
+    torch.save({'a': torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match='not a safetensors file'):
+        load_network(weights=path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere.safetensors'):
+        Tracker(weights=tmp_path / 'nowhere.safetensors')
+
+
+def test_models_without_packaged_weights_say_where_to_get_them():
+    assert {'re3', 're3_lite'} <= set(available_models())
+    with pytest.raises(FileNotFoundError, match="no weights for model 're3'.*re3_core.convert"):
+        weights_path('re3')
+    with pytest.raises(ValueError, match="model must be one of .*got 'kcf'"):
+        Tracker('kcf')
