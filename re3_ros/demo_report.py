@@ -14,6 +14,7 @@
 
 """What a demo run showed: one row per played frame, figures, and whether it was followed."""
 
+from bisect import bisect_right
 import csv
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,29 +65,42 @@ def _state(observation):
     return 'lost' if observation.lost else 'tracked'
 
 
+def _row(frame, stamp, before, seen, truth):
+    """
+    Return the Row of a frame.
+
+    :param before: the newest observation of this frame or one before it, or None.
+    :param seen: the observation of this frame, or None.
+    :param truth: the annotated box, or None.
+    """
+    box = None if before is None else before.box
+    score, latency, overlap = None, None, None
+    if seen is not None:
+        score = None if box is None else seen.score
+        latency = (seen.arrival - seen.stamp) / NANOSECONDS_PER_MS
+    if truth is not None:
+        overlap = 0.0 if box is None else float(iou(box, truth))
+    return Row(frame, stamp, box, score, _state(seen), latency, overlap)
+
+
 def build_rows(played, observations, boxes):
     """
     Join played frames and received tracks into a list of `Row`.
 
     :param played: {frame number: stamp in nanoseconds}; the stamp of the last publication if a
         frame was published several times.
-    :param observations: list of `Observation`.
+    :param observations: list of `Observation`, those of earlier images included.
     :param boxes: {frame number: annotated `xyxy` box} to judge by; leave out the frame in which
         the box was given to the tracker.
     """
-    by_stamp = {observation.stamp: observation for observation in observations}
+    observations = sorted(observations, key=lambda seen: seen.stamp)
+    stamps = [seen.stamp for seen in observations]
     rows = []
-    box = None
     for frame, stamp in sorted(played.items()):
-        seen = by_stamp.get(stamp)
-        score, latency = None, None
-        if seen is not None:
-            box, score = seen.box, None if seen.box is None else seen.score
-            latency = (seen.arrival - seen.stamp) / NANOSECONDS_PER_MS
-        overlap = None
-        if frame in boxes:
-            overlap = 0.0 if box is None else float(iou(box, boxes[frame]))
-        rows.append(Row(frame, stamp, box, score, _state(seen), latency, overlap))
+        place = bisect_right(stamps, stamp) - 1
+        before = observations[place] if place >= 0 else None
+        seen = before if before is not None and before.stamp == stamp else None
+        rows.append(_row(frame, stamp, before, seen, boxes.get(frame)))
     return rows
 
 

@@ -63,6 +63,12 @@ def test_skipped_frame_is_judged_by_the_last_box_before_it():
     assert rows[2].latency_ms is None
 
 
+def test_first_frame_is_judged_by_what_was_seen_while_it_was_held():
+    rows = demo_report.build_rows(played(1), [observe(-2)], {0: BOX})
+    assert rows[0].state == 'skipped'
+    assert rows[0].iou == 1
+
+
 def test_target_missing_from_a_message_is_absent_and_overlaps_nothing():
     rows = demo_report.build_rows(played(2), [observe(0), observe(1, None)], {1: BOX})
     assert rows[1].state == 'absent'
