@@ -219,7 +219,7 @@ class CameraPlayer(Node):
 
     def close(self):
         """Wait for slow subscribers, write the files that were asked for, close the video."""
-        if rclpy.ok():
+        if self.context.ok():
             self._sender.flush()
         self._files.close()
         self._source.release()

@@ -31,11 +31,13 @@ import rclpy  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
-from re3_ros.camera_player import read_stamps  # noqa: E402
+from re3_ros import camera_player  # noqa: E402
 from re3_ros.demo_processes import find_config, share_surroundings  # noqa: E402
+from re3_ros.video import open_source  # noqa: E402
 
 COUNT = 8
 PATIENCE = 60
@@ -142,7 +144,7 @@ def test_all_frames_arrive_in_order_with_their_stamps(folder, listen, tmp_path, 
         assert (pixels[..., order] == frame(number)).all()
     stamps = [stamp_of(image) for image in listener.images]
     assert stamps == sorted(set(stamps))
-    assert read_stamps(log) == list(enumerate(stamps))
+    assert camera_player.read_stamps(log) == list(enumerate(stamps))
 
 
 def test_compressed_images(folder, listen):
@@ -187,6 +189,49 @@ def test_loop_goes_on_until_an_interrupt_which_is_no_error(folder, listen):
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
     assert numbers(listener)[:8] == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+class FakeCamera:
+    """A camera device that gives a few frames and fails."""
+
+    live, rate = True, 50.0
+
+    def __init__(self):
+        self.index = -1
+
+    def read(self):
+        if self.index + 1 == COUNT:
+            return None
+        self.index += 1
+        return frame(self.index)
+
+    def release(self):
+        self.index = None
+
+
+def test_camera_is_recorded_as_it_was_sent(own_domain, tmp_path, monkeypatch):
+    camera = FakeCamera()
+    monkeypatch.setattr(camera_player, 'open_source', lambda *arguments: camera)
+    context = Context()
+    rclpy.init(context=context)
+    overrides = {'video': '0', 'record_file': str(tmp_path / 'camera.mp4'),
+                 'stamps_file': str(tmp_path / 'stamps.csv')}
+    node = camera_player.CameraPlayer(context=context, parameter_overrides=[
+        Parameter(name, value=value) for name, value in overrides.items()])
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    executor.spin_until_future_complete(node.finished, PATIENCE)
+    assert node.finished.done()
+    node.close()
+    executor.shutdown()
+    node.destroy_node()
+    context.try_shutdown()
+    assert camera.index is None
+    stamps = camera_player.read_stamps(tmp_path / 'stamps.csv')
+    assert [number for number, _ in stamps] == list(range(COUNT))
+    recording = open_source(tmp_path / 'camera.mp4')
+    assert recording.facts() == ((40, 30), COUNT)
+    assert number_of(recording.read()) == 0
 
 
 @pytest.mark.parametrize('parameters, error', [
