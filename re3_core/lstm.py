@@ -107,8 +107,10 @@ class FactoredLSTM(nn.Module):
         self.layer2 = PeepholeLSTMCell(input_size + hidden_size, hidden_size, peephole)
 
     def zero_state(self, like):
-        """Return the state of zeros for a batch as large as `like` (N, ...), in full precision."""
-        shape, dtype = (len(like), self.layer1.hidden_size), self.layer1.bias.dtype
+        """Return the state of zeros for a batch as large as `like` (N, ...)."""
+        # Memory adds up over many frames: never in half precision, whatever the weights are in.
+        shape = (len(like), self.layer1.hidden_size)
+        dtype = torch.promote_types(self.layer1.bias.dtype, torch.float32)
         return tuple(like.new_zeros(shape, dtype=dtype) for _ in range(4))
 
     def forward(self, inputs, state):

@@ -24,11 +24,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
 from re3_core import boxes as box_ops
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, State
 from re3_core.weights import load_network
-import torch
 
 # Re3 returns to the state after the first frame every 32 frames (paper, section III-E).
 RESET_EVERY = 32
@@ -40,7 +41,8 @@ LOST_AFTER = 5
 MIN_SIDE = 4.
 MAX_FRAMES = 1.5
 
-PRECISIONS = {'float32': None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+PRECISIONS = {
+    'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Tracker:
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
         self.device = choose_device(device)
-        self.network = network or load_network(model, weights)
-        self.network.to(self.device).eval()
+        network = (network or load_network(model, weights)).eval()
+        self.network = network.inference_copy(PRECISIONS[precision]).to(self.device)
         self.precision = precision
         self.lost_score, self.found_score, self.lost_after = lost_score, found_score, lost_after
         self.reset_every = reset_every
@@ -200,8 +202,9 @@ class Tracker:
     def _inference(self):
         """Set the context of all forwards: no gradients, in the chosen precision."""
         dtype = PRECISIONS[self.precision]
+        half = dtype != torch.float32
         with torch.inference_mode():
-            with torch.autocast(self.device.type, dtype) if dtype else nullcontext():
+            with torch.autocast(self.device.type, dtype) if half else nullcontext():
                 yield
 
     def _regions(self, targets):
@@ -246,7 +249,8 @@ class Tracker:
         frame (two crops of it at the box just found); the box stays.
         """
         due = [(target, image) for target, image in zip(targets, images)
-               if self.reset_every and target.steps % self.reset_every == 0]
+               if target.state.memory and self.reset_every
+               and target.steps % self.reset_every == 0]
         if not due:
             return
         boxes = np.stack([target.box for target, _ in due])

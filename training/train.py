@@ -28,14 +28,15 @@ from pathlib import Path
 import time
 
 import numpy as np
-from re3_core import boxes as box_ops
-from re3_core import save_network, Tracker
-from re3_core.tracker import choose_device, PRECISIONS
-from re3_core.weights import load_network, network_class
 import torch
 from torch import distributed
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from re3_core import boxes as box_ops
+from re3_core import save_network, Tracker
+from re3_core.tracker import choose_device, PRECISIONS
+from re3_core.weights import load_network, network_class
 from training.averaging import AveragedNetwork
 from training.backbone_weights import load_imagenet
 from training.checkpoints import load_checkpoint, save_checkpoint
@@ -138,7 +139,8 @@ class Run:
 
     def _autocast(self):
         dtype = PRECISIONS[self.config.precision]
-        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+        half = dtype != torch.float32
+        return torch.autocast(self.device.type, dtype) if half else nullcontext()
 
     def _timed(self, name):
         return _Timer(self.times, name, self.device)
@@ -198,7 +200,7 @@ def _features_are_frozen(network):
 
 def fast_features(network, config, device):
     """Return the frozen convolutions of a network, as fast as this machine computes them."""
-    features = network.frozen_features(PRECISIONS[config.precision] or torch.float32)
+    features = network.inference_copy(PRECISIONS[config.precision]).features
     if not config.compile:
         return features
     return torch.compile(features, dynamic=False, options={'freezing': device.type == 'cpu'})
@@ -300,7 +302,7 @@ def parse_arguments(arguments=None):
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--minutes', type=float, help='stop, resumably, after this time')
     parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
-                        help='settings that replace the file\'s, e.g. optimizer.rate=1e-4')
+                        help="settings that replace the file's, e.g. optimizer.rate=1e-4")
     return parser.parse_args(arguments)
 
 

@@ -14,8 +14,10 @@
 
 """What every tracker network is: crops and state in, boxes and state out."""
 
+import copy
 from typing import NamedTuple
 
+import torch
 from torch import nn, Tensor
 
 
@@ -80,13 +82,14 @@ class TrackerNetwork(nn.Module):
         """Return the tensors (N, ...) that the convolutions make of crops."""
         raise NotImplementedError
 
-    def frozen_features(self, dtype):
+    def inference_copy(self, dtype=torch.float32):
         """
-        Return a function that does what `features` does now, faster, without gradients.
+        Return a network that predicts the same without gradients, as fast as it can.
 
-        :param dtype: precision it may compute in.
+        It may share weights with this one, and is to be run under autocast unless `dtype`, the
+        precision of its weights, is float32.
         """
-        return self.features
+        return self if dtype == torch.float32 else copy.deepcopy(self).to(dtype)
 
     def reference(self, features):
         """Return the tensors (N, ...) to be kept of the first frame's features."""

@@ -22,6 +22,8 @@ PReLU, as in Re3, and a pixel-wise correlation of the current crop with template
 the box in units of the last one, and the overlap to expect.
 """
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -148,13 +150,11 @@ class CompactNet(TrackerNetwork):
         """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
         return self.backbone(crops.previous) + self.backbone(crops.current)
 
-    def frozen_features(self, dtype):
-        """Return `features` on a copy of the backbone with its normalisations merged."""
-        backbone = folded(self.backbone, dtype)
-
-        def features(crops):
-            return backbone(crops.previous) + backbone(crops.current)
-        return features
+    def inference_copy(self, dtype=torch.float32):
+        """Return a copy whose backbone's normalisations are merged into its convolutions."""
+        network = copy.copy(self)
+        network._modules = {**self._modules, 'backbone': folded(self.backbone)}
+        return network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
 
     def join(self, features, templates=()):
         """

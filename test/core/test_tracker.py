@@ -102,7 +102,7 @@ def test_every_32nd_frame_returns_to_the_first_state(network, frames):
     crops = Crops(*(crop_batch([frames[32]], region_of(box[None], spec.context), spec.size)
                     for spec in (network.previous_crop, network.current_crop)))
     with torch.inference_mode():
-        _, expected = network.step(crops, first)
+        _, expected = tracker.network.step(crops, first)
     for mine, theirs in zip(tracker._targets['a'].state.memory, expected.memory):
         torch.testing.assert_close(mine, theirs)
     assert np.allclose(track.box, box)
