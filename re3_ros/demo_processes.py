@@ -98,9 +98,13 @@ class Process:
         """Whether the process has come to its end."""
         return self._process.poll() is not None
 
-    def check(self):
-        """Raise RuntimeError with the last words of the process if it ended with an error."""
-        if self.ended and self._process.returncode != 0:
+    def check(self, must_run=False):
+        """
+        Raise RuntimeError with the last words of the process if it ended with an error.
+
+        :param must_run: whether it is an error to have ended at all.
+        """
+        if self.ended and (must_run or self._process.returncode != 0):
             raise RuntimeError(f'{self.name} ended with code {self._process.returncode}; '
                                f'its last lines (all of them in {self._log}):\n{self.tail()}')
 

@@ -78,15 +78,15 @@ class Run:
 
     def play(self, clip, seconds):
         """Give the tracker the box, play the clip (a camera for `seconds`), wait for the end."""
-        self._wait('the tracker to look at an image', self._recorder.can_send, START_TIMEOUT)
+        self._wait('the tracker looked at an image', self._recorder.can_send, START_TIMEOUT)
         self._recorder.send_box(clip.box)
-        self._wait('the target to appear in the tracks',
+        self._wait('the target was in the tracks',
                    lambda: self._recorder.sightings >= WARM_UP, TARGET_TIMEOUT)
         if clip.live:
-            self._spin_until(lambda: False, seconds)
+            self._spin_until(lambda: self._player.ended, seconds)
         else:
             self._start_video()
-            self._wait('the video to end', lambda: self._player.ended, None)
+            self._wait('the end of the video', lambda: self._player.ended, None)
         self._player.stop()
         self._player.check()
 
@@ -95,22 +95,25 @@ class Run:
         self._spin_until(lambda: self._recorder.newest_stamp() >= stamp, LAST_TIMEOUT)
 
     def _start_video(self):
-        self._wait('the camera player', self._recorder.can_start_video, START_TIMEOUT)
+        self._wait('its ~/play was there', self._recorder.can_start_video, START_TIMEOUT)
         answer = self._recorder.start_video()
-        self._wait('the camera player to start', answer.done, START_TIMEOUT)
+        self._wait('it went on', answer.done, START_TIMEOUT)
 
     def _wait(self, what, condition, timeout):
-        """Spin until the condition holds; RuntimeError with the node's words if it does not."""
-        if not self._spin_until(condition, timeout):
-            raise RuntimeError(f'waited {timeout} s for {what}; the last lines of the tracker '
-                               f'node:\n{self._tracker.tail()}')
+        """Spin until the condition holds; RuntimeError with the last words if it does not."""
+        if self._spin_until(lambda: condition() or self._player.ended, timeout):
+            if condition():
+                return
+            raise RuntimeError(f'the camera player ended before {what}:\n{self._player.tail()}')
+        raise RuntimeError(f'{timeout} s passed before {what}; the last lines of the tracker '
+                           f'node:\n{self._tracker.tail()}')
 
     def _spin_until(self, condition, timeout):
         deadline = time.monotonic() + (float('inf') if timeout is None else timeout)
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            self._tracker.check()
+            self._tracker.check(must_run=True)
             self._player.check()
             rclpy.spin_once(self._recorder, timeout_sec=0.1)
         return True
