@@ -7,8 +7,10 @@ set +u    # the setup files of ROS look at variables that may be unset
 . "$root/.venv/setup.bash"
 [ ! -f "$root/install/local_setup.bash" ] || . "$root/install/local_setup.bash"
 set -u
-export FASTDDS_DEFAULT_PROFILES_FILE=$root/config/fastdds.xml
-export FASTRTPS_DEFAULT_PROFILES_FILE=$FASTDDS_DEFAULT_PROFILES_FILE
+case ${ROS_DISTRO:-} in    # Fast DDS 2 has another name for it, of which Fast DDS 3 warns
+    humble|iron|jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE=$root/config/fastdds.xml ;;
+    *) export FASTDDS_DEFAULT_PROFILES_FILE=$root/config/fastdds.xml ;;
+esac
 export RMW_IMPLEMENTATION=rmw_fastrtps_cpp
 export ROS_DOMAIN_ID=$((1 + $$ % 100))
 export ROS_LOG_DIR=$root/log/ros
