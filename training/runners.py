@@ -22,7 +22,6 @@ take all starts in one batch.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 import time
 from typing import NamedTuple
@@ -33,7 +32,7 @@ import numpy as np
 
 from re3_core.boxes import cxcywh_to_xyxy, xywh_to_xyxy, xyxy_to_cxcywh, xyxy_to_xywh
 from re3_core.tracker import Track, Tracker
-from re3_core.weights import available_models, load_network
+from re3_core.weights import available_models
 from training.metrics import bounded_overlap, RESTART_AFTER, SupervisedRun
 
 OPENCV = 'opencv:'
@@ -95,7 +94,7 @@ class OpenCVTracker:
         if kind not in OPENCV_TRACKERS:
             raise ValueError(f'unknown OpenCV tracker {kind!r}; there are '
                              + ', '.join(OPENCV_TRACKERS))
-        self._create = partial(OPENCV_TRACKERS[kind], models)
+        self._kind, self._models = kind, models
         self._trackers, self._tracks = {}, {}
 
     def init(self, target_id, frame, box):
@@ -105,6 +104,13 @@ class OpenCVTracker:
         self._trackers[target_id].init(_bgr(frame), _whole_box(box, frame.shape))
         self._tracks[target_id] = Track(np.asarray(box, np.float32), float('nan'), False)
         return self._tracks[target_id]
+
+    def _create(self):
+        try:
+            return OPENCV_TRACKERS[self._kind](self._models)
+        except AttributeError as error:
+            raise ValueError(f'this OpenCV has no tracker {self._kind!r} ({error}); '
+                             'opencv-contrib-python has it') from None
 
     def update(self, frame, ids=None):
         """Follow the targets `ids` (all if None) in `frame`; return a Track for each."""
@@ -178,12 +184,13 @@ class TrackerSpec:
         """Return a new tracker."""
         if self.name.startswith(OPENCV):
             return OpenCVTracker(self.name[len(OPENCV):], self.opencv_models)
-        network = load_network(self.name, self.weights)
+        settings = {'weights': self.weights, 'device': self.device, 'precision': self.precision}
+        if self.reset_every is not None:
+            settings['reset_every'] = self.reset_every
+        tracker = Tracker(self.name, **settings)
         if self.zero_state:
-            take_memory(network)
-        reset = {} if self.reset_every is None else {'reset_every': self.reset_every}
-        return Tracker(self.name, network=network, device=self.device, precision=self.precision,
-                       **reset)
+            take_memory(tracker.network)
+        return tracker
 
 
 def take_memory(network):

@@ -220,6 +220,12 @@ def test_unknown_trackers_and_missing_model_files_are_named(tmp_path):
         tracker.init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
 
 
+def test_trackers_that_this_opencv_lacks_are_named(monkeypatch):
+    monkeypatch.delattr(cv2, 'TrackerKCF_create')
+    with pytest.raises(ValueError, match="no tracker 'kcf'.*opencv-contrib-python"):
+        runners.OpenCVTracker('kcf').init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
+
+
 def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
     sequence = read_sequences(dataset / 'Seq0')[0]
     plain = runners.TrackerSpec('re3_lite', 'a', str(weights)).make()

@@ -1,0 +1,137 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The plug-ins for public toolkits, against stand-ins that call them as the toolkits do."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from training.runners import TrackerSpec
+from training.toolkits import vot
+
+LENGTH = 6
+SPEC = TrackerSpec('opencv:kcf', 'opencv:kcf')
+
+
+@pytest.fixture(scope='module')
+def paths(tmp_path_factory):
+    """Return image files of two coloured patches that move over grey in opposite directions."""
+    folder = tmp_path_factory.mktemp('frames')
+    rng = np.random.default_rng(0)
+    patches = [cv2.resize(rng.integers(0, 255, (5, 5, 3), np.uint8), (30, 24)) for _ in range(2)]
+    files = []
+    for t in range(LENGTH):
+        frame = np.full((120, 160, 3), 128, np.uint8)
+        for patch, (x, y, _, _) in zip(patches, _truth(t)):
+            frame[y:y + 24, x:x + 30] = patch
+        files.append(str(folder / f'{t:08d}.png'))
+        cv2.imwrite(files[-1], frame)
+    return files
+
+
+def _truth(t):
+    return (20 + 2 * t, 20, 30, 24), (100 - 2 * t, 80, 30, 24)
+
+
+def test_got10k_adapter_follows_as_the_toolkit_drives_it(paths, monkeypatch):
+    class ToolkitBase:
+        def __init__(self, name, is_deterministic=False):
+            self.name, self.is_deterministic = name, is_deterministic
+
+    monkeypatch.setitem(sys.modules, 'got10k', ModuleType('got10k'))
+    monkeypatch.setitem(sys.modules, 'got10k.trackers', SimpleNamespace(Tracker=ToolkitBase))
+    monkeypatch.delitem(sys.modules, 'training.toolkits.got10k', raising=False)
+    from training.toolkits.got10k import ToolkitTracker
+    tracker = ToolkitTracker(SPEC)
+    assert (tracker.name, tracker.is_deterministic) == ('opencv:kcf', True)
+    images = [cv2.imread(path)[..., ::-1] for path in paths]
+    for target in range(2):
+        tracker.init(images[0], np.array(_truth(0)[target]))
+        for t in range(1, LENGTH):
+            box = tracker.update(images[t])
+            assert box.shape == (4,)
+            np.testing.assert_allclose(box, _truth(t)[target], atol=3)
+
+
+def test_vot_tracker_follows_many_targets_of_which_one_comes_later(paths):
+    tracker = vot.VotTracker('opencv:kcf')
+    assert tracker.multiobject
+    for _ in range(2):      # the second time everything must have been forgotten
+        (region, properties), = tracker.initialize(paths[0], [(_truth(0)[0], {})])
+        assert region == _truth(0)[0]
+        assert properties == {}
+        later = tracker.update(paths[1], [(_truth(1)[1], {})], {})
+        assert len(later) == 2
+        assert later[1][0] == _truth(1)[1]
+        for t in range(2, LENGTH):
+            found = tracker.update({'color': paths[t], 'depth': 'unused'})
+            assert all(isinstance(value, float) for region, _ in found for value in region)
+            np.testing.assert_allclose([region for region, _ in found], _truth(t), atol=3)
+
+
+def test_vot_properties_tell_the_confidence_where_there_is_one():
+    track = SimpleNamespace(box=np.float32([10, 20, 40, 60]), score=.25)
+    assert vot._status(track) == ((10., 20., 30., 40.), {'confidence': .25})
+
+
+class _Trax:
+    """A stand-in for the `trax` package: hands out requests and keeps the answers."""
+
+    Region = SimpleNamespace(RECTANGLE='rectangle')
+    Image = SimpleNamespace(PATH='path')
+    ImageChannel = SimpleNamespace(COLOR='color')
+    TraxStatus = SimpleNamespace(INITIALIZE='initialize', FRAME='frame', QUIT='quit')
+    Rectangle = SimpleNamespace(create=lambda *region: region)
+
+    def __init__(self, paths):
+        first = [(SimpleNamespace(bounds=lambda: _truth(0)[0]), {})]
+        self.requests = [self._request('initialize', paths[0], first)]
+        self.requests += [self._request('frame', path, None) for path in paths[1:]]
+        self.requests.append(SimpleNamespace(type='quit'))
+        self.answers = []
+
+    def _request(self, kind, path, objects):
+        image = SimpleNamespace(path=lambda: path)
+        return SimpleNamespace(type=kind, image={'color': image}, objects=objects)
+
+    def Server(self, regions, images, **options):       # noqa: N802 - its name in trax
+        assert (regions, images) == (['rectangle'], ['path'])
+        assert options['multiobject']
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def wait(self):
+        return self.requests.pop(0)
+
+    def status(self, objects):
+        self.answers.append(objects)
+
+
+def test_trax_server_answers_every_request_until_it_is_told_to_quit(paths, monkeypatch):
+    trax = _Trax(paths)
+    monkeypatch.setitem(sys.modules, 'trax', trax)
+    vot.main(['--model', 'opencv:kcf'])
+    assert len(trax.answers) == LENGTH
+    for t, ((region, _),) in enumerate(trax.answers):
+        np.testing.assert_allclose(region, _truth(t)[0], atol=3)
+    assert trax.requests == []

@@ -1,0 +1,50 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Our trackers in the got10k toolkit, which must be installed (`pip install got10k`, MIT).
+
+>>> from got10k.experiments import ExperimentGOT10k                         # doctest: +SKIP
+>>> from training.runners import TrackerSpec                                # doctest: +SKIP
+>>> tracker = ToolkitTracker(TrackerSpec('re3_lite', 're3_lite'))           # doctest: +SKIP
+>>> ExperimentGOT10k('GOT-10k', subset='val').run(tracker)                  # doctest: +SKIP
+"""
+
+from got10k.trackers import Tracker
+import numpy as np
+
+from re3_core.boxes import xywh_to_xyxy, xyxy_to_xywh
+
+TARGET = 'target'
+
+
+class ToolkitTracker(Tracker):
+    """
+    A tracker that `spec` (training.runners.TrackerSpec) describes, as got10k wants it.
+
+    Images are PIL pictures in RGB, boxes `xywh` pixels as the toolkit hands them on.
+    """
+
+    def __init__(self, spec):
+        super().__init__(name=spec.label, is_deterministic=True)
+        self._tracker = spec.make()
+
+    def init(self, image, box):
+        """Start to follow what is in `box` (4,) of the first image."""
+        self._tracker.reset()
+        self._tracker.init(TARGET, np.asarray(image), xywh_to_xyxy(np.asarray(box, float)))
+
+    def update(self, image):
+        """Return the box (4,) in the next image."""
+        return xyxy_to_xywh(self._tracker.update(np.asarray(image))[TARGET].box)
