@@ -20,14 +20,14 @@ package's entry points, and talk to this one by topics only, as any other ROS pa
 """
 
 import argparse
-from itertools import chain
+from contextlib import ExitStack
 import os
 from pathlib import Path
 import sys
 
 from re3_core.boxes import check_box
 from re3_ros.demo_clips import choose_clip, find_annotation, load_annotation, parse_box
-from re3_ros.demo_pictures import choose_frames, draw_row, write_montage, write_plot
+from re3_ros.demo_pictures import choose_frames, draw_row, TILE_WIDTH, write_montage, write_plot
 from re3_ros.demo_processes import find_config
 from re3_ros.demo_recorder import TARGET_ID
 from re3_ros.demo_report import (
@@ -109,29 +109,33 @@ def judged_boxes(clip):
     return {frame: box for frame, box in clip.boxes.items() if frame != clip.start}
 
 
-def _draw(source, by_frame, boxes):
-    """Give the drawn frames of a source for which there is a row."""
+def _with_rows(source, rows):
+    """Give (frame, row) for the frames of a source for which there is a row."""
+    by_frame = {row.frame: row for row in rows}
     while (frame := source.read()) is not None:
         if source.index in by_frame:
-            yield draw_row(frame, by_frame[source.index], boxes.get(source.index))
+            yield frame, by_frame[source.index]
 
 
 def write_pictures(folder, clip, rows):
     """Write the annotated video, the montage and the plot of the rows into a folder."""
-    by_frame = {row.frame: row for row in rows}
     chosen = {rows[place].frame for place in choose_frames(rows)}
     video = folder / RECORDING if clip.live else clip.video
     source = open_source(video, rows[0].frame, rows[-1].frame + 1)
-    pictures = _draw(source, by_frame, clip.boxes)
-    first = next(pictures)
-    montage = []
-    with video_writer(folder / 'tracked.mp4', source.rate, first.shape) as write:
-        for row, picture in zip(rows, chain((first,), pictures), strict=True):
+    tiles = []
+    with ExitStack() as files:
+        write = None
+        for frame, row in _with_rows(source, rows):
+            truth = clip.boxes.get(row.frame)
+            picture = draw_row(frame, row, truth)
+            if write is None:
+                write = files.enter_context(
+                    video_writer(folder / 'tracked.mp4', source.rate, picture.shape))
             write(picture)
             if row.frame in chosen:
-                montage.append(picture)
+                tiles.append(draw_row(frame, row, truth, TILE_WIDTH))
     source.release()
-    write_montage(folder / 'tracked.png', montage, clip.credit)
+    write_montage(folder / 'tracked.png', tiles, clip.credit)
     write_plot(folder / 'tracks.png', rows, clip.boxes)
 
 

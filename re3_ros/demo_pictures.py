@@ -26,6 +26,7 @@ COLOURS = {'tracked': (60, 220, 80), 'lost': (230, 40, 40), 'absent': (230, 40, 
            'skipped': (240, 180, 40)}
 TRUTH_COLOUR = (255, 255, 255)
 SMALLEST_WIDTH = 480
+TILE_WIDTH = 560
 STRIP = 22
 
 
@@ -56,15 +57,17 @@ def _label(row):
     return '  '.join(parts)
 
 
-def draw_row(frame, row, truth=None):
+def draw_row(frame, row, truth=None, width=None):
     """
-    Return an enlarged copy of `frame` with what `row` says about it.
+    Return a copy of `frame` with what `row` says about it.
 
     :param frame: H x W x 3 uint8 RGB.
     :param truth: annotated `xyxy` box, drawn in white, or None.
+    :param width: of the copy in pixels; None enlarges small frames and keeps others.
     """
-    scale = enlargement(frame.shape[1])
-    picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    scale = enlargement(frame.shape[1]) if width is None else width / frame.shape[1]
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=method)
     if truth is not None:
         _draw_box(picture, truth, scale, TRUTH_COLOUR, 1)
     if row.box is not None:
@@ -139,7 +142,7 @@ def write_plot(path, rows, boxes):
                                (axes[1], 'size [pixels]', (('width', width), ('height', height))),
                                (axes[2], 'score', (('score', score),))):
         for name, values in lines:
-            axis.plot(frames, values, label=name)
+            axis.plot(frames, values, '.-', markersize=3, label=name)
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
         axis.legend(loc='upper right')

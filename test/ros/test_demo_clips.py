@@ -170,6 +170,7 @@ def test_drawing_marks_the_box_and_keeps_the_frame():
     scale = demo_pictures.enlargement(64)
     assert picture.shape == (48 * scale, 64 * scale, 3)
     assert tuple(picture[12 * scale, 20 * scale]) == demo_pictures.COLOURS['tracked']
+    assert demo_pictures.draw_row(frame, row(0), width=32).shape == (24, 32, 3)
     assert not frame.any()
 
 
