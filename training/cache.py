@@ -46,6 +46,7 @@ from training.frame_store import (
     shrink_factor,
     write_frame_store,
 )
+from training.segment import segment
 
 CONTENT_FILE = 'content.json'
 BOXES_FILE = 'boxes.npz'
@@ -110,18 +111,22 @@ class StillCache:
         return None if place < 0 else self._store[place][..., 0]
 
 
-def cache_stills(stills: Sequence[Still], root: os.PathLike | str,
-                 max_side: int = MAX_SIDE) -> StillCache:
+def cache_stills(stills: Sequence[Still], root: os.PathLike | str, max_side: int = MAX_SIDE,
+                 find_objects: bool = False) -> StillCache:
     """
     Decode photographs into a cache below `root`, or open the one that is there.
 
     :param max_side: longer side at most, in pixels
+    :param find_objects: look for masks, and boxes if there are none, where masks are missing,
+        see `training.segment`
     :raises OSError: if an image or mask cannot be read
     """
     files = [path for still in stills for path in (still.path, still.mask) if path]
-    key = cache_key(files, ['stills', max_side, [still.boxes.tolist() for still in stills]])
-    return StillCache(build_once(Path(root) / f'stills-{key}',
-                                 lambda folder: _write_stills(folder, stills, max_side)))
+    key = cache_key(files, ['stills', max_side, find_objects,
+                            [still.boxes.tolist() for still in stills]])
+    return StillCache(build_once(
+        Path(root) / f'stills-{key}',
+        lambda folder: _write_stills(folder, stills, max_side, find_objects)))
 
 
 def box_factor(still: Still, shape: tuple) -> np.ndarray:
@@ -132,29 +137,46 @@ def box_factor(still: Still, shape: tuple) -> np.ndarray:
     return np.array((shape[1] / width, shape[0] / height) * 2, np.float32)
 
 
-def _write_stills(directory: Path, stills: Sequence[Still], max_side: int) -> None:
-    factors: list[np.ndarray] = []
-    masked = [index for index, still in enumerate(stills) if still.mask]
+def _write_stills(directory: Path, stills: Sequence[Still], max_side: int,
+                  find_objects: bool) -> None:
+    boxes: list[np.ndarray] = []
+    # Compressed, because all of them wait until the photographs are written.
+    masks: dict[int, np.ndarray] = {}
 
     def images() -> Iterator[np.ndarray]:
-        for still in tqdm(stills, 'photographs', unit='', disable=None):
+        for index, still in enumerate(tqdm(stills, 'photographs', unit='', disable=None)):
             image = read_image(still.path)
-            factors.append(shrink_factor(image.shape, max_side) * box_factor(still, image.shape))
-            yield shrink(image, max_side)
-        for index in masked:
-            mask = cv2.imread(os.fspath(stills[index].mask), cv2.IMREAD_UNCHANGED)
-            if mask is None or mask.ndim != 2:
-                raise OSError(f'{stills[index].mask}: not a readable mask of one channel')
-            yield shrink(mask, max_side, cv2.INTER_NEAREST)[..., None]
+            boxes.append(still.boxes * box_factor(still, image.shape)
+                         * shrink_factor(image.shape, max_side))
+            image = shrink(image, max_side)
+            if still.mask is not None:
+                masks[index] = _packed(_read_mask(still.mask, max_side))
+            elif find_objects:
+                boxes[-1], mask = segment(image, boxes[-1])
+                if mask.any():
+                    masks[index] = _packed(mask)
+            yield image
+        yield from (cv2.imdecode(mask, cv2.IMREAD_UNCHANGED)[..., None]
+                    for mask in masks.values())
 
     write_frame_store(directory, images())
-    places = {index: len(stills) + number for number, index in enumerate(masked)}
-    boxes = [still.boxes * factors[index] for index, still in enumerate(stills)]
+    places = {index: len(stills) + number for number, index in enumerate(masks)}
     np.savez(directory / BOXES_FILE, boxes=np.concatenate(boxes).astype(np.float32),
              ends=np.cumsum([len(part) for part in boxes]))
     content = {'names': [os.fspath(still.path) for still in stills],
                'masks': [places.get(index, -1) for index in range(len(stills))]}
     (directory / CONTENT_FILE).write_text(json.dumps(content))
+
+
+def _packed(mask: np.ndarray) -> np.ndarray:
+    return cv2.imencode('.png', mask)[1]
+
+
+def _read_mask(path: Path, max_side: int) -> np.ndarray:
+    mask = cv2.imread(os.fspath(path), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2:
+        raise OSError(f'{path}: not a readable mask of one channel')
+    return shrink(mask, max_side, cv2.INTER_NEAREST)
 
 
 class VideoCache:
@@ -329,11 +351,15 @@ def main(arguments: list[str] | None = None) -> int:
                         help='where caches are kept (default: %(default)s)')
     parser.add_argument('--max-side', type=int, default=MAX_SIDE, metavar='N',
                         help='longer side of decoded frames at most (default: %(default)s)')
+    parser.add_argument('--find-objects', action='store_true',
+                        help='look for the objects of photographs without masks')
     options = parser.parse_args(arguments)
     try:
         items = read_dataset(options.path, options.format)
-        build = cache_stills if isinstance(items[0], Still) else cache_recordings
-        cache = build(items, options.cache, options.max_side)
+        if isinstance(items[0], Still):
+            cache = cache_stills(items, options.cache, options.max_side, options.find_objects)
+        else:
+            cache = cache_recordings(items, options.cache, options.max_side)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -121,7 +121,7 @@ class StillMaterial:
     :param shares: how often an object with mask, with box, and a random region is drawn
     """
 
-    def __init__(self, stills: StillCache, shares: tuple[float, float, float] = (.6, .15, .25)):
+    def __init__(self, stills: StillCache, shares: tuple[float, float, float] = (.75, .1, .15)):
         self.stills = stills
         self._masked: list[tuple[int, int]] = []
         self._boxed: list[tuple[int, int]] = []
@@ -143,12 +143,11 @@ class StillMaterial:
     def cutout(self, rng: np.random.Generator) -> Cutout:
         """Draw an object."""
         kind = rng.choice(3, p=self._shares)
-        if kind == 0:
-            found = self._along_mask(*self._masked[rng.integers(len(self._masked))])
-            if found is not None:
-                return found
-        if kind == 1:
-            return self._within_box(rng, *self._boxed[rng.integers(len(self._boxed))])
+        if kind < 2:
+            places = self._boxed if kind else self._masked
+            chosen = places[rng.integers(len(places))]
+            found = None if kind else self._along_mask(*chosen)
+            return self._within_box(rng, *chosen) if found is None else found
         return textured_region(rng, self.picture(rng))
 
     def _along_mask(self, index: int, number: int) -> Cutout | None:

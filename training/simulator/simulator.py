@@ -262,14 +262,15 @@ def simulator_of(images: os.PathLike | str | None = None,
     """
     Make a simulator from folders.
 
-    :param images: folder of photographs, with `boxes.json` and masks or not; None: drawn ones
+    :param images: folder of photographs, with `boxes.json` and masks or not, in which objects
+        without a mask are looked for; None: drawn ones
     :param videos: folder of recordings for backgrounds; None: no moving backgrounds
     :param cache: folder where decoded pictures are kept
     :raises DataError: if something in the folders is malformed
     """
     material: Material = DrawnMaterial()
     if images:
-        material = StillMaterial(cache_stills(read_stills(images), cache))
+        material = StillMaterial(cache_stills(read_stills(images), cache, find_objects=True))
     backgrounds = VideoBackgrounds(cache_recordings(read_recordings(videos), cache)) if (
         videos) else None
     return Simulator(material, size, backgrounds, config)
