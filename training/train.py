@@ -18,279 +18,149 @@ Train a tracker: `python -m training.train --config config/training/re3_lite.yam
 Without a configuration it trains re3_lite for some minutes on sequences that it draws itself.
 A run can be killed at any time and continued with --resume: everything random is drawn anew for
 each iteration from the seed and the iteration's number, so the losses are the same as if it had
-never stopped.
+never stopped. Under torchrun several processes share each batch.
 """
 
 import argparse
-from contextlib import nullcontext
-import os
 from pathlib import Path
+import sys
 import time
 
+import cv2
 import numpy as np
-import torch
-from torch import distributed
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from re3_core import boxes as box_ops
-from re3_core import save_network, Tracker
-from re3_core.tracker import choose_device, PRECISIONS
-from re3_core.weights import load_network, network_class
-from training.averaging import AveragedNetwork
-from training.backbone_weights import load_imagenet
-from training.checkpoints import load_checkpoint, save_checkpoint
+from re3_core.tracker import choose_device
+from training.checkpoints import has_checkpoint, write_atomically
 from training.config import dump_config, load_config
-from training.losses import unroll_loss
-from training.metrics import success_curve
-from training.sources import make_source
-from training.unroll import make_batch, rollout, targets_of, Unroll
+from training.processes import as_first_process, join_processes, leave_processes
+from training.run import Run
+
+PICTURES = (4, 8)    # clips and moments of each in TensorBoard's picture
+LINE_SECONDS = 15    # between lines of progress where there is no terminal
 
 
-def build_network(config):
-    """Build the network of a configuration, with the weights that it starts from."""
-    torch.manual_seed(config.seed)
-    if config.start_from and config.start_from != 'imagenet':
-        network = load_network(config.model, config.start_from)
-    else:
-        network = network_class(config.model)(**config.network)
-        if config.start_from == 'imagenet':
-            load_imagenet(network)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(config.frozen)))
-    return network.to(memory_format=torch.channels_last)
+class _Lines:
+    """Give each state of tqdm's bar a line of its own, where there is no terminal to redraw."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        text = text.strip()
+        if text:
+            self.stream.write(text + '\n')
+
+    def flush(self):
+        self.stream.flush()
 
 
-def learning_rate(config, iteration):
-    """Return the rate of an iteration, as the schedule has it."""
-    settings, progress = config.optimizer, iteration / max(1, config.iterations)
-    if settings.schedule == 'cosine':
-        factor = settings.final + (1 - settings.final) * (1 + np.cos(np.pi * progress)) / 2
-    elif settings.schedule == 'step':
-        factor = settings.final if iteration >= settings.step else 1.
-    else:
-        raise ValueError(f"optimizer.schedule must be 'cosine' or 'step', "
-                         f'got {settings.schedule!r}')
-    return settings.rate * factor * min(1., (iteration + 1) / max(1, settings.warmup))
-
-
-class Run:
-    """A training run: what is trained, what it learns from, and where its results go."""
-
-    def __init__(self, config, output, device):
-        self.config, self.output, self.device = config, Path(output), device
-        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
-        self.network = build_network(config).to(device)
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            trained, config.optimizer.rate, weight_decay=config.optimizer.weight_decay)
-        self.average = AveragedNetwork(self.network, config.optimizer.ema)
-        frozen = _features_are_frozen(self.network)
-        unroll = Unroll(self.network, frozen)
-        self.features_of = fast_features(self.network, config, device) if frozen else None
-        self.unroll = unroll if not distributed.is_initialized() else (
-            torch.nn.parallel.DistributedDataParallel(unroll))
-        self.source = make_source(config.data)
-        self.validation = _fixed_clips(config)
-        self.iteration, self.frames, self.best = 0, 0, -1.
-        self.times = {'data': 0., 'rollout': 0., 'forward': 0., 'backward': 0., 'step': 0.}
-
-    # One iteration ---------------------------------------------------------------------------
-
-    def train_step(self):
-        """Take one step of the optimizer; return the parts of the loss as floats."""
-        config, stage = self.config, self.config.stage_at(self.iteration)
-        for group in self.optimizer.param_groups:
-            group['lr'] = learning_rate(config, self.iteration)
-        self.optimizer.zero_grad(set_to_none=True)
-        for part in range(stage.accumulate):
-            parts = self._learn(stage, part)
-        with self._timed('step'):
-            trained = [p for p in self.network.parameters() if p.requires_grad]
-            limit = config.optimizer.clip or float('inf')
-            norm = torch.nn.utils.clip_grad_norm_(trained, limit)
-            if torch.isfinite(norm):
-                self.optimizer.step()
-            self.average.update(self.network, self.iteration + 1)
-        self.iteration += 1
-        return {**{name: float(value) for name, value in parts.items()}, 'norm': float(norm)}
-
-    def _learn(self, stage, part):
-        """Follow one batch of clips and add the gradients of its loss."""
-        rng = np.random.default_rng([self.config.seed, self.rank, self.iteration, part])
-        noise = self.config.noise
-        with self._timed('data'):
-            clips = [self.source.sample(rng, stage.unroll) for _ in range(stage.batch)]
-            batch = make_batch(clips, stage.own, noise, rng, self.device)
-        with self._autocast():
-            with self._timed('rollout'):
-                self.network.eval()
-                seen = rollout(self.network, batch, noise, self.features_of)
-            with self._timed('forward'):
-                self.network.train()
-                prediction = self.unroll(seen)
-        with self._timed('backward'):
-            loss, parts = unroll_loss(
-                prediction, targets_of(batch, seen), batch.visible, self.config.loss)
-            (loss / stage.accumulate).backward()
-        self.frames += stage.batch * stage.unroll
-        self.seen = seen
-        return parts
-
-    def _autocast(self):
-        dtype = PRECISIONS[self.config.precision]
-        half = dtype != torch.float32
-        return torch.autocast(self.device.type, dtype) if half else nullcontext()
-
-    def _timed(self, name):
-        return _Timer(self.times, name, self.device)
-
-    # Judging and keeping ---------------------------------------------------------------------
-
-    def validate(self):
-        """Track the validation clips; return the mean success AUC of the averaged weights."""
-        tracker = Tracker(network=self.average.network, device=str(self.device),
-                          precision=self.config.precision)
-        return validation_auc(tracker, self.validation)
-
-    def save(self):
-        """Write the checkpoint that --resume continues from."""
-        save_checkpoint(
-            self.output, network=self.network.state_dict(),
-            average=self.average.network.state_dict(), optimizer=self.optimizer.state_dict(),
-            iteration=self.iteration, frames=self.frames, best=self.best,
-            config=dump_config(self.config))
-
-    def resume(self):
-        """Continue from the last checkpoint; ValueError if it is of another configuration."""
-        parts = load_checkpoint(self.output)
-        if parts['config'] != dump_config(self.config):
-            raise ValueError(f'the checkpoint in {self.output} was made with other settings, '
-                             f'see {self.output / "config.yaml"}; use another --output')
-        self.network.load_state_dict(parts['network'])
-        self.average.network.load_state_dict(parts['average'])
-        self.optimizer.load_state_dict(parts['optimizer'])
-        self.iteration, self.frames, self.best = (
-            parts[name] for name in ('iteration', 'frames', 'best'))
-
-    def export(self, name):
-        """Write the averaged weights as a file for the tracker."""
-        save_network(self.average.network, self.output / f'{name}.safetensors', {
-            'frames_seen': str(self.frames), 'iteration': str(self.iteration)})
-
-
-class _Timer:
-    """Add the time spent in a block to an entry of a dict; on a GPU, of the queue's end."""
-
-    def __init__(self, times, name, device):
-        self.times, self.name, self.device = times, name, device
-
-    def __enter__(self):
-        self.start = time.perf_counter()
-
-    def __exit__(self, *error):
-        self.times[self.name] += time.perf_counter() - self.start
-
-
-def _features_are_frozen(network):
-    """Say whether the convolutions are trained not at all, so that they need no second pass."""
-    trained = [name for name, p in network.named_parameters() if p.requires_grad]
-    return not any(name.startswith(network.feature_modules) for name in trained)
-
-
-def fast_features(network, config, device):
-    """Return the frozen convolutions of a network, as fast as this machine computes them."""
-    features = network.inference_copy(PRECISIONS[config.precision]).features
-    if not config.compile:
-        return features
-    return torch.compile(features, dynamic=False, options={'freezing': device.type == 'cpu'})
-
-
-def _fixed_clips(config):
-    """Draw the clips to validate on: the same at every validation and in every run."""
-    source = make_source(config.validation)
-    return [source.sample(np.random.default_rng([10**6, index]), config.validation_length)
-            for index in range(config.validation_clips)]
-
-
-def validation_auc(tracker, clips):
-    """Track all clips side by side from their first true boxes; return the mean success AUC."""
-    overlaps = [[] for _ in clips]
-    tracker.reset()
-    for index, clip in enumerate(clips):
-        tracker.init(str(index), np.ascontiguousarray(clip.frames[0]), clip.boxes[0])
-    for t in range(1, len(clips[0])):
-        frames = [(np.ascontiguousarray(clip.frames[t]), [str(index)])
-                  for index, clip in enumerate(clips)]
-        tracks = tracker.update_frames(frames)
-        for index, clip in enumerate(clips):
-            if np.isfinite(clip.boxes[t]).all():
-                overlaps[index].append(box_ops.iou(tracks[str(index)].box, clip.boxes[t]))
-    return float(np.mean([success_curve(np.array(some)).mean() for some in overlaps if some]))
-
-
-# Running -------------------------------------------------------------------------------------
+def progress_bar(run):
+    """Return tqdm's bar of a run; lines where the output is no terminal, silence but in rank 0."""
+    terminal = sys.stderr.isatty()
+    return tqdm(total=run.config.iterations, initial=run.iteration, unit='it', smoothing=.05,
+                file=sys.stderr if terminal else _Lines(sys.stderr), disable=run.rank > 0,
+                **({} if terminal else {'mininterval': LINE_SECONDS, 'ncols': 120}))
 
 
 def train(run, minutes=None):
     """Go through the curriculum, or until the minutes are over; leave a checkpoint behind."""
     started, config = time.monotonic(), run.config
-    writer = SummaryWriter(run.output / 'tensorboard', purge_step=run.iteration)
-    bar = tqdm(total=config.iterations, initial=run.iteration, unit='it', smoothing=.05,
-               disable=None if run.rank == 0 else True)
-    with writer, bar:
-        while run.iteration < config.iterations:
-            frames, began = run.frames, time.perf_counter()
-            parts = run.train_step()
-            rate = (run.frames - frames) / (time.perf_counter() - began)
-            bar.update()
-            last = run.iteration == config.iterations or (
-                minutes is not None and time.monotonic() - started > 60 * minutes)
-            if run.rank == 0:
-                report(run, parts, rate, writer, bar, last)
-            if last:
-                break
+    report = Report(run) if run.rank == 0 else None
+    while run.iteration < config.iterations:
+        frames, began = run.frames, time.perf_counter()
+        parts = run.train_step()
+        rate = (run.frames - frames) / (time.perf_counter() - began)
+        over = minutes is not None and as_first_process(
+            time.monotonic() - started > 60 * minutes, run.device)
+        if report:
+            report(parts, rate, over or run.iteration == config.iterations)
+        if over:
+            break
+    if report:
+        report.close()
 
 
-def report(run, parts, rate, writer, bar, last):
-    """Log, validate and save as often as the configuration says."""
-    config, iteration = run.config, run.iteration
-    if iteration % config.log_every == 0 or last:
-        stage = config.stage_at(iteration - 1)
-        bar.set_postfix_str(f'loss {parts["loss"]:.3f} overlap {parts["overlap"]:.3f} '
-                            f'unroll {stage.unroll} {rate:.0f} frames/s')
-        for name, value in {**parts, 'frames_per_second': rate, 'frames': run.frames,
-                            'rate': run.optimizer.param_groups[0]['lr'], 'own': stage.own,
-                            'unroll': stage.unroll}.items():
-            writer.add_scalar(f'train/{name}', value, iteration)
-        total = sum(run.times.values())
-        for name, value in run.times.items():
-            writer.add_scalar(f'time/{name}', value / total, iteration)
-    if iteration % config.validate_every == 0 or last:
-        auc = run.validate()
-        writer.add_scalar('validation/auc', auc, iteration)
-        writer.add_images('crops/current', _picture(run.seen), iteration)
-        bar.write(f'iteration {iteration}: {run.frames} frames, validation AUC {auc:.3f}')
-        if auc > run.best:
-            run.best = auc
-            run.export('best')
-        run.export('last')
-    if iteration % config.checkpoint_every == 0 or last:
-        run.save()
+class Report:
+    """What a run tells while it goes: progress, TensorBoard, validation, files of weights."""
+
+    def __init__(self, run):
+        self.run = run
+        self.writer = SummaryWriter(run.output / 'tensorboard', purge_step=run.iteration + 1)
+        self.bar = progress_bar(run)
+        if run.iteration == 0:
+            self._validate()
+
+    def __call__(self, parts, rate, last):
+        """Log, validate and save as often as the configuration says, and after the last step."""
+        config, iteration = self.run.config, self.run.iteration
+        self.bar.update()
+        if iteration % config.log_every == 0 or last:
+            self._log(parts, rate)
+        if iteration % config.validate_every == 0 or last:
+            auc = self._validate()
+            self.writer.add_image('crops', crops_picture(self.run.seen), iteration)
+            if auc > self.run.best:
+                self.run.best = auc
+                self.run.export('best')
+            self.run.export('last')
+        if iteration % config.checkpoint_every == 0 or last:
+            self.run.save()
+
+    def _log(self, parts, rate):
+        run, iteration = self.run, self.run.iteration
+        stage = run.config.stage_at(iteration - 1)
+        self.bar.set_postfix_str(
+            f'loss {parts["loss"]:.3f} overlap {parts["overlap"]:.3f} unroll {stage.unroll} '
+            f'{rate:.0f} frames/s', refresh=False)
+        values = {**parts, 'frames_per_second': rate, 'frames': run.frames, 'own': stage.own,
+                  'rate': run.optimizer.rate(iteration - 1), 'unroll': stage.unroll}
+        for name, value in values.items():
+            self.writer.add_scalar(f'train/{name}', value, iteration)
+        for name, share in time_shares(run.times).items():
+            self.writer.add_scalar(f'time/{name}', share, iteration)
+
+    def _validate(self):
+        auc = self.run.validate()
+        self.writer.add_scalar('validation/auc', auc, self.run.iteration)
+        self.bar.write(f'iteration {self.run.iteration}: {self.run.frames} frames, '
+                       f'validation AUC {auc:.3f}', file=sys.stdout)
+        sys.stdout.flush()
+        return auc
+
+    def close(self):
+        """Tell where the time went."""
+        self.bar.close()
+        self.writer.close()
+        shares = ', '.join(f'{name} {share:.1%}'
+                           for name, share in time_shares(self.run.times).items())
+        print(f'time of a step: {shares}\nresults: {self.run.output}', flush=True)
 
 
-def _picture(seen):
-    """Return some current crops as a batch of images."""
-    return seen.crops.current[::max(1, len(seen.crops.current) // 32)][:32].cpu()
+def time_shares(times):
+    """Return the share of each part of the time."""
+    total = sum(times.values()) or 1
+    return {name: value / total for name, value in times.items()}
 
 
-def start_distributed():
-    """Join the processes that torchrun started, if it did; return this one's device or None."""
-    if 'WORLD_SIZE' not in os.environ:
-        return None
-    cuda = torch.cuda.is_available()
-    distributed.init_process_group('nccl' if cuda else 'gloo')
-    return f'cuda:{os.environ["LOCAL_RANK"]}' if cuda else 'cpu'
+def crops_picture(seen):
+    """Return the current crops of some clips (rows) over time, with the true box in green."""
+    length, count = seen.regions.shape[:2]
+    crops = seen.crops.current.view(length, count, *seen.crops.current.shape[1:])
+    clips, moments = min(count, PICTURES[0]), np.linspace(0, length - 1, PICTURES[1]).astype(int)
+    rows = [np.concatenate([_with_box(crops[t, clip], seen.targets[t, clip]) for t in moments], 1)
+            for clip in range(clips)]
+    return np.concatenate(rows).transpose(2, 0, 1)
+
+
+def _with_box(crop, box):
+    picture = np.ascontiguousarray(crop.permute(1, 2, 0).cpu().numpy())
+    box = box.cpu().numpy() * len(picture)
+    if np.isfinite(box).all():
+        x1, y1, x2, y2 = (int(value) for value in np.clip(box, -1e4, 1e4).round())
+        cv2.rectangle(picture, (x1, y1), (x2, y2), (0, 255, 0))
+    return picture
 
 
 def parse_arguments(arguments=None):
@@ -298,29 +168,47 @@ def parse_arguments(arguments=None):
         prog='python -m training.train', description='Train a tracker.')
     parser.add_argument('--config', help='YAML file; without, a short run on drawn sequences')
     parser.add_argument('--output', default='runs/re3_lite', help='folder of the results')
-    parser.add_argument('--resume', action='store_true', help='continue the run in --output')
+    parser.add_argument('--resume', action='store_true',
+                        help='continue the run in --output, with its own settings')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--minutes', type=float, help='stop, resumably, after this time')
     parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
-                        help="settings that replace the file's, e.g. optimizer.rate=1e-4")
+                        help="settings that replace the file's, e.g. optimizer.rate=1e-4 or "
+                             'data.0.path=DIR')
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
-    options = parse_arguments(arguments)
-    config = load_config(options.config, options.overrides)
-    device = start_distributed() or options.device
+def start(options):
+    """Set up the run that the options ask for, new or resumed."""
     output = Path(options.output)
-    output.mkdir(parents=True, exist_ok=True)
-    run = Run(config, output, choose_device(device))
+    settings = output / 'config.yaml'
+    config = load_config(options.config or (settings if options.resume else None),
+                         options.overrides)
+    if has_checkpoint(output) and not options.resume:
+        raise ValueError(f'{output} holds a run already: continue it with --resume, or name '
+                         'another --output')
+    device = choose_device(join_processes() or options.device)
+    run = Run(config, output, device)
     if options.resume:
         run.resume()
     if run.rank == 0:
-        (output / 'config.yaml').write_text(dump_config(config))
-    train(run, options.minutes)
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomically(settings, lambda file: file.write(dump_config(config).encode()))
+    return run
+
+
+def main(arguments=None):
+    """Run the command; return the exit status."""
+    options = parse_arguments(arguments)
+    try:
+        train(start(options), options.minutes)
+    except (ArithmeticError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        leave_processes()
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -120,6 +120,7 @@ def test_tensor_frames_give_the_same_crops_as_arrays():
     listed = crop_batch([torch.from_numpy(frame)] * 3, regions, 32)
     stacked = crop_batch(torch.from_numpy(np.stack([frame] * 3)), regions, 32)
     assert torch.equal(listed, stacked)
+    assert torch.equal(listed, crop_batch(torch.from_numpy(frame[None]), regions, 32))
     difference = (arrays.int() - listed.int()).abs().float()
     # Arrays are sampled once per pixel, tensors four times: only the frame's edge shows it.
     assert difference.mean() < 2 and (difference > 8).float().mean() < .05

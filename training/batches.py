@@ -1,0 +1,205 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Batches: clips, and all that chance decides about them, drawn before the network sees anything.
+
+Everything random about a clip comes from that clip's own generator, so that a batch is the same
+whether one process draws it or several draw a part each.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from training.motion import jitter_boxes, MotionModel, pull_boxes, shift_boxes
+
+# Where a disturbed box may lie: see `jitter_boxes` and `shift_boxes`.
+LIMITS = ('re3', 'goturn')
+
+
+@dataclass(frozen=True)
+class Move:
+    """Laplace scales of the centre's shift and of the size's relative change, in box sizes."""
+
+    shift: float = 0.
+    scale: float = 0.
+
+    def __post_init__(self):
+        if min(self.shift, self.scale) < 0:
+            raise ValueError(f'shift and scale must not be negative, got {self}')
+
+
+@dataclass(frozen=True)
+class Noise:
+    """
+    How boxes given by the truth are disturbed, and what is done to the pictures.
+
+    A tracker cuts both crops of a moment around the box of the frame before. Training does the
+    same around the true box, moved by `both` (the first one by `start`); in the share `separate`
+    of clips it cuts the previous crop around the true box of the frame before and the current
+    crop around that of its own frame, moved by `current` (GOTURN's synthetic pairs, Re3's jitter
+    of real video). `limits`, 're3' or 'goturn', tells whose rules say where a moved box may lie.
+
+    Where the network is lost, its box is pulled to the truth until the crop shows at least
+    `least_covered` of the target, and a side is at most `largest_change` times too large or too
+    small. `foresee`: what counts is where the target is in the frame to be searched, and only
+    the current crop is moved (Re3's code), instead of where it was in the frame before.
+
+    `mirror`, `grey`: share of clips mirrored, and without colour; `gain`: spread of brightness
+    and colour between clips.
+    """
+
+    start: Move = Move(.02, .03)
+    both: Move = Move(.08, .06)
+    current: Move = Move(1 / 5, 1 / 15)
+    separate: float = 0.
+    limits: str = 're3'
+    foresee: bool = False
+    least_covered: float = .5
+    largest_change: float = 3.
+    mirror: float = .5
+    gain: float = .1
+    grey: float = .1
+
+    def __post_init__(self):
+        for name in ('separate', 'least_covered', 'mirror', 'grey'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must be a share of 0..1, got {getattr(self, name)}')
+        if self.limits not in LIMITS:
+            raise ValueError(f'limits must be one of {LIMITS}, got {self.limits!r}')
+        if self.largest_change < 1 or self.gain < 0:
+            raise ValueError(f'largest_change must be at least 1 and gain at least 0, got '
+                             f'{self.largest_change} and {self.gain}')
+
+
+class Batch(NamedTuple):
+    """
+    B rows of T frames, all on one device.
+
+    `frames[t]` are the frames of time t: a list of B arrays, or a tensor (N, H, W, 3) of which
+    each serves B / N rows. `boxes` (T, B, 4) is `xyxy` with NaN where absent, `held` the same
+    with the last known box there, `visible` (T, B). `before` and `given` (T, B, 4) are the boxes
+    for the previous and the current crop of each moment, as long as the truth decides; rows with
+    `own` (B,) follow the network's predictions from the third moment on. `mirrored` and `grey`
+    are (B,) bool, `gain` (B, 3) scales colours; `any_own` and `any_grey` are known to the host.
+    """
+
+    frames: list
+    boxes: torch.Tensor
+    held: torch.Tensor
+    visible: torch.Tensor
+    before: torch.Tensor
+    given: torch.Tensor
+    own: torch.Tensor
+    mirrored: torch.Tensor
+    grey: torch.Tensor
+    gain: torch.Tensor
+    any_own: bool
+    any_grey: bool
+
+
+def make_batch(clips, generators, noise, context, device, own=0., copies=1):
+    """
+    Draw all that is random about clips of equal length; return a Batch.
+
+    :param clips: sequence of training.clips.Clip that begin with their target in sight.
+    :param generators: a numpy Generator for each clip.
+    :param noise: Noise.
+    :param context: size of the current crop in multiples of the box.
+    :param device: torch.device.
+    :param own: share of rows that follow the network's own predictions.
+    :param copies: rows made of each clip, each with noise of its own.
+    :raises ValueError: if a clip begins without its target.
+    """
+    rows = [_draw_rows(clip, rng, noise, context, own, copies)
+            for clip, rng in zip(clips, generators, strict=True)]
+    drawn = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def per_row(name, dtype=torch.float32):
+        return torch.as_tensor(drawn[name], dtype=dtype).to(device)
+
+    def per_moment(name):
+        return per_row(name).transpose(0, 1).contiguous()
+    return Batch(
+        _frames(clips, copies, device),
+        *(per_moment(name) for name in ('boxes', 'held', 'visible', 'before', 'given')),
+        *(per_row(name, torch.bool) for name in ('own', 'mirrored', 'grey')), per_row('gain'),
+        any_own=bool(drawn['own'].any()), any_grey=bool(drawn['grey'].any()))
+
+
+def _draw_rows(clip, rng, noise, context, own, copies):
+    """Return the arrays of a Batch, rows first, for the rows that are made of one clip."""
+    held = last_known(clip.boxes)
+    own = rng.random(copies) < own
+    # Spread evenly: of 11 copies with a share of 10 / 11 exactly one is not separate.
+    separate = (np.arange(copies) + rng.random()) / copies >= 1 - noise.separate
+    before, given = _given_boxes(np.tile(held.astype(np.float64), (copies, 1, 1)),
+                                 clip.frames[0].shape[:2], rng, noise, context, own, separate)
+    visible = np.where(np.isfinite(clip.visible), clip.visible, 1)
+    return {
+        'boxes': np.tile(clip.boxes, (copies, 1, 1)), 'held': np.tile(held, (copies, 1, 1)),
+        'visible': np.tile(visible, (copies, 1)), 'before': before, 'given': given, 'own': own,
+        'mirrored': rng.random(copies) < noise.mirror, 'grey': rng.random(copies) < noise.grey,
+        'gain': np.exp(rng.normal(0, noise.gain, (copies, 3)))}
+
+
+def last_known(boxes):
+    """Return `boxes` (T, 4) with each row of NaN replaced by the last one before it."""
+    present = np.isfinite(boxes).all(-1)
+    if not present[0]:
+        raise ValueError('a clip must begin with its target in sight, its first box is '
+                         f'{boxes[0]}')
+    return boxes[np.maximum.accumulate(np.where(present, np.arange(len(boxes)), 0))]
+
+
+def _given_boxes(truth, frame_size, rng, noise, context, own, separate):
+    """Return the boxes for previous and current crops (C, T, 4) that follow from the truth."""
+    def moved(boxes, move):
+        if not (move.shift or move.scale):
+            return boxes
+        flat, model = boxes.reshape(-1, 4), MotionModel(move.shift, move.scale)
+        if noise.limits == 'goturn':
+            flat = shift_boxes(flat, frame_size, rng, model)
+        else:
+            flat = jitter_boxes(flat, frame_size, rng, model, noise.least_covered, context)
+        return flat.reshape(boxes.shape)
+    last, now = truth[:, :-1], truth[:, 1:]
+    start = moved(truth[:, :1], noise.start)
+    before = np.where(own[:, None, None], start, moved(last, noise.both))
+    given = pull_boxes(before.reshape(-1, 4), now.reshape(-1, 4), noise.least_covered,
+                       context).reshape(before.shape) if noise.foresee else before
+    apart = (separate & ~own)[:, None, None]
+    if apart.any():
+        before = np.where(apart, last, before)
+        given = np.where(apart, moved(now, noise.current), given)
+    return np.concatenate((start, before), 1), np.concatenate((start, given), 1)
+
+
+def _frames(clips, copies, device):
+    """Return the frames of each time: views on a CPU, one tensor on a GPU."""
+    length = len(clips[0])
+    if device.type == 'cpu':
+        return [[clip.frames[t] for clip in clips for _ in range(copies)]
+                for t in range(length)]
+    # Frames of different size share a tensor; the black rest is what lies outside anyway.
+    height, width = np.max([clip.frames[0].shape[:2] for clip in clips], 0)
+    frames = torch.zeros((length, len(clips), height, width, 3), dtype=torch.uint8)
+    for row, clip in enumerate(clips):
+        for t, frame in enumerate(clip.frames):
+            frames[t, row, :frame.shape[0], :frame.shape[1]] = torch.from_numpy(
+                np.ascontiguousarray(frame))
+    return list(frames.pin_memory().to(device, non_blocking=True))

@@ -1,0 +1,72 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The batches of a run, each made while the one before it is learned from."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from training.batches import make_batch
+
+
+class Loader:
+    """
+    Make the batches of a run, one ahead in a thread.
+
+    A batch is a function of the seed and its place in the run: every clip has a generator of its
+    own, seeded by the iteration and the clip's number. So a resumed run sees what an
+    uninterrupted one would have seen, and so do several processes that share the batches.
+
+    :param config: training.config.Config.
+    :param source: clip source.
+    :param context: size of the current crop in multiples of the box.
+    :param device: where batches are to lie.
+    :param rank: number of this process; `world` of all.
+    :raises ValueError: if a stage's batch cannot be shared among the processes.
+    """
+
+    def __init__(self, config, source, context, device, rank=0, world=1):
+        self.config, self.source, self.context, self.device = config, source, context, device
+        self.rank, self.world = rank, world
+        for stage in config.stages:
+            if stage.clips % (stage.accumulate * world):
+                raise ValueError(f'a batch of {stage.clips} clips cannot be shared by {world} '
+                                 f'processes in {stage.accumulate} parts')
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead = {}
+
+    def get(self, iteration, part):
+        """Return a part (from 0) of the batch of an iteration (from 0) for this process."""
+        place = (iteration, part)
+        waiting = self._ahead.pop(place, None) or self._thread.submit(self._make, *place)
+        batch = waiting.result()
+        following = self._following(*place)
+        if following[0] < self.config.iterations:
+            self._ahead = {following: self._thread.submit(self._make, *following)}
+        return batch
+
+    def _following(self, iteration, part):
+        if part + 1 < self.config.stage_at(iteration).accumulate:
+            return iteration, part + 1
+        return iteration + 1, 0
+
+    def _make(self, iteration, part):
+        stage = self.config.stage_at(iteration)
+        shares = np.arange(stage.clips).reshape(stage.accumulate, self.world, -1)
+        generators = [np.random.default_rng([self.config.seed, iteration, int(number)])
+                      for number in shares[part, self.rank]]
+        clips = [self.source.sample(rng, stage.unroll) for rng in generators]
+        return make_batch(clips, generators, self.config.noise, self.context, self.device,
+                          stage.own, stage.copies)
