@@ -34,12 +34,17 @@ import cv2
 import torch
 
 from training import report as reports
+from training.datasets.got10k import read_got10k
+from training.datasets.lasot import read_lasot
 from training.datasets.recordings import read_recordings
 from training.datasets.sequences import sequences_of
 from training.plots import save_plots
 from training.runners import run_one_pass, run_supervised, TrackerSpec, update_times
 
-READERS = {'otb': read_recordings}
+READERS = {'otb': read_recordings, 'got10k': read_got10k, 'lasot': read_lasot,
+           'vot': read_recordings}
+PROTOCOLS = {'one-pass': (run_one_pass, reports.one_pass_report),
+             'restarts': (run_supervised, reports.supervised_report)}
 
 
 def read_sequences(path, layout='otb'):
@@ -54,13 +59,13 @@ def read_sequences(path, layout='otb'):
     return sorted(sequences, key=lambda sequence: sequence.name)
 
 
-def evaluate(specs, sequences, protocol='otb', starts=5, jitter=.03, seed=0, workers=1, threads=1,
-             speed_frames=30, say=lambda text: None):
+def evaluate(specs, sequences, protocol='one-pass', starts=5, jitter=.03, seed=0, workers=1,
+             threads=1, speed_frames=30, say=lambda text: None):
     """
     Run every tracker of `specs` (TrackerSpec) on every sequence; return the report as a dict.
 
-    :param protocol: 'otb' and 'got10k' run once to the end of each sequence, 'vot' starts
-        again after failures.
+    :param protocol: 'one-pass' runs once to the end of each sequence, 'restarts' starts again
+        after failures (VOT).
     :param starts: repeated runs, each with the first box moved and scaled by up to `jitter`.
     :param workers: processes that share the runs; speed is measured afterwards, alone.
     :param speed_frames: frames of each sequence on which a single target is timed; 0: none.
@@ -72,7 +77,7 @@ def evaluate(specs, sequences, protocol='otb', starts=5, jitter=.03, seed=0, wor
     for job, run in zip(jobs, _map(_run, jobs, workers, threads)):
         runs[job[0]] += (run,)
         say(_progress(job, run))
-    summarise = reports.supervised_report if protocol == 'vot' else reports.one_pass_report
+    summarise = PROTOCOLS[protocol][1]
     trackers = {spec.label: summarise(sequences, runs[spec]) for spec in specs}
     for spec in specs:
         trackers[spec.label]['fps'] = _speed(spec, sequences, speed_frames)
@@ -110,16 +115,12 @@ def _tracker(spec):
 
 def _run(job):
     spec, sequence, protocol, starts, jitter, seed = job
-    follow = run_supervised if protocol == 'vot' else run_one_pass
-    return follow(_tracker(spec), sequence, starts, jitter, seed)
+    return PROTOCOLS[protocol][0](_tracker(spec), sequence, starts, jitter, seed)
 
 
 def _progress(job, run):
     spec, sequence, protocol = job[:3]
-    if protocol == 'vot':
-        figures = reports.supervised_report([sequence], [run])['overall']
-    else:
-        figures = reports.one_pass_report([sequence], [run])['overall']
+    figures = PROTOCOLS[protocol][1]([sequence], [run])['overall']
     return f'{spec.label} {sequence.name}: ' + ', '.join(
         f'{name} {figures[name]["mean"]:.3f}' for name in list(figures)[:2])
 
@@ -134,8 +135,7 @@ def _speed(spec, sequences, frames):
 
 
 def _ratios(trackers, protocol):
-    names = reports.SUPERVISED_FIGURES if protocol == 'vot' else reports.FIGURES
-    result = {name: reports.ratios(trackers, name) for name in names}
+    result = {name: reports.ratios(trackers, name) for name in reports.FIGURES[protocol]}
     if all(tracker['fps'] for tracker in trackers.values()):
         first, *others = trackers
         result['fps'] = {label: trackers[first]['fps'] / trackers[label]['fps']
@@ -179,8 +179,8 @@ def _parser():
     add('--reset-every', type=int, metavar='N', help='frames between resets of the memory')
     add('--dataset', required=True, help='folder of the sequences')
     add('--format', choices=sorted(READERS), default='otb', help='its layout')
-    add('--protocol', choices=('otb', 'got10k', 'vot'),
-        help='one pass, or restarts after failures (default: that of the format)')
+    add('--protocol', choices=tuple(PROTOCOLS),
+        help='(default: restarts after failures for vot, else one pass)')
     add('--limit', type=int, metavar='N', help='take the first N sequences only')
     add('--starts', type=int, default=5, help='jittered starts (default: %(default)s)')
     add('--jitter', type=float, default=.03,
@@ -221,8 +221,9 @@ def main(arguments=None):
     try:
         specs = _specs(options)
         sequences = read_sequences(options.dataset, options.format)[:options.limit]
+        protocol = options.protocol or ('restarts' if options.format == 'vot' else 'one-pass')
         report = evaluate(
-            specs, sequences, options.protocol or options.format, options.starts, options.jitter,
+            specs, sequences, protocol, options.starts, options.jitter,
             options.seed, options.workers, options.threads, options.speed_frames,
             say=lambda text: print(text, file=sys.stderr, flush=True))
     except (ValueError, OSError) as error:
@@ -231,7 +232,7 @@ def main(arguments=None):
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')
     if options.json:
         write_json(report, options.json)
-    if options.plots and report['protocol'] != 'vot':
+    if options.plots and report['protocol'] == 'one-pass':
         save_plots(report, options.plots)
     return 0
 

@@ -19,10 +19,10 @@ import numpy as np
 from training import metrics
 
 FIGURES = {
-    'auc': 'AUC', 'precision_20': 'P@20', 'normalised_precision': 'P norm', 'ao': 'AO',
-    'sr_50': 'SR .5', 'sr_75': 'SR .75',
+    'one-pass': {'auc': 'AUC', 'precision_20': 'P@20', 'normalised_precision': 'P norm',
+                 'ao': 'AO', 'sr_50': 'SR .5', 'sr_75': 'SR .75'},
+    'restarts': {'accuracy': 'accuracy', 'robustness': 'robustness', 'failures': 'failures'},
 }
-SUPERVISED_FIGURES = {'accuracy': 'accuracy', 'robustness': 'robustness', 'failures': 'failures'}
 
 
 def one_pass_report(sequences, runs):
@@ -96,7 +96,7 @@ def supervised_report(sequences, runs):
     def figures(per_start):
         scores = [metrics.supervised_score(start) for start in per_start]
         return _spreads({key: [getattr(score, key) for score in scores]
-                         for key in SUPERVISED_FIGURES})
+                         for key in FIGURES['restarts']})
 
     return {
         'overall': figures(list(zip(*runs))),
@@ -114,7 +114,7 @@ def ratios(trackers, figure):
 
 def overall_table(report):
     """Return the markdown table of all trackers: mean and, for the first figure, spread."""
-    figures = _figures(report)
+    figures = FIGURES[report['protocol']]
     main = next(iter(figures))
     rows = [['tracker', *figures.values(), 'FPS', 'score ROC-AUC', f'{figures[main]} ratio']]
     for label, tracker in report['trackers'].items():
@@ -128,7 +128,7 @@ def overall_table(report):
 
 def sequence_table(report):
     """Return the markdown table of the main figure, sequences down and trackers across."""
-    figures = _figures(report)
+    figures = FIGURES[report['protocol']]
     main = next(iter(figures))
     labels = list(report['trackers'])
     rows = [['sequence', 'frames', *(f'{label} {figures[main]}' for label in labels)]]
@@ -137,10 +137,6 @@ def sequence_table(report):
                  for label in labels]
         rows.append([name, str(frames), *cells])
     return _markdown(rows)
-
-
-def _figures(report):
-    return SUPERVISED_FIGURES if report['protocol'] == 'vot' else FIGURES
 
 
 def _mean(value, with_spread):

@@ -29,7 +29,7 @@ from re3_core import Track as Found
 from re3_core.boxes import xyxy_to_xywh
 from re3_core.networks import NETWORKS
 from training import evaluate, runners
-from training import report as reports
+from training import report as summary
 from training.datasets.recordings import read_recordings
 from training.datasets.records import Track
 from training.datasets.sequences import Sequence, sequences_of
@@ -121,7 +121,9 @@ def test_video_files_give_the_frames_of_the_images(dataset, tmp_path):
         writer.write(frame[..., ::-1])
     writer.release()
     video, = read_sequences(tmp_path)
-    assert video.name == 'Seq0'
+    alone, = read_sequences(tmp_path / 'Seq0')
+    assert video.name == alone.name == 'Seq0'
+    np.testing.assert_array_equal(alone.boxes, video.boxes)
     for frame, other, box in zip(images.frames, video.frames, images.boxes, strict=True):
         x1, y1, x2, y2 = box.astype(int)
         assert np.abs(frame[y1:y2, x1:x2].astype(int) - other[y1:y2, x1:x2]).mean() < 15
@@ -188,7 +190,7 @@ def test_opencv_trackers_follow_a_patch(kind, least, dataset):
     sequence = read_sequences(dataset / 'Seq0')[0]
     tracker = runners.OpenCVTracker(kind)
     run = runners.run_one_pass(tracker, sequence, 1, 0, 0)
-    figures = reports.one_pass_report([sequence], [run])
+    figures = summary.one_pass_report([sequence], [run])
     assert figures['overall']['auc']['mean'] > least
     assert figures['confidence'] is None
 
@@ -252,7 +254,7 @@ def test_reset_every_reaches_the_tracker(weights):
 def test_report_of_a_tracker_that_is_right_but_once():
     sequence = _still(21)
     run = runners.run_one_pass(Puppet(sequence.boxes, missed=(4,)), sequence, 2, .03, 0)
-    figures = reports.one_pass_report([sequence], [run])
+    figures = summary.one_pass_report([sequence], [run])
     assert figures['overall']['auc']['mean'] == pytest.approx(20 / 21 * 20 / 21)
     assert figures['overall']['auc']['std'] == 0
     assert figures['overall']['ao']['mean'] == pytest.approx(19 / 20)
@@ -292,8 +294,9 @@ def test_workers_give_the_same_report_as_one_process(dataset):
 
 def test_command_counts_failures_with_restarts(dataset, tmp_path, capsys):
     assert evaluate.main([
-        '--model', 'opencv:mosse', '--dataset', str(dataset), '--protocol', 'vot', '--starts', '1',
-        '--speed-frames', '0', '--limit', '1', '--json', str(tmp_path / 'report.json')]) == 0
+        '--model', 'opencv:mosse', '--dataset', str(dataset), '--protocol', 'restarts',
+        '--starts', '1', '--speed-frames', '0', '--limit', '1',
+        '--json', str(tmp_path / 'report.json')]) == 0
     figures = json.loads((tmp_path / 'report.json').read_text())['trackers']['opencv:mosse']
     assert list(figures['sequences']) == ['Seq0']
     failures = figures['overall']['failures']
@@ -301,6 +304,32 @@ def test_command_counts_failures_with_restarts(dataset, tmp_path, capsys):
     expected = math.exp(-30 * failures['mean'] / LENGTH)
     assert figures['overall']['robustness']['mean'] == pytest.approx(expected)
     assert 'robustness' in capsys.readouterr().out
+
+
+def test_formats_choose_reader_and_protocol(dataset, tmp_path, capsys):
+    boxes = (dataset / 'Seq0' / 'groundtruth_rect.txt').read_text()
+    got10k = tmp_path / 'got10k' / 'val' / 'GOT-10k_Val_000001'
+    for folder in (tmp_path / 'vot' / 'Seq0' / 'color', got10k):
+        shutil.copytree(dataset / 'Seq0' / 'img', folder)
+    (tmp_path / 'vot' / 'Seq0' / 'groundtruth.txt').write_text(boxes)
+    (got10k / 'groundtruth.txt').write_text(boxes)
+    (got10k / 'absence.label').write_text('0\n' * LENGTH)
+    (got10k / 'cover.label').write_text('8\n' * (LENGTH - 2) + '0\n0\n')
+    common = ['--model', 'opencv:csrt', '--starts', '1', '--jitter', '0', '--speed-frames', '0']
+    reports = {}
+    for layout, source in (('otb', dataset), ('got10k', tmp_path), ('vot', tmp_path)):
+        path = source if layout == 'otb' else source / layout
+        file = tmp_path / f'{layout}.json'
+        assert evaluate.main([*common, '--dataset', str(path), '--format', layout, '--limit', '1',
+                              '--json', str(file)]) == 0
+        reports[layout] = json.loads(file.read_text())
+    capsys.readouterr()
+    figures = {layout: report['trackers']['opencv:csrt'] for layout, report in reports.items()}
+    assert [report['protocol'] for report in reports.values()] == [
+        'one-pass', 'one-pass', 'restarts']
+    assert figures['otb']['curves'] == figures['got10k']['curves']
+    assert figures['otb']['overall']['ao'] != figures['got10k']['overall']['ao']
+    assert list(figures['vot']['overall']) == ['accuracy', 'robustness', 'failures']
 
 
 def test_command_explains_bad_input(tmp_path, capsys):

@@ -85,7 +85,7 @@ def _sources(place: Path, files: list[str]) -> list[Path]:
 def _recording(path: Path, root: Path, first_pixel: float) -> Recording:
     """Read one recording, a video file or a folder of images."""
     if path.is_file():
-        labelled = path.stem == 'video' and path.parent != root
+        labelled = path.stem == 'video' and (path.parent != root or any(root.glob(TRUTH_FILES)))
         home = path.parent if labelled else path.with_suffix('')
         return Recording(_name(home, root), video=path,
                          tracks=_tracks(home, first_pixel) if labelled else ())
