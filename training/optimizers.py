@@ -14,9 +14,9 @@
 
 """Optimizers and their schedules, as a configuration describes them."""
 
+import math
 import re
 
-import numpy as np
 import torch
 
 from training.config import Group
@@ -52,7 +52,7 @@ class Optimizer:
             core['lr'] = self.rate(iteration) * group.rate
         norm = float(torch.nn.utils.clip_grad_norm_(
             self.parameters, self.settings.clip or float('inf')))
-        if np.isfinite(norm):
+        if math.isfinite(norm):
             self.core.step()
         return norm
 
@@ -86,7 +86,7 @@ def learning_rate(settings, iteration, iterations):
     """Return the rate of an iteration (from 0) of a run of `iterations`."""
     if settings.schedule == 'cosine':
         progress = iteration / max(1, iterations)
-        factor = settings.final + (1 - settings.final) * (1 + np.cos(np.pi * progress)) / 2
+        factor = settings.final + (1 - settings.final) * (1 + math.cos(math.pi * progress)) / 2
     else:
         factor = settings.final ** sum(iteration >= step for step in settings.steps)
     return settings.rate * factor * min(1., (iteration + 1) / max(1, settings.warmup))
