@@ -14,13 +14,12 @@
 
 """Start the tracker node; `ros2 launch re3_ros tracker.launch.py --show-args` tells how."""
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchDescription
 
 # Parameters of the node that are arguments too; where left empty, the params_file counts.
 PARAMETERS = (

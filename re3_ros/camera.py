@@ -193,29 +193,30 @@ class Camera:
 
     def look_after_stream(self, monotonic):
         """Say once when images are lost or missing, with what helps, and when they are back."""
-        silent = monotonic - (self.health.last_frame or self._opened)
+        silent = self.frame_age(monotonic)
         if silent > self._parameters['frame_timeout']:
-            self._say_once('silence', lambda: self._silence(silent))
-        elif 'silence' in self._said and self.health.last_frame:
-            self._said.discard('silence')
+            advice = self._silence()
+            self._say_once(advice, f'no image on {self.topic} for {silent:.1f} s: {advice}')
+        elif self.health.last_frame and self._said - {'loss'}:
+            self._said &= {'loss'}
             self._node.get_logger().info(f'{self.topic}: images arrive again')
         loss = self.watch.loss()
         if loss >= stream_watch.WORTH_SAYING:
-            self._say_once('loss', lambda: stream_watch.loss_advice(
+            self._say_once('loss', stream_watch.loss_advice(
                 self.topic, loss, self.reliability, self._compressed))
 
     def _say_once(self, what, text):
         if what not in self._said:
             self._said.add(what)
-            self._node.get_logger().warning(text())
+            self._node.get_logger().warning(text)
 
-    def _silence(self, seconds):
+    def _silence(self):
         kind = 'sensor_msgs/msg/' + ('CompressedImage' if self._compressed else 'Image')
         others = [topic for topic, types in self._node.get_topic_names_and_types()
                   if kind in types and topic not in (self.topic, *self._own_images)
                   and self._node.count_publishers(topic)]
         return stream_watch.silence_advice(
-            self.topic, seconds, self._publishers(), self.reliability, kind, sorted(others))
+            self._publishers(), self.reliability, kind, sorted(others))
 
     def frame_age(self, monotonic):
         """Return the seconds since the last image, or since the subscription."""

@@ -71,8 +71,10 @@ def _check_text(name, text, max_length):
     if len(text) > max_length:
         raise DetectionError(f'long {name}', f'{name} {text[:16]!r}... has {len(text)} '
                              f'characters, at most {max_length} are allowed')
-    if '\ufffd' in text or not text.isprintable():
-        raise DetectionError(f'bad {name}', f'{name} {text!r} is not printable UTF-8 text')
+    if '\ufffd' in text:    # what rclpy puts for bytes that are no character
+        raise DetectionError(f'{name} bytes', f'{name} {text!r} is not UTF-8')
+    if not text.isprintable():
+        raise DetectionError(f'unprintable {name}', f'{name} {text!r} is not printable')
     return text
 
 

@@ -20,6 +20,7 @@ import time
 
 # More kinds than the node knows; a bound in case a text varies in an unforeseen way.
 MAX_KINDS = 256
+_NUMBER = re.compile(r'[-+]?\d+(\.\d+)?(e[-+]?\d+)?')
 
 
 @dataclass
@@ -51,7 +52,7 @@ class ProblemLog:
         :param error: the exception; its `kind` (else its text without numbers) is its kind.
         """
         text = str(error)
-        kind = (where, getattr(error, 'kind', None) or re.sub(r'[-+.\d]+', '#', text))
+        kind = (where, getattr(error, 'kind', None) or _NUMBER.sub('#', text))
         if kind not in self._seen and len(self._seen) >= MAX_KINDS:
             kind = (where, 'other')
         now = self._clock()

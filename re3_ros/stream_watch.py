@@ -125,8 +125,8 @@ class StreamWatch:
 
 def loss_advice(topic, loss, reliability, compressed):
     """Say that frames are lost on a topic, and what helps."""
-    remedies = ['start camera and node with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA (both, or '
-                'nothing arrives)']
+    remedies = ['start the camera with FASTDDS_DEFAULT_PROFILES_FILE=.../config/fastdds.xml '
+                'of this package (room for large images)']
     if not compressed:
         remedies.append('use image_transport:=compressed')
     if reliability == 'best_effort':
@@ -135,25 +135,24 @@ def loss_advice(topic, loss, reliability, compressed):
             f'({reliability}); remedies: {"; ".join(remedies)}')
 
 
-def silence_advice(topic, seconds, publishers, requested, kind, others):
+def silence_advice(publishers, requested, kind, others):
     """
-    Say that no image arrives on a topic, why, and what helps.
+    Say why no image arrives, and what helps.
 
     :param publishers: list of (reliability, type name) that the publishers offer.
     :param requested: reliability that the node asks for.
     :param kind: name of the message type that the node expects.
     :param others: topics of that type that have publishers.
     """
-    head = f'no image on {topic} for {seconds:.0f} s'
     if not publishers:
         seen = f'; topics with such images: {", ".join(others)}' if others else ''
-        return f'{head}: nobody publishes there (camera running? topic name right?){seen}'
+        return f'nobody publishes there (camera running? topic name right?){seen}'
     foreign = [name for _, name in publishers if name != kind]
     if foreign:
-        return (f'{head}: it carries {foreign[0]}, expected {kind} (see image_transport and the '
-                'topic name)')
+        return (f'it carries {foreign[0]}, expected {kind} (see image_transport and the topic '
+                'name)')
     if requested == 'reliable' and any(offered == 'best_effort' for offered, _ in publishers):
-        return (f'{head}: the publisher offers best_effort, image_reliability asks for reliable; '
-                'set image_reliability to auto')
-    return (f'{head}: {len(publishers)} publisher(s) are there; the camera stands still, or one '
-            'side runs with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA and the other without')
+        return ('the publisher offers best_effort, the subscription asks for reliable; set '
+                'image_reliability to auto')
+    return (f'{len(publishers)} publisher(s) are there; the camera stands still, or one side '
+            'runs with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA and the other without')

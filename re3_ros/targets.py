@@ -209,13 +209,17 @@ class CameraTargets:
         track = self._tracker.init(key, frame.rgb(), box)
         if frame is not self.frames.newest:
             frame.release()
-        restarted = identity in self.targets
-        if restarted:
-            class_id = class_id or self.targets[identity].class_id
+        before = self.targets.get(identity)
+        if before:
+            class_id = class_id or before.class_id
+            event = Event(identity, 'found', 'by a box') if before.track.lost else \
+                Event(identity, 'restarted')
+        else:
+            event = Event(identity, 'started')
         self.targets[identity] = Target(identity, key, class_id, frame.index, track)
         self._forget_boxes(identity)
         frame.boxes[identity] = track.box
-        self.events.append(Event(identity, 'restarted' if restarted else 'started'))
+        self.events.append(event)
 
     def _forget_boxes(self, identity):
         for frame in self.frames:

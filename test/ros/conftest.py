@@ -1,0 +1,340 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The node in a process of its own, and a client that talks to it over real ROS 2 transport.
+
+Nothing here waits for a time to pass: a client waits for what it expects to see, and gives up
+only after PATIENCE.
+"""
+
+from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+PATIENCE = 60
+# Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.
+DOMAIN = 1 + os.getpid() % 100
+SIZE = (120, 160)
+RESEND_AFTER = 5
+
+
+@pytest.fixture(scope='session')
+def tiny_weights(tmp_path_factory):
+    """Return the path of weights of a tiny random network: it keeps boxes where they are."""
+    import torch
+
+    from re3_core import save_network
+    from re3_core.networks.re3_lite import Re3LiteNet
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def ros():
+    """Make rclpy ready in this process, on a domain and transport shared with the nodes."""
+    rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
+    from re3_ros.demo_processes import find_config, share_surroundings
+    before = dict(os.environ)
+    share_surroundings(os.environ, DOMAIN, find_config())
+    os.environ['OMP_NUM_THREADS'] = '1'
+    rclpy.init()
+    # Keeps the DDS participant alive between tests: a new one takes seconds to be discovered.
+    anchor = rclpy.create_node('anchor')
+    yield rclpy
+    anchor.destroy_node()
+    rclpy.try_shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class NodeProcess:
+    """The tracker node's process."""
+
+    def __init__(self, log, parameters, arguments=()):
+        from re3_ros.demo_processes import find_command
+        command = [*find_command('tracker_node'), '--ros-args']
+        for name, value in parameters.items():
+            command += ['-p', f'{name}:={value}']
+        self._log = log
+        with open(log, 'wb') as file:
+            self._process = subprocess.Popen(
+                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+
+    @property
+    def pid(self):
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def alive(self):
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    @property
+    def log(self):
+        """All that it has said so far."""
+        return self._log.read_text(errors='replace')
+
+    def wait_for_log(self, text, count=1):
+        """Wait until it has said `text` that often."""
+        end = time.monotonic() + PATIENCE
+        while self.log.count(text) < count:
+            assert self.alive, f'the node ended with {self._process.returncode}:\n{self.log}'
+            assert time.monotonic() < end, f'no {text!r} in the log:\n{self.log}'
+            time.sleep(.02)
+
+    def wait_for_end(self):
+        """Wait for its end; return the exit code."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise AssertionError(f'the node did not end:\n{self.log}') from None
+
+    def end(self, with_signal=signal.SIGINT):
+        """Send a signal and wait; return the exit code."""
+        self._process.send_signal(with_signal)
+        return self.wait_for_end()
+
+
+@pytest.fixture(scope='session')
+def start_node(ros, tiny_weights, tmp_path_factory):
+    """Return a context manager that runs the node, with parameters by keyword."""
+    @contextmanager
+    def run(*arguments, **parameters):
+        log = tmp_path_factory.mktemp('node') / 'log.txt'
+        node = NodeProcess(log, {'weights': tiny_weights, 'device': 'cpu', **parameters},
+                           arguments)
+        try:
+            yield node
+        finally:
+            if node.alive:
+                node.end()
+    return run
+
+
+class Client:
+    """A camera, a detector and a controller in one, at `namespace`."""
+
+    def __init__(self, rclpy, namespace='/re3', image='image', reliable=True, transport='raw',
+                 prefix=''):
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import CompressedImage, Image
+        from vision_msgs.msg import Detection2D, Detection2DArray
+        self.prefix = prefix
+        self.node = rclpy.create_node(f'client_{time.monotonic_ns()}', namespace=namespace)
+        self.executor = rclpy.executors.SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        self.image_kind = Image if transport == 'raw' else CompressedImage
+        topic = f'{prefix}{image}' + ('/compressed' if transport == 'compressed' else '')
+        self.images = self.node.create_publisher(
+            self.image_kind, topic, QoSProfile(depth=5, reliability=policy))
+        self.inits = self.node.create_publisher(Detection2D, f'{prefix}init', 10)
+        self.detections = self.node.create_publisher(Detection2DArray, f'{prefix}detections', 10)
+        self.tracks, self.statuses, self.diagnostics = {}, [], []
+        self.node.create_subscription(
+            Detection2DArray, f'{prefix}tracks', self._on_tracks, QoSProfile(depth=100))
+        self.node.create_subscription(
+            DiagnosticArray, f'{prefix}status', self.statuses.append,
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self.node.create_subscription(
+            DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
+        self.frame_id = f'{prefix}optical_frame'
+        self.stamp = 1_000_000_000
+
+    def _on_tracks(self, message):
+        stamp = message.header.stamp
+        self.tracks[stamp.sec * 1_000_000_000 + stamp.nanosec] = message
+
+    def close(self):
+        """Leave."""
+        self.executor.remove_node(self.node)
+        self.node.destroy_node()
+
+    def wait_until(self, condition, what):
+        """Spin until `condition()` is true; return what it returned."""
+        end = time.monotonic() + PATIENCE
+        while not (result := condition()):
+            assert time.monotonic() < end, f'waited in vain for {what}'
+            self.executor.spin_once(timeout_sec=.02)
+        return result
+
+    def connect(self):
+        """Wait until the node listens to everything, as reliably as the camera publishes."""
+        def listens():
+            listeners = self.node.get_subscriptions_info_by_topic(self.images.topic_name)
+            return (any(info.qos_profile.reliability == self.images.qos_profile.reliability
+                        for info in listeners)
+                    and self.images.get_subscription_count()
+                    and self.inits.get_subscription_count()
+                    and self.detections.get_subscription_count()
+                    and self.node.count_publishers(f'{self.prefix}tracks'))
+        self.wait_until(listens, 'the node to subscribe')
+        return self
+
+    def header(self, stamp):
+        """Return a header with a stamp in nanoseconds."""
+        from std_msgs.msg import Header
+        header = Header(frame_id=self.frame_id)
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        return header
+
+    def image(self, rgb=None, encoding='rgb8', stamp=None):
+        """Return the next image message, 33 ms after the last one; grey noise without `rgb`."""
+        from re3_ros.images import fill_compressed, fill_image
+        if stamp is None:
+            self.stamp += 33_333_333
+            stamp = self.stamp
+        if rgb is None:
+            rgb = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
+        message = self.image_kind(header=self.header(stamp))
+        return (fill_image(message, rgb, encoding) if hasattr(message, 'encoding')
+                else fill_compressed(message, rgb))
+
+    def send(self, rgb=None, **kwargs):
+        """Publish an image; return its stamp."""
+        message = self.image(rgb, **kwargs)
+        self.images.publish(message)
+        return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+    def tracks_of(self, stamp):
+        """Wait for the tracks of the image with this stamp."""
+        return self.wait_until(lambda: self.tracks.get(stamp), f'tracks of {stamp}')
+
+    def track(self, rgb=None, **kwargs):
+        """
+        Publish an image and return its tracks as {id: Detection2D}.
+
+        Another follows if there is no answer: best effort may lose one.
+        """
+        sent = []
+
+        def answered():
+            if not sent or time.monotonic() - sent[-1][1] > RESEND_AFTER:
+                sent.append((self.send(rgb, **kwargs), time.monotonic()))
+            return next((self.tracks[stamp] for stamp, _ in sent if stamp in self.tracks), None)
+        return by_id(self.wait_until(answered, 'tracks'))
+
+    def track_until(self, condition, what):
+        """Go on publishing images until the tracks {id: Detection2D} satisfy `condition`."""
+        end = time.monotonic() + PATIENCE
+        while not condition(tracks := self.track()):
+            assert time.monotonic() < end, f'waited in vain for {what}; tracks: {set(tracks)}'
+        return tracks
+
+    def detection(self, identity, box, class_id='', stamp=0):
+        """Return a Detection2D of an `xyxy` box; None removes."""
+        from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
+
+        from re3_ros.detections import fill_box
+        message = Detection2D(id=identity, header=self.header(stamp))
+        if class_id:
+            message.results = [ObjectHypothesisWithPose()]
+            message.results[0].hypothesis.class_id = class_id
+        if box is not None:
+            fill_box(message.bbox, box)
+        return message
+
+    def init(self, identity, box, **kwargs):
+        """Publish a box on `init`."""
+        self.inits.publish(self.detection(identity, box, **kwargs))
+
+    def detect(self, *detections, stamp=0):
+        """Publish (id, box) pairs or messages on `detections`."""
+        from vision_msgs.msg import Detection2DArray
+        messages = [item if hasattr(item, 'bbox') else self.detection(*item)
+                    for item in detections]
+        self.detections.publish(Detection2DArray(header=self.header(stamp), detections=messages))
+
+    def start_target(self, identity, box, **kwargs):
+        """Start a target and wait until it is tracked; return its first track."""
+        self.init(identity, box, **kwargs)
+        return self.track_until(lambda tracks: identity in tracks, f'target {identity}')[identity]
+
+    def call(self, kind, service, **fields):
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, service)
+        self.wait_until(client.service_is_ready, f'service {service}')
+        future = client.call_async(kind.Request(**fields))
+        self.wait_until(future.done, f'an answer of {service}')
+        self.node.destroy_client(client)
+        return future.result()
+
+    def set_parameters(self, **values):
+        """Set parameters of the tracker; return the list of results."""
+        from rcl_interfaces.srv import SetParametersAtomically
+        from rclpy.parameter import Parameter
+        parameters = [Parameter(name, value=value).to_parameter_msg()
+                      for name, value in values.items()]
+        return self.call(SetParametersAtomically, 'tracker/set_parameters_atomically',
+                         parameters=parameters).result
+
+    def state(self):
+        """Return the label of the node's lifecycle state."""
+        from lifecycle_msgs.srv import GetState
+        return self.call(GetState, 'tracker/get_state').current_state.label
+
+    def transition(self, name):
+        """Ask for a lifecycle transition; return whether it succeeded."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+        number = getattr(Transition, f'TRANSITION_{name.upper()}')
+        return self.call(ChangeState, 'tracker/change_state',
+                         transition=Transition(id=number)).success
+
+
+def by_id(message):
+    """Return a Detection2DArray as {id: Detection2D}."""
+    return {detection.id: detection for detection in message.detections}
+
+
+@pytest.fixture
+def make_client(ros):
+    """Return a function that makes clients, closed at the end of the test."""
+    clients = []
+
+    def make(**kwargs):
+        clients.append(Client(ros, **kwargs))
+        return clients[-1]
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope='module')
+def shared_node(start_node):
+    """Run one node for all tests of a module: its targets are never lost."""
+    with start_node(lost_score=0.0) as node:
+        yield node
+
+
+@pytest.fixture
+def client(shared_node, make_client):
+    """Return a client of the shared node, which has forgotten its earlier targets."""
+    from std_srvs.srv import Trigger
+    client = make_client()
+    client.stamp = time.monotonic_ns()      # later than what the node saw in earlier tests
+    client.connect()
+    client.call(Trigger, 'tracker/reset')
+    return client

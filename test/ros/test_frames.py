@@ -1,0 +1,102 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Tests of the buffer of recent frames."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from re3_ros.frames import Frame, FrameBuffer
+
+SECOND = 10 ** 9
+
+
+def frame(index, stamp=None, nbytes=10):
+    """Return a Frame, 0.1 s after the one before; its 'pixels' are its number."""
+    message = SimpleNamespace(data=bytes(nbytes), header=f'header {index}')
+    stamp = index * SECOND // 10 if stamp is None else stamp
+    return Frame(index, stamp, message, (4, 4), lambda _: index)
+
+
+def filled(count, seconds=10., max_bytes=10 ** 6):
+    """Return a FrameBuffer that has seen `count` frames."""
+    buffer = FrameBuffer(seconds, max_bytes)
+    for index in range(count):
+        buffer.append(frame(index))
+    return buffer
+
+
+def test_frame_converts_once_and_only_when_asked():
+    calls = []
+    lazy = Frame(0, 0, SimpleNamespace(data=b'', header=None), (1, 1), calls.append)
+    assert not calls
+    lazy.rgb()
+    assert len(calls) == 1
+
+    once = frame(7)
+    assert once.rgb() == once.rgb() == 7
+
+
+def test_bounded_in_time():
+    buffer = filled(30, seconds=1.)
+    assert len(buffer) == 11
+    assert (buffer.oldest.index, buffer.newest.index) == (19, 29)
+
+
+def test_bounded_in_memory():
+    buffer = filled(30, max_bytes=55)
+    assert len(buffer) == 5 and buffer.nbytes == 50
+
+
+@pytest.mark.parametrize('bounds', [(0., 10 ** 6), (10., 1)])
+def test_newest_is_always_kept(bounds):
+    buffer = filled(3, *bounds)
+    assert [kept.index for kept in buffer] == [2]
+
+
+def test_nearest():
+    buffer = filled(5)
+    assert buffer.nearest(SECOND // 10 + 1).index == 1
+    assert buffer.nearest(-SECOND).index == 0
+    assert buffer.nearest(SECOND).index == 4
+    assert buffer.nearest(int(.26 * SECOND)).index == 3
+
+
+def test_following_skips_what_was_dropped():
+    buffer = filled(30, seconds=1.)
+    assert buffer.following(3).index == 19
+    assert buffer.following(19).index == 20
+    assert buffer.following(29) is None
+
+
+def test_boxes_at_a_frame_include_younger_targets():
+    buffer = filled(4)
+    frames = list(buffer)
+    frames[0].boxes = {'old': 0, 'gone': 0}
+    frames[1].boxes = {'old': 1}
+    frames[2].boxes = {'old': 2, 'new': 2}
+    frames[3].boxes = {'old': 3, 'new': 3}
+    assert buffer.boxes_at(frames[1]) == {'old': 1, 'new': 2}
+
+
+def test_tolerance_is_half_the_spacing():
+    assert filled(1).tolerance() == 0
+    assert filled(9).tolerance() == SECOND // 20
+
+
+def test_clear():
+    buffer = filled(3)
+    buffer.clear()
+    assert buffer.newest is None and buffer.oldest is None and buffer.nbytes == 0

@@ -1,0 +1,153 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Whatever comes in, the node says what is wrong with it and goes on with the other targets."""
+
+import numpy as np
+import pytest
+
+GOOD = (100., 20., 150., 60.)
+BAD_BOXES = {
+    'nan': (float('nan'), 0, 10, 10, 'must be finite'),
+    'infinite': (0, 0, float('inf'), 10, 'must be finite'),
+    'negative size': (50, 50, -20, 10, 'size must be positive'),
+    'no area': (50, 50, 20, 0, 'size must be positive'),
+    'outside': (500, 500, 20, 20, 'lies outside the frame'),
+    'huge': (50, 50, 1e9, 10, 'exceeds'),
+}
+
+
+def spoil(message, **fields):
+    """Set fields of an image message."""
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def cut(message, number):
+    """Take bytes from the end of an image message's data."""
+    del message.data[-number:]
+    return message
+
+
+BAD_IMAGES = {
+    'encoding': (lambda m: spoil(m, encoding='32FC1'), "unknown image encoding '32FC1'"),
+    'step': (lambda m: spoil(m, step=10), 'image step 10 is less than'),
+    'size': (lambda m: cut(m, 7), 'bytes of data, but step'),
+    'empty': (lambda m: cut(spoil(m, width=0, height=0), len(m.data)), 'empty image'),
+    'too large': (lambda m: spoil(m, width=60000, height=60000), 'is larger than'),
+}
+
+
+@pytest.fixture
+def busy(client):
+    """Return the client, with one target that has nothing to do with what is wrong."""
+    client.start_target('good', GOOD)
+    return client
+
+
+@pytest.mark.parametrize('name', BAD_IMAGES)
+def test_bad_image_is_named_and_skipped(busy, shared_node, name):
+    change, text = BAD_IMAGES[name]
+    bad = change(busy.image())
+    busy.images.publish(bad)
+    shared_node.wait_for_log(text)
+    assert list(busy.track()) == ['good']
+    assert bad.header.stamp.nanosec not in {stamp % 10 ** 9 for stamp in busy.tracks}
+
+
+@pytest.mark.parametrize('name', BAD_BOXES)
+def test_bad_box_is_named_and_refused(busy, shared_node, name):
+    x, y, width, height, text = BAD_BOXES[name]
+    message = busy.detection(f'bad {name}', None)
+    message.bbox.center.position.x, message.bbox.center.position.y = float(x), float(y)
+    message.bbox.size_x, message.bbox.size_y = float(width), float(height)
+    for _ in range(3):
+        busy.inits.publish(message)
+    shared_node.wait_for_log(text)
+    assert list(busy.track()) == ['good']
+    # One line per kind of fault, however often it is made.
+    assert shared_node.log.count(f'bad {name}') <= 1
+
+
+def test_bad_box_among_good_detections(busy):
+    busy.detect(('bad', (float('nan'), 0, 10, 10)), ('new', (20., 20., 60., 60.)))
+    busy.track_until(lambda tracks: set(tracks) == {'good', 'new'}, 'the good detection')
+
+
+@pytest.mark.parametrize('identity, text', [
+    ('x' * 200, 'at most 64 are allowed'), ('line\nbreak', 'is not printable')])
+def test_bad_id(busy, shared_node, identity, text):
+    busy.init(identity, (20., 20., 60., 60.))
+    shared_node.wait_for_log(text)
+    assert list(busy.track()) == ['good']
+
+
+def test_id_that_is_not_utf8(busy, shared_node):
+    from rclpy.serialization import serialize_message
+    message = serialize_message(busy.detection('ABCD', (20., 20., 60., 60.)))
+    busy.inits.publish(message.replace(b'ABCD', b'\xff\xfe\xc3\x28'))
+    shared_node.wait_for_log('is not UTF-8')
+    assert list(busy.track()) == ['good']
+
+
+def test_removal_of_nobody(busy, shared_node):
+    busy.init('', None)
+    shared_node.wait_for_log('it needs the id')
+    busy.init('nobody', None)
+    shared_node.wait_for_log("cannot remove 'nobody'")
+    assert list(busy.track()) == ['good']
+
+
+def test_image_size_changes(busy, shared_node):
+    before = busy.track()['good'].bbox
+    large = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    after = busy.track(large)['good'].bbox
+    shared_node.wait_for_log('image size changed from 160 x 120 to 320 x 240')
+    assert after.size_x == pytest.approx(2 * before.size_x, rel=.2)
+    assert after.center.position.x == pytest.approx(2 * before.center.position.x, abs=10)
+    assert list(busy.track()) == ['good']
+
+
+def test_time_jumps_back(busy, shared_node):
+    busy.stamp -= 10_000_000_000
+    assert busy.track() == {}
+    shared_node.wait_for_log('image stamps jumped back; targets removed')
+
+
+def test_image_out_of_order_is_ignored(busy, shared_node):
+    busy.send(stamp=busy.stamp - 100_000_000)
+    shared_node.wait_for_log('older than the one before it')
+    assert list(busy.track()) == ['good']
+
+
+def test_target_limit(start_node, make_client):
+    with start_node('-r', '__ns:=/limited', max_targets=2) as node:
+        client = make_client(namespace='/limited').connect()
+        client.track()
+        client.detect(('a', (10., 10., 40., 40.)), ('b', (60., 10., 90., 40.)),
+                      ('c', (110., 10., 140., 40.)))
+        node.wait_for_log("refusing target 'c'")
+        assert set(client.track()) == {'a', 'b'}
+
+
+def test_boxes_before_the_first_image_wait_for_it(start_node, make_client):
+    with start_node('-r', '__ns:=/early', max_targets=2, log_level='debug') as node:
+        client = make_client(namespace='/early').connect()
+        client.init('early', (40., 30., 80., 90.))
+        client.init('outside', (400., 30., 480., 90.))
+        client.init('third', (10., 30., 50., 90.))
+        node.wait_for_log("refusing box of 'third'")
+        assert list(client.track()) == ['early']
+        node.wait_for_log('lies outside the frame')

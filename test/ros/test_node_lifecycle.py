@@ -1,0 +1,135 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Lifecycle, parameters, services and the end of the node's process."""
+
+import signal
+
+import pytest
+
+BOX = (40., 30., 80., 90.)
+
+
+def test_transitions_by_hand(start_node, make_client):
+    from std_srvs.srv import SetBool, Trigger
+    with start_node('-r', '__ns:=/manual', autostart=False, lost_score=0.0):
+        client = make_client(namespace='/manual')
+        assert client.state() == 'unconfigured'
+        assert client.transition('configure') and client.state() == 'inactive'
+        assert client.transition('activate') and client.state() == 'active'
+        client.connect()
+        client.start_target('cup', BOX)
+
+        assert client.transition('deactivate') and client.state() == 'inactive'
+        client.wait_until(lambda: not client.images.get_subscription_count(), 'to unsubscribe')
+        assert client.transition('activate')
+        client.connect()
+        assert list(client.track()) == ['cup']      # deactivate keeps the targets
+
+        assert client.call(SetBool, 'tracker/enable', data=False).success
+        ignored = client.send()
+        assert client.call(SetBool, 'tracker/enable', data=True).success
+        assert list(client.track()) == ['cup']
+        assert ignored not in client.tracks
+        assert client.call(Trigger, 'tracker/reset').message == '1 targets removed'
+        assert client.track() == {}
+
+        client.start_target('cup', BOX)
+        assert client.transition('deactivate') and client.transition('cleanup')
+        assert client.state() == 'unconfigured'
+        assert client.transition('configure') and client.transition('activate')
+        client.connect()
+        assert client.track() == {}                 # cleanup forgets them
+        assert client.transition('active_shutdown') and client.state() == 'finalized'
+
+
+def test_bad_weights_fail_to_configure(start_node, make_client, tmp_path):
+    bad = tmp_path / 'bad.safetensors'
+    bad.write_bytes(b'no weights at all')
+    with start_node('-r', '__ns:=/bad', autostart=False, weights=bad) as node:
+        client = make_client(namespace='/bad')
+        assert not client.transition('configure')
+        assert client.state() == 'unconfigured'
+        node.wait_for_log('cannot configure')
+
+
+@pytest.mark.parametrize('parameters, text', [
+    ({'precision': 'int4'}, 'precision must be float32, bfloat16 or float16'),
+    ({'image_transport': 'smoke'}, 'image_transport must be raw or compressed'),
+    ({'lost_score': 4.0}, 'lost_score out of range'),
+    ({'lost_score': 1}, 'lost_score'),
+    ({'lost_score': .9, 'found_score': .1}, 'must not be below lost_score'),
+    ({'cameras': ['front', 'front']}, 'cameras must differ'),
+    ({'cameras': ['a/b']}, "letters, digits and _, got 'a/b'"),
+    ({'cameras': ['front'], 'front.image_transport': 'smoke'}, 'front.image_transport must be'),
+])
+def test_bad_parameters_are_named(ros, parameters, text):
+    from rclpy.parameter import Parameter
+
+    from re3_ros.tracker_node import PARAMETER_ERRORS, TrackerNode
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    with pytest.raises(PARAMETER_ERRORS, match=text):
+        TrackerNode(parameter_overrides=overrides)
+
+
+@pytest.mark.parametrize('parameters, text', [
+    ({'weights': '/nonexistent.safetensors'}, 'no weights file /nonexistent.safetensors'),
+    ({'device': 'abacus'}, "'abacus'"),
+    ({'lost_score': 4.0}, 'lost_score'),
+])
+def test_bad_parameters_end_the_node(start_node, parameters, text):
+    with start_node(**parameters) as node:
+        assert node.wait_for_end() == 1
+        assert text in node.log
+        assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('which', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_node_in_peace(start_node, make_client, which):
+    with start_node('-r', '__ns:=/end', lost_score=0.0) as node:
+        client = make_client(namespace='/end').connect()
+        client.start_target('cup', BOX)
+        for _ in range(20):     # so that it is in the middle of them
+            client.send()
+        assert node.end(which) == 0
+        assert 'Traceback' not in node.log
+
+
+def test_thresholds_change_while_running(client):
+    assert client.set_parameters(lost_score=.3, found_score=.4, lost_after=3).successful
+    client.start_target('cup', BOX)
+    result = client.set_parameters(lost_score=.8)
+    assert not result.successful and 'must not be below lost_score' in result.reason
+    assert not client.set_parameters(lost_score=float('nan')).successful
+    result = client.set_parameters(device='cpu')
+    assert not result.successful and 'read-only' in result.reason
+    assert client.set_parameters(lost_score=0.0, found_score=.5, lost_after=5).successful
+
+
+def test_descriptors(client):
+    from rcl_interfaces.srv import DescribeParameters
+    response = client.call(DescribeParameters, 'tracker/describe_parameters',
+                           names=['lost_score', 'max_targets', 'image_transport'])
+    score, number, transport = response.descriptors
+    assert score.floating_point_range[0].to_value == 1.0 and not score.read_only
+    assert number.integer_range[0].from_value == 1 and number.read_only
+    assert 'raw or compressed' in transport.additional_constraints
+    assert all(descriptor.description for descriptor in response.descriptors)
+
+
+def test_names_of_a_node_started_bare(client):
+    """Test that without any remapping the topics are those of the documentation."""
+    names = {name for name, _ in client.node.get_topic_names_and_types()}
+    assert {'/re3/init', '/re3/detections', '/re3/tracks', '/re3/status', '/re3/vision_info',
+            '/re3/image', '/diagnostics', '/re3/tracker/debug/image'} <= names

@@ -1,0 +1,175 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The node over real transport: boxes in, tracks out."""
+
+import numpy as np
+import pytest
+
+BOX = (40., 30., 80., 90.)
+OTHER = (100., 20., 150., 60.)
+
+
+def box_of(detection):
+    """Return a Detection2D's `xyxy` box."""
+    from re3_ros.detections import read_box
+    return read_box(detection.bbox)
+
+
+def test_every_image_has_tracks_even_without_targets(client):
+    stamp = client.send()
+    message = client.tracks_of(stamp)
+    assert message.detections == []
+    assert message.header == client.header(stamp)
+
+
+def test_box_becomes_track_with_the_image_header(client):
+    client.init('cup', BOX, class_id='mug')
+    client.track_until(lambda tracks: 'cup' in tracks, 'cup')
+    stamp = client.send()
+    message = client.tracks_of(stamp)
+    (track,) = message.detections
+    assert message.header == track.header == client.header(stamp)
+    assert track.id == 'cup'
+    (result,) = track.results
+    assert result.hypothesis.class_id == 'mug'
+    assert 0 <= result.hypothesis.score <= 1
+    np.testing.assert_allclose(box_of(track), BOX, atol=5)
+
+
+def test_same_id_starts_anew_elsewhere(client):
+    client.start_target('cup', BOX)
+    client.init('cup', OTHER)
+    tracks = client.track_until(lambda tracks: box_of(tracks['cup'])[0] > 90, 'cup to move')
+    assert list(tracks) == ['cup']
+
+
+def test_class_survives_a_box_without_class(client):
+    client.start_target('cup', BOX, class_id='mug')
+    client.init('cup', OTHER)
+    tracks = client.track_until(lambda tracks: box_of(tracks['cup'])[0] > 90, 'cup to move')
+    assert tracks['cup'].results[0].hypothesis.class_id == 'mug'
+
+
+def test_empty_ids_get_numbers(client):
+    client.init('', BOX)
+    client.init('', OTHER)
+    tracks = client.track_until(lambda tracks: len(tracks) == 2, 'two targets')
+    assert all(identity.isdigit() for identity in tracks)
+
+
+def test_zero_size_removes(client):
+    client.start_target('cup', BOX)
+    client.start_target('dog', OTHER)
+    client.init('cup', None)
+    tracks = client.track_until(lambda tracks: 'cup' not in tracks, 'cup to go')
+    assert list(tracks) == ['dog']
+
+
+def test_box_of_a_user_without_id_moves_the_target_under_it(client):
+    client.start_target('cup', BOX)
+    moved = (50., 30., 90., 90.)
+    client.init('', moved)
+    tracks = client.track_until(lambda tracks: box_of(tracks['cup'])[0] > 45, 'cup to move')
+    assert list(tracks) == ['cup']
+
+
+def test_detector_may_go_on_publishing(client):
+    client.start_target('cup', BOX)
+    client.detect(('', BOX), ('', OTHER))
+    tracks = client.track_until(lambda tracks: len(tracks) == 2, 'a second target')
+    new = next(identity for identity in tracks if identity != 'cup')
+    for _ in range(5):
+        client.detect(('', (42., 31., 82., 91.)), ('', (101., 20., 151., 60.)))
+        assert set(client.track()) == {'cup', new}
+
+
+def test_detection_that_overlaps_does_not_restart_what_is_tracked(client):
+    client.start_target('cup', BOX)
+    client.detect(('', (55., 30., 95., 90.)), ('mark', OTHER))
+    tracks = client.track_until(lambda tracks: 'mark' in tracks, 'the detections to arrive')
+    np.testing.assert_allclose(box_of(tracks['cup']), BOX, atol=5)
+
+
+def test_two_boxes_of_one_new_object_make_one_target(client):
+    client.detect(('', BOX), ('', (41., 31., 81., 91.)), ('mark', OTHER))
+    tracks = client.track_until(lambda tracks: 'mark' in tracks, 'the detections to arrive')
+    assert len(tracks) == 2
+
+
+def test_lost_target_is_found_by_a_detection(client):
+    client.start_target('cup', BOX)
+    assert client.set_parameters(found_score=1.0, lost_score=1.0, lost_after=1).successful
+    client.track_until(lambda _: states(client).get('cup') == 'lost', 'cup to be lost')
+    assert client.set_parameters(lost_score=0.0, lost_after=5).successful
+    client.detect(('', (45., 30., 85., 90.)))
+    tracks = client.track_until(lambda _: states(client).get('cup') == 'tracked', 'cup')
+    assert list(tracks) == ['cup']
+    assert client.set_parameters(found_score=0.5).successful
+
+
+def test_status_is_latched(client, make_client):
+    client.start_target('cup', BOX)
+    late = make_client()
+    late.wait_until(lambda: states(late) == {'cup': 'tracked'}, 'the state of cup')
+    client.init('cup', None)
+    late.wait_until(lambda: states(late) == {'cup': 'removed'}, 'the removal of cup')
+
+
+def states(client):
+    """Return {id: state} of the last status message."""
+    if not client.statuses:
+        return {}
+    return {status.name: status.message for status in client.statuses[-1].status}
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])
+def test_encodings(client, encoding):
+    client.start_target('cup', BOX)
+    assert list(client.track(encoding=encoding)) == ['cup']
+
+
+def test_diagnostics(client):
+    client.start_target('cup', BOX)
+    values = client.wait_until(lambda: figures(client).get('targets_tracked') == '1'
+                               and figures(client), 'diagnostics of the target')
+    assert float(values['processing_ms_mean']) > 0
+    assert int(values['frames_processed']) >= 1
+    assert values['reliability'] == 'reliable'
+    # The test's stamps are not the time: no latency is made up from them.
+    assert values['clock'] != 'ok' and values['pipeline_latency_ms_mean'] == 'nan'
+
+
+def figures(client):
+    """Return the values of the tracker's last diagnostics."""
+    if not client.diagnostics:
+        return {}
+    status, = client.diagnostics[-1].status
+    return {pair.key: pair.value for pair in status.values}
+
+
+def test_debug_image_shows_the_tracks(client):
+    from sensor_msgs.msg import Image
+
+    from re3_ros.images import image_to_rgb
+    received = {}
+    client.node.create_subscription(
+        Image, 'tracker/debug/image',
+        lambda message: received.update({message.header.stamp.nanosec: message}), 10)
+    client.init('cup', BOX)
+    client.track_until(lambda tracks: received and 'cup' in tracks, 'a debug image')
+    header = client.header(client.send(np.zeros((120, 160, 3), np.uint8)))
+    message = client.wait_until(lambda: received.get(header.stamp.nanosec), 'the debug image')
+    assert message.header == header
+    assert image_to_rgb(message).any()

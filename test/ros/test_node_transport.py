@@ -1,0 +1,125 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How images reach the node: quality of service, compression, cameras, and when none comes."""
+
+import numpy as np
+import pytest
+
+BOX = (40., 30., 80., 90.)
+
+
+@pytest.mark.parametrize('reliable', [True, False])
+def test_subscription_follows_the_publisher(start_node, make_client, reliable):
+    namespace = f'/follow_{reliable}'.lower()
+    with start_node('-r', f'__ns:={namespace}'):
+        client = make_client(namespace=namespace, reliable=reliable).connect()
+        client.init('cup', BOX)
+        client.track_until(lambda tracks: 'cup' in tracks, 'cup')
+
+
+def test_subscription_follows_when_a_publisher_joins(start_node, make_client):
+    with start_node('-r', '__ns:=/join') as node:
+        make_client(namespace='/join', reliable=True).connect()
+        second = make_client(namespace='/join', reliable=False).connect()
+        node.wait_for_log('subscribing best_effort')
+        second.track_until(lambda _: True, 'tracks of the second camera')
+
+
+def test_incompatible_publisher_is_named(start_node, make_client):
+    with start_node('-r', '__ns:=/strict', image_reliability='reliable',
+                    frame_timeout=.5) as node:
+        make_client(namespace='/strict', reliable=False)
+        node.wait_for_log('the publisher offers best_effort, the subscription asks for reliable')
+
+
+def test_qos_override(start_node, make_client):
+    override = 'qos_overrides./override/image.subscription.reliability'
+    with start_node('-r', '__ns:=/override', frame_timeout=.5, **{override: 'reliable'}) as node:
+        make_client(namespace='/override', reliable=False)
+        node.wait_for_log('asks for reliable')
+
+
+def test_silence_names_the_topics_that_there_are(start_node, make_client):
+    with start_node('-r', '__ns:=/deaf', frame_timeout=.5) as node:
+        make_client(namespace='/deaf', image='elsewhere')
+        node.wait_for_log('topics with such images: /deaf/elsewhere')
+
+
+def test_wrong_transport_is_named(start_node, make_client):
+    with start_node('-r', '__ns:=/kind', '-r', 'image:=/kind/image/compressed',
+                    frame_timeout=1.0) as node:
+        make_client(namespace='/kind', transport='compressed')
+        node.wait_for_log('it carries sensor_msgs/msg/CompressedImage')
+
+
+def test_images_come_back(start_node, make_client):
+    with start_node('-r', '__ns:=/back', frame_timeout=.5) as node:
+        client = make_client(namespace='/back').connect()
+        node.wait_for_log('no image on /back/image')
+        node.wait_for_log('the camera stands still')
+        client.track()
+        node.wait_for_log('images arrive again')
+
+
+def test_compressed_on_a_remapped_topic(start_node, make_client):
+    with start_node('-r', '__ns:=/jpeg', '-r', 'image:=/jpeg/camera/image_raw', lost_score=0.0,
+                    image_transport='compressed') as node:
+        client = make_client(namespace='/jpeg', image='camera/image_raw',
+                             transport='compressed').connect()
+        client.init('cup', BOX)
+        client.track_until(lambda tracks: 'cup' in tracks, 'cup')
+        for data, text in ((b'', 'empty compressed image'), (b'GIF89a', 'neither JPEG nor PNG'),
+                           (b'\xff\xd8\xff\xe0', 'damaged JPEG')):
+            bad = client.image()
+            del bad.data[:]
+            bad.data.frombytes(data)
+            client.images.publish(bad)
+            node.wait_for_log(text)
+        cut = client.image()
+        del cut.data[300:]
+        client.images.publish(cut)
+        assert list(client.track()) == ['cup']
+
+
+def test_two_cameras_have_their_own_targets(start_node, make_client):
+    from sensor_msgs.msg import CompressedImage
+
+    from re3_ros.images import fill_compressed
+    with start_node('-r', '__ns:=/rig', cameras='[front, rear]', lost_score=0.0,
+                    **{'rear.image_transport': 'compressed'}) as node:
+        front = make_client(namespace='/rig', prefix='front/').connect()
+        rear = make_client(namespace='/rig', prefix='rear/', transport='compressed').connect()
+        front.init('cup', BOX)
+        front.track_until(lambda tracks: 'cup' in tracks, 'cup in front')
+        assert rear.track() == {}
+        # By the shared topic, which knows the camera by the frame_id of its images or its name.
+        shared = make_client(namespace='/rig')
+        shared.wait_until(shared.inits.get_subscription_count, 'the shared init topic')
+        shared.frame_id = 'rear/optical_frame'
+        shared.init('cup', (10., 10., 50., 50.))
+        shared.frame_id = 'front'
+        shared.init('dog', (90., 10., 140., 50.))
+        tracks = rear.track_until(lambda tracks: 'cup' in tracks, 'cup in the rear')
+        assert list(tracks) == ['cup']
+        assert tracks['cup'].bbox.center.position.x == pytest.approx(30, abs=5)
+        tracks = front.track_until(lambda tracks: 'dog' in tracks, 'dog in front')
+        assert set(tracks) == {'cup', 'dog'}
+        shared.frame_id = 'nowhere'
+        shared.init('cat', BOX)
+        node.wait_for_log("'nowhere' names no camera")
+        noise = np.random.default_rng(1).integers(0, 255, (120, 160, 3), np.uint8)
+        stamp = rear.stamp + 1
+        rear.images.publish(fill_compressed(CompressedImage(header=rear.header(stamp)), noise))
+        assert [d.id for d in rear.tracks_of(stamp).detections] == ['cup']

@@ -1,0 +1,66 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Tests of the parameter table and of what repeats it, without ROS."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from re3_core import tracker
+from re3_ros import parameters
+from re3_ros.parameter_docs import markdown_table, yaml_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = {parameter.name: parameter.default for parameter in parameters.PARAMETERS}
+
+
+def test_config_file_repeats_the_table():
+    text = (ROOT / 'config' / 'tracker.yaml').read_text()
+    assert text == yaml_text(), 'write it anew: python3 -m re3_ros.parameter_docs yaml'
+    assert yaml.safe_load(text) == {'/**': {'ros__parameters': DEFAULTS}}
+
+
+def test_documentation_repeats_the_table():
+    text = (ROOT / 'docs' / 'node.md').read_text()
+    assert markdown_table() in text, 'write it anew: python3 -m re3_ros.parameter_docs markdown'
+
+
+def test_defaults_are_allowed_and_come_from_the_tracker():
+    assert parameters.problems(DEFAULTS) == []
+    assert DEFAULTS['lost_score'] == tracker.LOST_SCORE
+    assert DEFAULTS['found_score'] == tracker.FOUND_SCORE
+    assert DEFAULTS['lost_after'] == tracker.LOST_AFTER
+
+
+@pytest.mark.parametrize('parameter', parameters.PARAMETERS, ids=lambda p: p.name)
+def test_entry(parameter):
+    assert parameter.description.endswith('.')
+    if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool):
+        assert parameter.minimum <= parameter.default <= parameter.maximum
+        assert isinstance(parameter.minimum, type(parameter.default))
+        for value in (parameter.minimum - 1, parameter.maximum + 1):
+            assert parameter.name in parameters.problem_with(parameter, value)
+
+
+@pytest.mark.parametrize('changes, text', [
+    ({'lost_score': float('nan')}, 'lost_score must be 0.0 to 1.0, got nan'),
+    ({'precision': 'double'}, 'precision must be float32, bfloat16 or float16'),
+    ({'lost_score': .6}, 'found_score 0.5 must not be below lost_score 0.6'),
+    ({'latency_error': .1}, 'latency_error 0.1 must not be below latency_warn 0.5'),
+])
+def test_problems(changes, text):
+    (problem,) = parameters.problems({**DEFAULTS, **changes})
+    assert text in problem

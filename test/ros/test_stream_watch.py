@@ -1,0 +1,121 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Tests of watching how images arrive, without ROS."""
+
+import numpy as np
+import pytest
+
+from re3_ros.stream_watch import loss_advice, silence_advice, StreamWatch
+
+PERIOD = 33_000_000
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+
+
+def feed(watch, numbers, busy=0.001, sequences=False):
+    """Let frames of these numbers arrive; return the last Arrival."""
+    for number in numbers:
+        sequence = ('camera', int(number)) if sequences else (None, 0)
+        arrival = watch.arrived(int(number) * PERIOD, busy, sequence)
+    return arrival
+
+
+@pytest.mark.parametrize('sequences', [False, True])
+def test_nothing_is_missing(sequences):
+    watch = StreamWatch()
+    feed(watch, range(100), sequences=sequences)
+    assert (watch.received, watch.skipped, watch.lost) == (100, 0, 0)
+    assert watch.loss() == 0
+
+
+@pytest.mark.parametrize('sequences', [False, True])
+def test_frames_lost_on_the_way(sequences):
+    watch = StreamWatch()
+    numbers = [number for number in range(300) if number % 4]
+    feed(watch, numbers, sequences=sequences)
+    assert watch.skipped == 0
+    assert watch.loss() == pytest.approx(.25, abs=.02)
+
+
+def test_most_frames_lost():
+    """Test with nine in ten lost at random: the spacing itself is hard to see."""
+    numbers = np.flatnonzero(np.random.default_rng(0).random(2000) < .1)
+    exact, estimated = StreamWatch(), StreamWatch()
+    feed(exact, numbers, sequences=True)
+    feed(estimated, numbers)
+    assert exact.loss() == pytest.approx(.9, abs=.05)
+    assert estimated.loss() > .5
+
+
+def test_frames_that_come_while_the_node_is_busy_are_skipped_not_lost():
+    watch = StreamWatch()
+    feed(watch, range(0, 300, 3), busy=.09, sequences=True)
+    assert watch.skipped == 2 * 99 and watch.lost == 0
+
+
+def test_sequence_of_another_publisher_is_no_loss():
+    watch = StreamWatch()
+    watch.arrived(0, 0, ('first', 1))
+    watch.arrived(PERIOD, 0, ('second', 500))
+    assert watch.lost == 0
+
+
+def test_pause_of_the_camera_is_no_loss():
+    watch = StreamWatch()
+    feed(watch, range(60))
+    feed(watch, range(10_000, 10_060))
+    assert watch.lost == 0
+
+
+def test_jitter_is_no_loss():
+    watch = StreamWatch()
+    jitter = np.random.default_rng(0).uniform(-.15, .15, 200)
+    for number in range(200):
+        watch.arrived(int((number + jitter[number]) * PERIOD), 0)
+    assert watch.lost == 0
+
+
+def test_frame_out_of_order():
+    watch = StreamWatch()
+    feed(watch, range(10))
+    assert feed(watch, [7]).late and watch.late == 1
+    assert not feed(watch, [10]).late
+
+
+def test_time_jumps_back():
+    watch = StreamWatch()
+    feed(watch, range(1000, 1040))
+    assert feed(watch, [0]).jumped
+    arrival = feed(watch, range(1, 40))
+    assert not arrival.jumped and not arrival.late and watch.lost == 0
+
+
+def test_loss_advice():
+    text = loss_advice('/camera', .4, 'best_effort', compressed=False)
+    assert '40%' in text and 'fastdds.xml' in text and 'image_transport' in text
+    assert 'image_transport' not in loss_advice('/camera', .4, 'reliable', compressed=True)
+
+
+@pytest.mark.parametrize('publishers, requested, text', [
+    ([], 'best_effort', 'nobody publishes there'),
+    ([('reliable', COMPRESSED)], 'reliable', f'carries {COMPRESSED}, expected {IMAGE}'),
+    ([('best_effort', IMAGE)], 'reliable', 'set image_reliability to auto'),
+    ([('best_effort', IMAGE)], 'best_effort', 'LARGE_DATA'),
+])
+def test_silence_advice(publishers, requested, text):
+    assert text in silence_advice(publishers, requested, IMAGE, [])
+
+
+def test_silence_advice_names_other_topics():
+    assert '/a, /b' in silence_advice([], 'reliable', IMAGE, ['/a', '/b'])
