@@ -90,14 +90,13 @@ class SupervisedRun(NamedTuple):
 
 class Supervised(NamedTuple):
     """
-    VOT figures: mean overlap, number of failures, frames and exp(-30 failures / frames).
+    VOT figures: mean overlap, number of failures in all, exp(-30 failures / length).
 
     `accuracy` is NaN where no frame is left after the burn-in.
     """
 
     accuracy: float
-    failures: float
-    frames: int
+    failures: int
     robustness: float
 
 
@@ -229,17 +228,22 @@ def bounded_overlap(predicted, truth, frame_size):
 
 def supervised_score(runs, burn_in=BURN_IN):
     """
-    Return the Supervised figures of SupervisedRun `runs`, all frames of all runs together.
+    Return the Supervised figures of SupervisedRun `runs`, one for each sequence.
 
     The first `burn_in` frames after every start and the frames of failure do not count for
-    accuracy. Failures and frames are sums, so that sequences weigh by length.
+    accuracy. Accuracy and failures of a sequence weigh by its length, as in the VOT toolkit; a
+    sequence without a frame that counts has accuracy 0 there.
     """
-    judged = np.concatenate([_judged(run, burn_in) for run in runs])
-    failures = sum(len(run.failures) for run in runs)
-    frames = sum(len(run.overlaps) for run in runs)
-    accuracy = float(judged.mean()) if len(judged) else float('nan')
-    return Supervised(accuracy, failures, frames,
-                      float(np.exp(-VOT_SENSITIVITY * failures / frames)))
+    lengths = np.array([len(run.overlaps) for run in runs])
+    failures = np.array([len(run.failures) for run in runs])
+    judged = [_judged(run, burn_in) for run in runs]
+    if not any(len(overlap) for overlap in judged):
+        accuracy = float('nan')
+    else:
+        accuracy = float(np.average([overlap.mean() if len(overlap) else 0.
+                                     for overlap in judged], weights=lengths))
+    rate = np.average(failures, weights=lengths) / lengths.mean()
+    return Supervised(accuracy, int(failures.sum()), float(np.exp(-VOT_SENSITIVITY * rate)))
 
 
 def _judged(run, burn_in):
