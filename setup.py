@@ -17,8 +17,7 @@
 from glob import glob
 import os
 
-from setuptools import find_packages
-from setuptools import setup
+from setuptools import find_packages, setup
 
 PACKAGE_NAME = 're3_ros'
 

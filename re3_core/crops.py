@@ -97,7 +97,7 @@ def crop_batch(frames, regions, size):
         return _crop_tensors(frames, regions, size)
     regions = regions.cpu().numpy() if torch.is_tensor(regions) else np.asarray(regions)
     crops = np.zeros((len(frames), size, size, 3), np.uint8)
-    for crop, frame, region in zip(crops, frames, regions):
+    for crop, frame, region in zip(crops, frames, regions, strict=True):
         _crop_array(frame, region, size, out=crop)
     return torch.from_numpy(crops).permute(0, 3, 1, 2)
 

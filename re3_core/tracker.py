@@ -170,15 +170,17 @@ class Tracker:
         # 3. Boxes in pixels, kept within reason.
         boxes = decode(prediction.boxes.double().cpu().numpy(), regions)
         scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
-        for target, box, score, state, image in zip(targets, boxes, scores, _rows(states), images):
+        rows = _rows(states, len(targets))
+        for target, box, score, state, image in zip(
+                targets, boxes, scores, rows, images, strict=True):
             self._move(target, box, float(score), state, image.shape[:2])
         # 4. What the next frame will be compared with.
         previous = self._cut(images, targets, self.network.previous_crop)
-        for target, crop in zip(targets, previous.split(1)):
+        for target, crop in zip(targets, previous.split(1), strict=True):
             target.previous = crop
         # 5. Forget what has crept in, from time to time.
         self._return_to_first(targets, images)
-        return {target_id: target.track for target_id, target in zip(ids, targets)}
+        return {target_id: self._targets[target_id].track for target_id in ids}
 
     def remove(self, target_id):
         """Forget one target; KeyError if there is none of this id."""
@@ -248,7 +250,7 @@ class Tracker:
         Not to zero, but to the state after the first frame, advanced by one look at the present
         frame (two crops of it at the box just found); the box stays.
         """
-        due = [(target, image) for target, image in zip(targets, images)
+        due = [(target, image) for target, image in zip(targets, images, strict=True)
                if target.state.memory and self.reset_every
                and target.steps % self.reset_every == 0]
         if not due:
@@ -257,7 +259,7 @@ class Tracker:
         crops = self._cut_both([image for _, image in due], boxes)
         with self._inference():
             _, states = self.network.step(crops, _join([t.first_state for t, _ in due]))
-        for (target, _), state in zip(due, _rows(states)):
+        for (target, _), state in zip(due, _rows(states, len(due)), strict=True):
             target.state = state
 
 
@@ -312,15 +314,11 @@ def _fraction_inside(box, frame_size):
 
 def _join(states):
     """Stack states of one row each into one of N rows."""
-    return State(*(tuple(torch.cat(rows) for rows in zip(*parts)) for parts in zip(*states)))
+    return State(*(tuple(torch.cat(rows) for rows in zip(*parts, strict=True))
+                   for parts in zip(*states, strict=True)))
 
 
-def _rows(state):
-    """Split a state of N rows into N states of one row; a network without state has none."""
-    tensors = [*state.reference, *state.memory]
-    split = len(state.reference)
-    if not tensors:
-        while True:
-            yield state
-    for row in zip(*(tensor.split(1) for tensor in tensors)):
-        yield State(row[:split], row[split:])
+def _rows(state, count):
+    """Split a state of `count` rows into as many states of one row."""
+    return [State(*(tuple(tensor[row:row + 1] for tensor in part) for part in state))
+            for row in range(count)]

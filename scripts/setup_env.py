@@ -319,7 +319,7 @@ def pending(environment):
             for name, _, key in todo]
     if not done[0]:
         return todo     # a new environment needs everything
-    return [step for step, is_done in zip(todo, done) if not is_done]
+    return [step for step, is_done in zip(todo, done, strict=True) if not is_done]
 
 
 def check_machine(environment, todo):

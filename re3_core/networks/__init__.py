@@ -23,5 +23,5 @@ from re3_core.networks.re3_lite import Re3LiteNet
 NETWORKS = {network.name: network for network in (GoturnLiteNet, GoturnNet, Re3LiteNet, Re3Net)}
 
 __all__ = [
-    'Crops', 'GoturnLiteNet', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'Re3Net', 'State',
-    'TrackerNetwork']
+    'Crops', 'GoturnLiteNet', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'Re3Net',
+    'State', 'TrackerNetwork']

@@ -100,7 +100,7 @@ class CompactBackbone(nn.Module):
         stem = max(4, round(32 * width))
         self.stem = _conv(3, stem, 3, 2)
         blocks, inputs = [], stem
-        for (kernel, stride, expansion, _), outputs in zip(BLOCKS, scaled):
+        for (kernel, stride, expansion, _), outputs in zip(BLOCKS, scaled, strict=True):
             blocks.append(InvertedResidual(inputs, outputs, kernel, stride, expansion))
             inputs = outputs
         self.blocks = nn.ModuleList(blocks)

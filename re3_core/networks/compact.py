@@ -60,13 +60,13 @@ class Skips(nn.Module):
     def __init__(self, channels):
         super().__init__()
         self.reduce = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(channels, SKIPS))
+            nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(channels, SKIPS, strict=True))
         self.activation = nn.ModuleList(nn.PReLU(outputs) for outputs in SKIPS)
 
     def forward(self, maps):
         return torch.cat([
             activation(reduce(x)).flatten(1)
-            for reduce, activation, x in zip(self.reduce, self.activation, maps)], 1)
+            for reduce, activation, x in zip(self.reduce, self.activation, maps, strict=True)], 1)
 
 
 class Matcher(nn.Module):
@@ -143,7 +143,7 @@ class CompactNet(TrackerNetwork):
         """Length of the vector that `join` returns."""
         cells = sum(channels * (crop.size // stride) ** 2
                     for crop in (self.previous_crop, self.current_crop)
-                    for channels, stride in zip(SKIPS, (4, 8, 16)))
+                    for channels, stride in zip(SKIPS, (4, 8, 16), strict=True))
         return cells + self.matcher.second.out_channels * (self.current_crop.size // 16) ** 2
 
     def features(self, crops):

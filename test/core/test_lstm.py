@@ -15,8 +15,9 @@
 """The peephole LSTM against its equations and against PyTorch's own cell."""
 
 import pytest
-from re3_core.lstm import FactoredLSTM, PeepholeLSTMCell
 import torch
+
+from re3_core.lstm import FactoredLSTM, PeepholeLSTMCell
 
 
 def random_cell(peephole, inputs=5, hidden=4):
@@ -52,7 +53,7 @@ def test_full_peephole_of_diagonal_matrices_is_the_diagonal_peephole():
     state['peephole_new'] = torch.diag(state['peephole_new'])
     full.load_state_dict(state)
     x, state = random_step()
-    for expected, actual in zip(diagonal(x, state), full(x, state)):
+    for expected, actual in zip(diagonal(x, state), full(x, state), strict=True):
         assert torch.allclose(expected, actual)
 
 
@@ -72,7 +73,7 @@ def test_without_peephole_weights_it_is_the_ordinary_lstm(peephole):
         'weight_ih': reordered(cell.weight_input), 'weight_hh': reordered(cell.weight_hidden),
         'bias_ih': reordered(cell.bias), 'bias_hh': torch.zeros(16)})
     x, state = random_step()
-    for expected, actual in zip(plain(x, state), cell(x, state)):
+    for expected, actual in zip(plain(x, state), cell(x, state), strict=True):
         assert torch.allclose(expected, actual)
 
 
@@ -95,7 +96,7 @@ def test_second_layer_sees_the_inputs_and_the_first_layers_output():
     first = lstm.layer1(x, state[:2])
     second = lstm.layer2(torch.cat((x, first[0]), 1), state[2:])
     assert torch.equal(hidden, second[0])
-    for expected, actual in zip((*first, *second), (h1, c1, h2, c2)):
+    for expected, actual in zip((*first, *second), (h1, c1, h2, c2), strict=True):
         assert torch.equal(expected, actual)
 
 

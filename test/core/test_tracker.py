@@ -16,11 +16,12 @@
 
 import numpy as np
 import pytest
+import torch
+
 from re3_core import Tracker
 from re3_core.crops import crop_batch, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
 from re3_core.tracker import guard_box, MIN_SIDE
-import torch
 
 
 class Scripted(TrackerNetwork):
@@ -103,7 +104,7 @@ def test_every_32nd_frame_returns_to_the_first_state(network, frames):
                     for spec in (network.previous_crop, network.current_crop)))
     with torch.inference_mode():
         _, expected = tracker.network.step(crops, first)
-    for mine, theirs in zip(tracker._targets['a'].state.memory, expected.memory):
+    for mine, theirs in zip(tracker._targets['a'].state.memory, expected.memory, strict=True):
         torch.testing.assert_close(mine, theirs)
     assert np.allclose(track.box, box)
 
