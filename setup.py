@@ -41,7 +41,7 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=[f'{name}{sub}' for name in ('re3_core', 're3_ros', 'training')
                                     for sub in ('', '.*')]),
-    package_data={'re3_core': ['weights/*.safetensors']},
+    package_data={'re3_core': ['weights/*.safetensors'], 'training.toolkits': ['*.ini']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),

@@ -74,7 +74,7 @@ def evaluate(specs, sequences, protocol='one-pass', starts=5, jitter=.03, seed=0
     jobs = [(spec, sequence, protocol, starts, jitter, seed)
             for spec in specs for sequence in sequences]
     runs = dict.fromkeys(specs, ())
-    for job, run in zip(jobs, _map(_run, jobs, workers, threads)):
+    for job, run in zip(jobs, _map(_run, jobs, workers, threads), strict=True):
         runs[job[0]] += (run,)
         say(_progress(job, run))
     summarise = PROTOCOLS[protocol][1]

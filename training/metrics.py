@@ -184,7 +184,7 @@ def one_pass(predicted, truth):
 
 def mean_one_pass(results):
     """Return the mean of OnePass curves, every sequence (or run) weighing the same."""
-    return OnePass(*(np.mean(curves, axis=0) for curves in zip(*results)))
+    return OnePass(*(np.mean(curves, axis=0) for curves in zip(*results, strict=True)))
 
 
 def got10k_overlaps(predicted, truth, frame_size, visible=None):

@@ -83,7 +83,7 @@ def _draw_calibration(axes, report):
 
 
 def _annotate_counts(axes, bins, color):
-    for score, good, count in zip(bins['score'], bins['good'], bins['count']):
+    for score, good, count in zip(bins['score'], bins['good'], bins['count'], strict=True):
         if count:
             axes.annotate(str(count), (score, good), fontsize='x-small', color=color,
                           xytext=(0, 5), textcoords='offset points', ha='center')

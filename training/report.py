@@ -33,19 +33,18 @@ def one_pass_report(sequences, runs):
     (overall: of the mean over sequences); `curves` are means over starts and sequences;
     `confidence` judges the scores, None if the tracker gives none.
     """
-    per_sequence = {s.name: _start_figures(s, run) for s, run in zip(sequences, runs)}
-    curves = metrics.mean_one_pass(
-        [metrics.one_pass(boxes, s.boxes) for s, run in zip(sequences, runs)
-         for boxes in run.boxes])
-    overall = {key: [np.mean(values) for values in
-                     zip(*(figures[key] for figures in per_sequence.values()))]
-               for key in ('auc', 'precision_20', 'normalised_precision')}
-    overall.update(_got10k_figures(sequences, runs))
+    pairs = list(zip(sequences, runs, strict=True))
+    per_sequence = {sequence.name: _start_figures(sequence, run) for sequence, run in pairs}
+    curves = metrics.mean_one_pass([metrics.one_pass(boxes, sequence.boxes)
+                                    for sequence, run in pairs for boxes in run.boxes])
+    overall = {figure: np.mean([figures[figure] for figures in per_sequence.values()], axis=0)
+               for figure in ('auc', 'precision_20', 'normalised_precision')}
+    overall.update(_got10k_figures(pairs))
     return {
         'overall': _spreads(overall),
         'curves': {name: curve.tolist() for name, curve in curves._asdict().items()},
         'sequences': {name: _spreads(figures) for name, figures in per_sequence.items()},
-        'confidence': _confidence(sequences, runs),
+        'confidence': _confidence(pairs),
     }
 
 
@@ -55,27 +54,28 @@ def _start_figures(sequence, run):
     return {'auc': [r.auc for r in results],
             'precision_20': [r.precision_20 for r in results],
             'normalised_precision': [r.normalised_precision for r in results],
-            **_got10k_figures([sequence], [run])}
+            **_got10k_figures([(sequence, run)])}
 
 
-def _got10k_figures(sequences, runs):
-    scores = []
-    for start in range(len(runs[0].boxes)):
-        overlap = [metrics.got10k_overlaps(run.boxes[start], s.boxes, run.frame_size, s.visible)
-                   for s, run in zip(sequences, runs)]
-        scores.append(metrics.got10k_score(np.concatenate(overlap)))
-    return dict(zip(('ao', 'sr_50', 'sr_75'), map(list, zip(*scores))))
+def _got10k_figures(pairs):
+    """Return the same of GOT-10k's figures, of all frames of (sequence, run) pairs together."""
+    scores = [metrics.got10k_score(np.concatenate([
+        metrics.got10k_overlaps(run.boxes[start], sequence.boxes, run.frame_size, sequence.visible)
+        for sequence, run in pairs])) for start in range(len(pairs[0][1].boxes))]
+    return {'ao': [score.average for score in scores],
+            'sr_50': [score.above_50 for score in scores],
+            'sr_75': [score.above_75 for score in scores]}
 
 
 def _spreads(figures):
     return {key: metrics.spread(values)._asdict() for key, values in figures.items()}
 
 
-def _confidence(sequences, runs):
+def _confidence(pairs):
     """Judge scores against overlaps on all frames but the first ones, over all starts."""
-    overlap = np.concatenate([metrics.overlaps(boxes, s.boxes)[1:]
-                              for s, run in zip(sequences, runs) for boxes in run.boxes])
-    scores = np.concatenate([run.scores[:, 1:].ravel() for run in runs])
+    overlap = np.concatenate([metrics.overlaps(boxes, sequence.boxes)[1:]
+                              for sequence, run in pairs for boxes in run.boxes])
+    scores = np.concatenate([run.scores[:, 1:].ravel() for _, run in pairs])
     judged = ~np.isnan(overlap) & ~np.isnan(scores)
     if not judged.any():
         return None
@@ -99,9 +99,9 @@ def supervised_report(sequences, runs):
                          for key in FIGURES['restarts']})
 
     return {
-        'overall': figures(list(zip(*runs))),
+        'overall': figures(list(zip(*runs, strict=True))),
         'sequences': {s.name: figures([(start,) for start in run])
-                      for s, run in zip(sequences, runs)},
+                      for s, run in zip(sequences, runs, strict=True)},
     }
 
 

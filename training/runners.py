@@ -22,6 +22,7 @@ take all starts in one batch.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 import time
 from typing import NamedTuple
@@ -294,7 +295,7 @@ def update_times(tracker, sequence, count):
 
     Reading frames is not in it, nor is the first update, in which libraries warm up.
     """
-    frames = [frame for t, frame in zip(range(count + 2), sequence.frames)]
+    frames = list(islice(sequence.frames, count + 2))
     tracker.reset()
     tracker.init('0', frames[0], sequence.boxes[0])
     seconds = []

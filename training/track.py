@@ -21,7 +21,6 @@ drawn in, `track.mp4`, `boxes.txt` (x,y,w,h a line) and `scores.txt`.
 """
 
 import argparse
-import itertools
 import os
 from pathlib import Path
 import sys
@@ -85,9 +84,8 @@ def save_track(tracker, sequence, folder, rate=30.):
     (folder / 'frames').mkdir(parents=True, exist_ok=True)
     tracks, video = [], None
     part = folder / 'track.part.mp4'
-    pairs = follow(tracker, sequence.frames, sequence.boxes[0])
-    for (frame, track), truth in zip(pairs, itertools.chain(sequence.boxes,
-                                                            itertools.repeat(None))):
+    for frame, track in follow(tracker, sequence.frames, sequence.boxes[0]):
+        truth = sequence.boxes[len(tracks)] if len(tracks) < len(sequence) else None
         picture = cv2.cvtColor(draw(frame, track, truth), cv2.COLOR_RGB2BGR)
         video = video or _open_video(part, rate, frame.shape)
         video.write(picture)

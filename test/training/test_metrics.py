@@ -42,16 +42,15 @@ def _plain_iou(a, b):
 
 def _plain_one_pass(predicted, truth):
     """One-pass figures with loops over frames and thresholds; boxes `xywh`."""
-    predicted = [truth[0], *predicted[1:]]
-    count = len(truth)
-    success = [sum(_plain_iou(p, t) > step / 20 for p, t in zip(predicted, truth)) / count
+    pairs = list(zip([truth[0], *predicted[1:]], truth, strict=True))
+    success = [sum(_plain_iou(p, t) > step / 20 for p, t in pairs) / len(pairs)
                for step in range(21)]
     shift = [((p[0] + (p[2] - 1) / 2) - (t[0] + (t[2] - 1) / 2),
-              (p[1] + (p[3] - 1) / 2) - (t[1] + (t[3] - 1) / 2))
-             for p, t in zip(predicted, truth)]
-    precision = [sum(math.hypot(*s) <= limit for s in shift) / count for limit in range(51)]
-    relative = [math.hypot(x / max(t[2], 1), y / max(t[3], 1)) for (x, y), t in zip(shift, truth)]
-    normalised = [sum(r <= limit / 100 for r in relative) / count for limit in range(51)]
+              (p[1] + (p[3] - 1) / 2) - (t[1] + (t[3] - 1) / 2)) for p, t in pairs]
+    precision = [sum(math.hypot(*s) <= limit for s in shift) / len(pairs) for limit in range(51)]
+    relative = [math.hypot(x / max(t[2], 1), y / max(t[3], 1))
+                for (x, y), t in zip(shift, truth, strict=True)]
+    normalised = [sum(r <= limit / 100 for r in relative) / len(pairs) for limit in range(51)]
     return success, precision, normalised
 
 
@@ -84,7 +83,7 @@ def test_curves_equal_a_plain_implementation(seed):
     predicted[:, 2:] = np.maximum(predicted[:, 2:], predicted[:, :2] + 1)
     result = metrics.one_pass(predicted, truth)
     expected = _plain_one_pass(xyxy_to_xywh(predicted), xyxy_to_xywh(truth))
-    for curve, plain in zip(result, expected):
+    for curve, plain in zip(result, expected, strict=True):
         np.testing.assert_allclose(curve, plain, atol=1e-12)
 
 
@@ -102,7 +101,7 @@ def test_absent_frames_do_not_count():
     predicted = _moved(rng, truth, 5)
     expected = metrics.one_pass(predicted[:15], truth[:15])
     truth[15:] = np.nan
-    for curve, other in zip(metrics.one_pass(predicted, truth), expected):
+    for curve, other in zip(metrics.one_pass(predicted, truth), expected, strict=True):
         np.testing.assert_array_equal(curve, other)
 
 

@@ -37,7 +37,7 @@ def paths(tmp_path_factory):
     files = []
     for t in range(LENGTH):
         frame = np.full((120, 160, 3), 128, np.uint8)
-        for patch, (x, y, _, _) in zip(patches, _truth(t)):
+        for patch, (x, y, _, _) in zip(patches, _truth(t), strict=True):
             frame[y:y + 24, x:x + 30] = patch
         files.append(str(folder / f'{t:08d}.png'))
         cv2.imwrite(files[-1], frame)
