@@ -25,10 +25,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from re3_core import boxes as box_ops
 import torch
 from torch.nn import functional
-
-from re3_core import boxes as box_ops
 
 # Beyond this shrinkage one bilinear sample per pixel would skip pixels of the frame; more than
 # MAX_OVERSAMPLING samples per side cost more than they show.

@@ -15,7 +15,6 @@
 """Which tracked target a detected box belongs to."""
 
 import numpy as np
-
 from re3_core.boxes import iou
 
 

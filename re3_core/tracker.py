@@ -24,12 +24,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-
 from re3_core import boxes as box_ops
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, State
 from re3_core.weights import load_network
+import torch
 
 # Re3 returns to the state after the first frame every 32 frames (paper, section III-E).
 RESET_EVERY = 32

@@ -24,11 +24,10 @@ import os
 from pathlib import Path
 import tempfile
 
+from re3_core.networks import NETWORKS
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
-
-from re3_core.networks import NETWORKS
 
 PACKAGED = Path(__file__).parent / 'weights'
 DEFAULT_MODEL = 're3_lite'

@@ -18,9 +18,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 import rclpy.subscription
-from sensor_msgs.msg import CompressedImage, Image
-from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
-
 from re3_ros import health, qos, stream_watch
 from re3_ros.detections import fill_box
 from re3_ros.drawing import draw_track
@@ -33,6 +30,8 @@ from re3_ros.images import (
     image_size,
 )
 from re3_ros.targets import LOST, REMOVED
+from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 REQUEST_DEPTH = 10
 TRACKS_DEPTH = 10

@@ -27,12 +27,11 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
-from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import SetBool
-
 from re3_ros.files import written_whole
 from re3_ros.images import fill_compressed, fill_image
 from re3_ros.video import open_source, video_writer
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
 
 # Name, default, description, and the range or the allowed texts.
 PARAMETERS = (

@@ -20,7 +20,6 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
-
 from re3_ros import parameters
 
 

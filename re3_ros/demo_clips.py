@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-import yaml
-
 from re3_core.boxes import check_box, xywh_to_xyxy
+import yaml
 
 FIELDS = {'video', 'target', 'credit', 'size', 'frames', 'start', 'end', 'boxes'}
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from re3_ros.files import written_whole
 
 COLOURS = {'tracked': (60, 220, 80), 'lost': (230, 40, 40), 'absent': (230, 40, 40),

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
-
 from re3_core.boxes import iou
 from re3_ros.files import written_whole
 

@@ -18,7 +18,6 @@ import os
 import time
 
 import rclpy
-
 from re3_ros.camera_player import read_stamps
 from re3_ros.demo_processes import find_command, Process, share_surroundings
 from re3_ros.demo_recorder import DemoRecorder

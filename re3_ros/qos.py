@@ -16,7 +16,6 @@
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
 from re3_ros.parameters import RELIABILITIES
 
 # In order not to lose images of a recording while one is tracked.

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-
 from re3_core.boxes import check_box
 from re3_core.matching import match_box
 from re3_ros.frames import FrameBuffer

@@ -28,10 +28,6 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
-from std_srvs.srv import SetBool, Trigger
-import torch
-from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
-
 from re3_core import Tracker
 from re3_ros import images, qos
 from re3_ros.camera import Camera, REQUEST_DEPTH, stamp_of
@@ -39,6 +35,9 @@ from re3_ros.declare import Parameters
 from re3_ros.detections import DetectionError, read_detection
 from re3_ros.problem_log import ProblemLog
 from re3_ros.targets import CameraTargets, Settings
+from std_srvs.srv import SetBool, Trigger
+import torch
+from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
 
 # Boxes of one Detection2DArray that are looked at.
 MAX_DETECTIONS = 1000

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from re3_ros.files import written_whole
 
 CODECS = ('avc1', 'mp4v')

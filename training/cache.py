@@ -33,7 +33,6 @@ import sys
 import cv2
 import numpy as np
 from tqdm import tqdm
-
 from training.clips import Clip, reverse
 from training.datasets.formats import FORMATS, read_dataset
 from training.datasets.records import Recording, Still, Track

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from training.clips import Clip
 
 GREEN = (0, 255, 0)

@@ -32,7 +32,6 @@ import sys
 
 import cv2
 import torch
-
 from training import report as reports
 from training.datasets.got10k import read_got10k
 from training.datasets.lasot import read_lasot

@@ -17,7 +17,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-
 from training.batches import make_batch
 
 

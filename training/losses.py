@@ -16,10 +16,9 @@
 
 from dataclasses import dataclass
 
+from re3_core import boxes as box_ops
 import torch
 from torch.nn import functional
-
-from re3_core import boxes as box_ops
 
 # However little of a target is seen, it counts this much: following what is hidden is learned.
 LEAST_WEIGHT = .1

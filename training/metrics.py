@@ -23,7 +23,6 @@ absent there, and such frames count nowhere. Definitions follow the public toolk
 from typing import NamedTuple
 
 import numpy as np
-
 from re3_core.boxes import iou, xyxy_to_cxcywh
 
 OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)

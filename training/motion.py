@@ -22,10 +22,9 @@ Generator, so that a seed replays a run.
 from typing import NamedTuple
 
 import numpy as np
-import torch
-
 from re3_core import boxes as box_ops
 from re3_core.crops import region_of
+import torch
 
 # Each pull moves a box a tenth of the way (Re3 code). After this many a box that started 1000
 # sizes away is within one size; what is still further out is put on the target itself.

@@ -18,7 +18,6 @@ import math
 import re
 
 import torch
-
 from training.config import Group
 
 REST = Group('')

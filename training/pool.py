@@ -34,7 +34,6 @@ import threading
 import cv2
 import numpy as np
 from tqdm import tqdm
-
 from training.clips import Clip, ClipSource, cut
 from training.frame_store import replace_directory
 from training.simulator.options import add_sources, simulator_from

@@ -15,7 +15,6 @@
 """From runs to figures: dictionaries for JSON and tables for people."""
 
 import numpy as np
-
 from training import metrics
 
 FIGURES = {

@@ -30,7 +30,6 @@ import zlib
 
 import cv2
 import numpy as np
-
 from re3_core.boxes import cxcywh_to_xyxy, xywh_to_xyxy, xyxy_to_cxcywh, xyxy_to_xywh
 from re3_core.tracker import Track, Tracker
 from re3_core.weights import available_models

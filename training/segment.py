@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-
 from training.frame_store import shrink
 
 WORKING_SIDE = 160

@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from training.cache import StillCache
 from training.clips import Clip
 

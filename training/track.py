@@ -27,7 +27,6 @@ import sys
 
 import cv2
 import numpy as np
-
 from re3_core.boxes import check_box, xywh_to_xyxy, xyxy_to_xywh
 from training import metrics
 from training.datasets.recordings import read_recordings

@@ -28,10 +28,9 @@ import time
 
 import cv2
 import numpy as np
+from re3_core.tracker import choose_device
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-
-from re3_core.tracker import choose_device
 from training.checkpoints import has_checkpoint, write_atomically
 from training.config import dump_config, load_config
 from training.processes import as_first_process, join_processes, leave_processes

@@ -26,12 +26,11 @@ frame alone, both crops cut from it; networks without memory start at the second
 
 from typing import NamedTuple
 
-import torch
-from torch import nn
-
 from re3_core import boxes as box_ops
 from re3_core.crops import crop_batch, decode, encode, region_of
 from re3_core.networks import Crops, Prediction
+import torch
+from torch import nn
 from training.losses import unroll_loss
 from training.motion import pull_boxes
 

@@ -15,7 +15,6 @@
 """Validation: the tracker follows the same few clips again and again during training."""
 
 import numpy as np
-
 from re3_core import boxes as box_ops
 from training.metrics import success_curve
 

@@ -18,10 +18,9 @@ import argparse
 from pathlib import Path
 import sys
 
-import torch
-
 from re3_core.convert import convert_tensors, detect_kind, KINDS, read_checkpoint
 from re3_core.weights import save_network
+import torch
 
 
 def main(argv=None):

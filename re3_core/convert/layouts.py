@@ -21,10 +21,9 @@ their shapes, and how. Shapes follow from the network, so that plans fit network
 
 from typing import Callable, NamedTuple
 
-import torch
-
 from re3_core.networks.goturn import GoturnNet, OPENCV, PYGOTURN
 from re3_core.networks.re3 import Re3Net, SMALL
+import torch
 
 PARTS = ('weight', 'bias')
 CONVS = (1, 2, 3, 4, 5)

@@ -18,9 +18,8 @@ from pathlib import Path
 import re
 
 import numpy as np
-import torch
-
 from re3_core.convert.caffemodel import read_caffemodel
+import torch
 
 # What training keeps beside the weights: Adam's averages and counters. Weights have a scope.
 OPTIMISER_STATE = re.compile(r'/Adam(_\d+)?$|(^|/)(beta[12]_power|global_step)(_\d+)?$')

@@ -24,13 +24,12 @@ the box in units of the last one, and the overlap to expect.
 
 import copy
 
-import torch
-from torch import nn
-from torch.nn import functional
-
 from re3_core.crops import CropSpec
 from re3_core.networks.backbone import CompactBackbone, folded
 from re3_core.networks.base import Prediction, TrackerNetwork
+import torch
+from torch import nn
+from torch.nn import functional
 
 # Channels of the skip connections from stride 4, 8 and 16.
 SKIPS = (4, 16, 48)

@@ -20,12 +20,11 @@ remembered from frame to frame. One class covers the published networks: Held's 
 defaults), pygoturn's (`PYGOTURN`) and the one that OpenCV distributes (`OPENCV`).
 """
 
-import torch
-from torch import nn
-
 from re3_core.crops import CropSpec
 from re3_core.networks.alexnet import AlexNet, CAFFENET, Normaliser, TORCHVISION
 from re3_core.networks.base import Prediction, TrackerNetwork
+import torch
+from torch import nn
 
 # RGB means; the published Caffe networks take BGR, conversion turns their first layer round.
 HELD_MEAN = (123., 117., 104.)

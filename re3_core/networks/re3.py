@@ -20,13 +20,12 @@ with PReLU branches off, so that the fully connected layer sees fine and coarse 
 factored peephole LSTM layers carry the target's appearance and motion, four numbers come out.
 """
 
-import torch
-from torch import nn
-
 from re3_core.crops import CropSpec
 from re3_core.lstm import FactoredLSTM
 from re3_core.networks.alexnet import AlexNet, CAFFENET, Normaliser
 from re3_core.networks.base import Prediction, TrackerNetwork
+import torch
+from torch import nn
 
 # RGB means that the authors' networks subtract.
 MEAN = (123.151630838, 115.902882574, 103.062623801)

@@ -27,11 +27,10 @@ PReLU, one full connection, two factored peephole LSTM layers, regression. What 
 - a second output tells the overlap to expect.
 """
 
-from torch import nn
-from torch.nn import functional
-
 from re3_core.lstm import FactoredLSTM
 from re3_core.networks.compact import CompactNet, Head
+from torch import nn
+from torch.nn import functional
 
 
 class Re3LiteNet(CompactNet):

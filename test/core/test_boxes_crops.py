@@ -17,10 +17,9 @@
 import cv2
 import numpy as np
 import pytest
-import torch
-
 from re3_core import boxes as box_ops
 from re3_core.crops import crop_batch, decode, encode, region_of
+import torch
 
 
 def gradient_frame(height=60, width=80):

@@ -21,12 +21,11 @@ them what the published trackers feed: BGR values less their mean, or RGB less I
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
-
 from re3_core.convert import convert_tensors, detect_kind
 from re3_core.networks import Crops, GoturnNet, Re3Net
 from re3_core.networks.goturn import OPENCV, PYGOTURN
+import torch
+from torch.nn import functional
 
 CAFFE = (96, 256, 384, 384, 256)
 TORCHVISION = (64, 192, 384, 256, 256)

@@ -24,12 +24,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
-
 from re3_core.convert import convert_tensors, detect_kind
 from re3_core.networks import Crops, Re3Net
 from re3_core.networks.re3 import SMALL
+import torch
+from torch.nn import functional
 
 
 class Widths(NamedTuple):

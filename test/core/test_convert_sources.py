@@ -17,14 +17,13 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import load_network
 from re3_core.convert import detect_kind, KINDS, read_checkpoint
 from re3_core.convert.__main__ import main
 from re3_core.convert.layouts import Kind, re3_pytorch
 from re3_core.convert.sources import open_tensorflow, read_tensorflow
 from re3_core.networks import Crops, Re3Net
+import torch
 
 
 class FakeReader:

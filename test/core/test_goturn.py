@@ -14,12 +14,11 @@
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import load_network, save_network, Tracker
 from re3_core.networks import Crops, GoturnLiteNet, GoturnNet, Re3LiteNet
 from re3_core.networks.compact import MAX_LOG_SCALE
 from re3_core.networks.goturn import OPENCV, PYGOTURN
+import torch
 
 TINY = {'crop_size': 67, 'channels': [8, 8, 8, 8, 8], 'fc': [16, 16]}
 TINY_LITE = {'width': .1, 'embedding': 8, 'fc': [16, 16]}

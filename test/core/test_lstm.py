@@ -15,9 +15,8 @@
 """The peephole LSTM against its equations and against PyTorch's own cell."""
 
 import pytest
-import torch
-
 from re3_core.lstm import FactoredLSTM, PeepholeLSTMCell
+import torch
 
 
 def random_cell(peephole, inputs=5, hidden=4):

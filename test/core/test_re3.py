@@ -14,14 +14,13 @@
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import boxes as box_ops
 from re3_core import load_network, save_network, Tracker
 from re3_core.crops import encode, region_of
 from re3_core.networks import Crops, Re3Net
 from re3_core.networks.alexnet import AlexNet, response_norm
 from re3_core.networks.re3 import OUTPUT_SCALE, SMALL
+import torch
 
 TINY = {'crop_size': 67, 'channels': [8, 8, 8, 8, 8], 'skips': [2, 3, 4], 'fc': 16, 'hidden': 6}
 

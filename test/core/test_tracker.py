@@ -16,12 +16,11 @@
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import Tracker
 from re3_core.crops import crop_batch, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
 from re3_core.tracker import guard_box, MIN_SIDE
+import torch
 
 
 class Scripted(TrackerNetwork):

@@ -17,12 +17,11 @@
 import json
 
 import pytest
-from safetensors.torch import load_file, save_file
-import torch
-
 from re3_core import available_models, load_network, save_network, Tracker
 from re3_core.networks import Re3LiteNet
 from re3_core.weights import read_metadata, weights_path
+from safetensors.torch import load_file, save_file
+import torch
 
 TINY = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16}
 

@@ -38,10 +38,9 @@ RESEND_AFTER = 5
 @pytest.fixture(scope='session')
 def tiny_weights(tmp_path_factory):
     """Return the path of weights of a tiny random network: it keeps boxes where they are."""
-    import torch
-
     from re3_core import save_network
     from re3_core.networks.re3_lite import Re3LiteNet
+    import torch
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
     save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), path)
@@ -245,9 +244,8 @@ class Client:
 
     def detection(self, identity, box, class_id='', stamp=0):
         """Return a Detection2D of an `xyxy` box; None removes."""
-        from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
-
         from re3_ros.detections import fill_box
+        from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
         message = Detection2D(id=identity, header=self.header(stamp))
         if class_id:
             message.results = [ObjectHypothesisWithPose()]

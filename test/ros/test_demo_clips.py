@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from re3_ros import demo_clips, demo_pictures
 from re3_ros.demo_report import Row
 from re3_ros.video import open_source, video_writer

@@ -18,7 +18,6 @@ import csv
 
 import numpy as np
 import pytest
-
 from re3_ros import demo_report
 from re3_ros.demo_report import Observation
 

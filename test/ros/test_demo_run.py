@@ -25,12 +25,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
-import torch  # noqa: E402
-
 from re3_core.networks.re3_lite import Re3LiteNet  # noqa: E402
 from re3_core.weights import save_network  # noqa: E402
 from re3_ros.demo import default_video, FOLLOWED, NOT_FOLLOWED, NOT_RUN  # noqa: E402
 from re3_ros.video import open_source, video_writer  # noqa: E402
+import torch  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 COUNT = 16

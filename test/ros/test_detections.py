@@ -19,7 +19,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from re3_ros.detections import DetectionError, fill_box, read_box, read_detection
 
 

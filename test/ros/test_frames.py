@@ -17,7 +17,6 @@
 from types import SimpleNamespace
 
 import pytest
-
 from re3_ros.frames import Frame, FrameBuffer
 
 SECOND = 10 ** 9

@@ -15,7 +15,6 @@
 """Tests of latencies and the verdict for the diagnostics, without ROS."""
 
 import pytest
-
 from re3_ros import health
 from re3_ros.stream_watch import StreamWatch
 

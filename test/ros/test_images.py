@@ -20,7 +20,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-
 from re3_ros import images
 from re3_ros.images import (
     compressed_size,

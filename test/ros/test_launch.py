@@ -22,7 +22,6 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-
 from re3_ros.parameters import PARAMETERS
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'tracker.launch.py'

@@ -76,7 +76,6 @@ def test_bad_weights_fail_to_configure(start_node, make_client, tmp_path):
 ])
 def test_bad_parameters_are_named(ros, parameters, text):
     from rclpy.parameter import Parameter
-
     from re3_ros.tracker_node import PARAMETER_ERRORS, TrackerNode
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     with pytest.raises(PARAMETER_ERRORS, match=text):

@@ -160,9 +160,8 @@ def figures(client):
 
 
 def test_debug_image_shows_the_tracks(client):
-    from sensor_msgs.msg import Image
-
     from re3_ros.images import image_to_rgb
+    from sensor_msgs.msg import Image
     received = {}
     client.node.create_subscription(
         Image, 'tracker/debug/image',

@@ -17,11 +17,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
-
 from re3_core import tracker
 from re3_ros import parameters
 from re3_ros.parameter_docs import markdown_table, yaml_text
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = {parameter.name: parameter.default for parameter in parameters.PARAMETERS}

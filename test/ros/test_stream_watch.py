@@ -16,7 +16,6 @@
 
 import numpy as np
 import pytest
-
 from re3_ros.stream_watch import loss_advice, silence_advice, StreamWatch
 
 PERIOD = 33_000_000

@@ -18,7 +18,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from re3_core.boxes import iou
 from re3_core.tracker import Track
 from re3_ros.detections import Request

@@ -19,7 +19,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-
 from training.datasets.__main__ import main
 from training.datasets.alov import ANNOTATIONS, IMAGES, read_alov, VOT_OVERLAP
 from training.datasets.check import check_dataset

@@ -22,12 +22,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import torch
-
 from re3_core import save_network
 from re3_core import Track as Found
 from re3_core.boxes import xyxy_to_xywh
 from re3_core.networks import NETWORKS
+import torch
 from training import evaluate, runners
 from training import report as summary
 from training.datasets.recordings import read_recordings

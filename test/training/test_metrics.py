@@ -18,7 +18,6 @@ import math
 
 import numpy as np
 import pytest
-
 from re3_core.boxes import xyxy_to_xywh
 from training import metrics
 

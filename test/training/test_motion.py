@@ -14,9 +14,8 @@
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import boxes as box_ops
+import torch
 from training import motion
 
 FRAME = (240, 320)

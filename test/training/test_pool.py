@@ -21,7 +21,6 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-
 from training import cache as cache_module
 from training.cache import cache_recordings, cache_stills, VideoCache
 from training.clips import Clip, cut, mirror, MixedSource, reverse

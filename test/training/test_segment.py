@@ -17,7 +17,6 @@
 import cv2
 import numpy as np
 import pytest
-
 from training.cache import cache_stills
 from training.datasets.records import Still
 from training.segment import cut_out, segment

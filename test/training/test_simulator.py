@@ -19,7 +19,6 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-
 from training.clips import check_clip
 from training.simulator import DrawnMaterial, SceneConfig, Simulator
 from training.simulator.__main__ import main

@@ -20,7 +20,6 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-
 from training.runners import TrackerSpec
 from training.toolkits import vot
 

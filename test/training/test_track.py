@@ -19,7 +19,6 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-
 from re3_core import Track
 from training import track as command
 

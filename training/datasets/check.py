@@ -25,7 +25,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from tqdm import tqdm
-
 from training.cache import box_factor
 from training.contact_sheet import with_boxes
 from training.datasets.formats import read_dataset, recognise

@@ -20,7 +20,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-
 from training.datasets.recordings import boxes_file, frame_files
 from training.datasets.records import DataError, Recording, refuse, Report, Track
 

@@ -29,7 +29,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-
 from training.datasets.recordings import frame_files
 from training.datasets.records import DataError, Recording, refuse, Report, Still, Track
 

@@ -27,7 +27,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-
 from training.datasets.records import DataError, IMAGE_SUFFIXES, refuse, Report, Still
 
 BOXES_FILE = 'boxes.json'

@@ -28,7 +28,6 @@ import sys
 
 import cv2
 import numpy as np
-
 from training.clips import Clip
 from training.contact_sheet import clip_frame, clips_sheet, write_image
 from training.simulator.options import add_sources, simulator_from

@@ -21,7 +21,6 @@ from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
-
 from training.cache import StillCache, VideoCache
 from training.frame_store import shrink
 from training.simulator.motion import log_uniform

@@ -21,7 +21,6 @@ import math
 
 import cv2
 import numpy as np
-
 from training.simulator.material import Cutout, Material
 from training.simulator.motion import (
     angle_path,

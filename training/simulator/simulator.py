@@ -20,7 +20,6 @@ import os
 
 import cv2
 import numpy as np
-
 from training.cache import cache_recordings, cache_stills, DEFAULT_CACHE
 from training.clips import Clip
 from training.datasets.recordings import read_recordings

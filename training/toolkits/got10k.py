@@ -23,7 +23,6 @@ Our trackers in the got10k toolkit, which must be installed (`pip install got10k
 
 from got10k.trackers import Tracker
 import numpy as np
-
 from re3_core.boxes import xywh_to_xyxy, xyxy_to_xywh
 
 TARGET = 'target'

@@ -27,7 +27,6 @@ import argparse
 import math
 
 import numpy as np
-
 from re3_core.boxes import xywh_to_xyxy, xyxy_to_xywh
 from training.frame_store import read_image
 from training.runners import TrackerSpec
