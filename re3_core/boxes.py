@@ -79,7 +79,7 @@ def xywh_to_xyxy(boxes):
 
 def area(boxes):
     """
-    Return the area (...) of `xyxy` boxes (..., 4); a box turned inside out has area 0.
+    Return the area, shape (...), of `xyxy` boxes (..., 4); a box turned inside out has area 0.
 
     >>> float(area(np.array([10., 20., 30., 60.])))
     800.0

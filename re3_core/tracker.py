@@ -107,7 +107,7 @@ class Tracker:
 
     @property
     def ids(self):
-        """The ids of all targets, in the order in which they were started."""
+        """Return the ids of all targets, in the order in which they were started."""
         return tuple(self._targets)
 
     def track(self, target_id):
@@ -276,7 +276,7 @@ def choose_device(device):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
     if name == 'cuda' and not cuda:
         raise ValueError(f"device {device!r} asked for, but torch sees no CUDA device; "
-                         f"use 'auto' or 'cpu'")
+                         'use auto or cpu')
     return torch.device(device)
 
 

@@ -116,7 +116,7 @@ class Camera:
         for publisher in (self._tracks, self._status, self._debug, self._debug_compressed):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def open(self, on_image, on_init, on_detections, monotonic):
+    def open(self, on_image, on_init, on_detections, monotonic):  # noqa: A003
         """
         Subscribe.
 
@@ -343,4 +343,3 @@ class Camera:
             level=bytes([level]), name=f'{name}: {self.name or "camera"}', message=text,
             hardware_id=self.topic,
             values=[KeyValue(key=key, value=value) for key, value in values.items()])
-

@@ -47,7 +47,7 @@ class Request(NamedTuple):
     `id` may be empty; `class_id` is echoed with the track.
     """
 
-    id: str
+    id: str  # noqa: A003
     box: np.ndarray | None
     class_id: str
 

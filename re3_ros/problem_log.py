@@ -67,5 +67,5 @@ class ProblemLog:
 
     @property
     def total(self):
-        """Number of faults reported so far."""
+        """Return the number of faults reported so far."""
         return sum(seen.total for seen in self._seen.values())

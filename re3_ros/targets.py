@@ -60,7 +60,7 @@ class Settings:
 class Event(NamedTuple):
     """A change of a target: `kind` is started, restarted, lost, found or removed."""
 
-    id: str
+    id: str  # noqa: A003
     kind: str
     text: str = ''
 
@@ -73,7 +73,7 @@ class Target:
     `lost_frames` counts the frames since it was lost.
     """
 
-    id: str
+    id: str  # noqa: A003
     key: str
     class_id: str
     at: int

@@ -34,7 +34,7 @@ class AveragedNetwork:
 
     @torch.no_grad()
     def update(self, network, updates):
-        """Take over the network's weights after its `updates`-th update (from 1)."""
+        """Take over the network's weights after its `updates`-th update, counted from 1."""
         if not self.decay:
             return
         keep = min(self.decay, updates / (updates + 10))

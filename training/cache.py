@@ -101,11 +101,11 @@ class StillCache:
         return self._store[index]
 
     def boxes(self, index: int) -> np.ndarray:
-        """Return the xyxy boxes (N, 4) of a photograph, in pixels of `image`."""
+        """Return the boxes of a photograph as (N, 4) xyxy, in pixels of `image`."""
         return self._boxes[self._starts[index]:self._starts[index + 1]]
 
     def mask(self, index: int) -> np.ndarray | None:
-        """Return the mask (H, W) uint8, value k in the k-th box's object, or None."""
+        """Return a (H, W) uint8 mask, value k in the k-th box's object, or None."""
         place = self._masks[index]
         return None if place < 0 else self._store[place][..., 0]
 

@@ -40,7 +40,7 @@ class LossWeights:
     giou: float = 0.
     score: float = 0.
     half_hidden: float = .5
-    sum: bool = False
+    sum: bool = False  # noqa: A003
 
     def __post_init__(self):
         if min(self.l1, self.giou, self.score, self.half_hidden) < 0:

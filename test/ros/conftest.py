@@ -80,7 +80,7 @@ class NodeProcess:
 
     @property
     def pid(self):
-        """The process's id."""
+        """Return the process's id."""
         return self._process.pid
 
     @property

@@ -262,8 +262,8 @@ def test_got10k_absence_and_cover(tmp_path):
 def test_lasot_hidden_targets(tmp_path):
     """Hidden targets have no box and are not visible."""
     recording, = read_lasot(make_lasot(tmp_path))
-    assert np.isfinite(recording.tracks[0].boxes).all(axis=1).tolist() == [True, True, False,
-                                                                            False]
+    known = np.isfinite(recording.tracks[0].boxes).all(axis=1)
+    assert known.tolist() == [True, True, False, False]
     np.testing.assert_allclose(recording.tracks[0].visible[2:], 0)
 
 

@@ -329,6 +329,7 @@ def test_reversed_and_cut_clips():
 def test_mixed_sources():
     """Sources are drawn by their weights."""
     class Constant:
+
         def __init__(self, value):
             self.value = value
 

@@ -173,6 +173,7 @@ def test_occluders_hide_targets_and_their_absence_does_not():
 def test_target_can_be_found_in_the_frames():
     """The pixels of the box in a clean clip are the object's: it differs from the background."""
     class White(DrawnMaterial):
+
         def picture(self, generator):
             return np.zeros((*self.size, 3), np.uint8)
 

@@ -49,6 +49,7 @@ def _truth(t):
 
 def test_got10k_adapter_follows_as_the_toolkit_drives_it(paths, monkeypatch):
     class ToolkitBase:
+
         def __init__(self, name, is_deterministic=False):
             self.name, self.is_deterministic = name, is_deterministic
 

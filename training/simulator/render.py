@@ -130,7 +130,7 @@ class Sprite:
         return outline @ matrix[:, :2].T + matrix[:, 2]
 
     def box(self, matrix: np.ndarray, pose: np.ndarray | None = None) -> np.ndarray:
-        """Return the tight xyxy box (4,) in pixels, edges as everywhere in the project."""
+        """Return the tight box as (4,) xyxy in pixels, edges as everywhere in the project."""
         points = self.points(matrix, pose)
         return np.concatenate((points.min(axis=0), points.max(axis=0))) + 0.5
 
