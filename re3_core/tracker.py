@@ -273,9 +273,9 @@ def choose_device(device):
         return torch.device('cuda' if cuda else 'cpu')
     name, _, number = str(device).partition(':')
     if name not in ('cpu', 'cuda') or (number and not number.isdigit()):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+        raise ValueError(f'device must be auto, cpu, cuda or cuda:N, got {device!r}')
     if name == 'cuda' and not cuda:
-        raise ValueError(f"device {device!r} asked for, but torch sees no CUDA device; "
+        raise ValueError(f'device {device!r} asked for, but torch sees no CUDA device; '
                          'use auto or cpu')
     return torch.device(device)
 

@@ -202,7 +202,7 @@ def full_step(checkpoint, kind, name, x, h, c):
 
 
 def diagonal_step(checkpoint, kind, name, x, h, c):
-    """Step as LSTMCell of TensorFlow does: i, j, f, o in one kernel, vectors as peepholes, forget gate + 1."""
+    """Step as TensorFlow does: i, j, f, o in one kernel, peephole vectors, forget gate + 1."""
     prefix = f're3/{name}/rnn/lstm_cell'
     kernel, bias = numbers(checkpoint, f'{prefix}/kernel'), numbers(checkpoint, f'{prefix}/bias')
     i, j, f, o = np.split(np.concatenate((x, h), 1) @ kernel + bias, 4, 1)
