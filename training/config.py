@@ -295,6 +295,8 @@ def _convert(kind, value, where):
             return float(value)    # YAML reads 1e-4 as text
         except ValueError:
             pass
+    if kind is str and value is None:
+        return ''    # nothing after the name
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f'{where} must be of type {kind.__name__}, got {value!r}')
     return value

@@ -124,7 +124,7 @@ class Run:
             wrong = [name for name, value in parts.items() if not np.isfinite(value)]
             raise FloatingPointError(
                 f'the gradient has not been finite for {MAX_REFUSED} steps, since iteration '
-                f'{self.iteration + 1 - MAX_REFUSED}; not finite of the loss: '
+                f'{self.iteration + 2 - MAX_REFUSED}; not finite of the loss: '
                 f'{", ".join(wrong) or "nothing"}. Try a smaller optimizer.rate, and loss.score '
                 f'only with a network that has a score. The last checkpoint is as it was')
 

@@ -1,0 +1,299 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Training runs: they improve, they survive kills, failing writes and bad numbers."""
+
+from dataclasses import replace
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from re3_core import Tracker
+from re3_core.weights import load_network, read_metadata, save_network
+from training import checkpoints
+from training import run as run_module
+from training.config import load_config
+from training.run import build_network, choose_precision, Run
+from training.train import main
+
+CPU = torch.device('cpu')
+PATIENCE = 240
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, tiny_config):
+    """Train the tiny configuration without interruption; return its folder."""
+    output = tmp_path_factory.mktemp('finished') / 'run'
+    assert main(['--config', str(tiny_config), '--output', str(output)]) == 0
+    return output
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    return Run(load_config(tiny_config), tmp_path, CPU)
+
+
+def weights_of(path):
+    return load_network(weights=path).state_dict()
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+# What a run leaves behind ----------------------------------------------------------------------
+
+
+def test_a_run_leaves_weights_settings_and_curves(finished, tiny_config, logged):
+    assert {path.name for path in finished.iterdir()} == {
+        'best.safetensors', 'last.safetensors', 'checkpoint.pt', 'config.yaml', 'tensorboard'}
+    assert load_config(finished / 'config.yaml') == load_config(tiny_config)
+    assert read_metadata(finished / 'last.safetensors')['frames_seen'] == str(3 * 16 + 3 * 16)
+    assert list(logged(finished, 'train/loss')) == [1, 2, 3, 4, 5, 6]
+    assert list(logged(finished, 'validation/auc')) == [0, 6]
+    shares = [logged(finished, f'time/{part}')[6]
+              for part in ('data', 'rollout', 'forward', 'backward', 'step')]
+    assert sum(shares) == pytest.approx(1) and min(shares) >= 0
+
+
+def test_trained_weights_track(finished):
+    tracker = Tracker(weights=finished / 'last.safetensors', device='cpu')
+    frame = np.full((60, 80, 3), 90, np.uint8)
+    tracker.init('it', frame, (10, 10, 30, 40))
+    assert np.isfinite(tracker.update(frame)['it'].box).all()
+
+
+def test_progress_and_results_are_told_without_a_terminal(tiny_config, tmp_path, capsys):
+    assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run')]) == 0
+    told = capsys.readouterr()
+    assert 'iteration 0: 0 frames, validation AUC 0.' in told.out
+    assert 'iteration 6: 96 frames, validation AUC 0.' in told.out
+    assert 'time of a step: data ' in told.out
+    assert '6/6' in told.err and 'frames/s' in told.err and '\r' not in told.err
+
+
+def test_without_data_it_trains_on_drawn_pictures_and_improves(tmp_path, logged):
+    drawn = ['network={width: .25, embedding: 16, fc6: 64, hidden: 32}', 'start_from=',
+             'frozen=[]', 'stages=[{iterations: 30, unroll: 2, batch: 16}]', 'log_every=1',
+             'optimizer.rate=.003', 'optimizer.warmup=5', 'precision=float32',
+             'validation_clips=2', 'validation_length=3', f'cache={tmp_path / "cache"}']
+    small = {'clips': 24, 'length': 4, 'size': (60, 80), 'processes': 1}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('DRAWN', 'DRAWN_VALIDATION'):
+            patch.setattr(run_module, name, {**getattr(run_module, name), **small})
+        assert main(['--output', str(tmp_path / 'run'), '--set', *drawn]) == 0
+    losses = list(logged(tmp_path / 'run', 'train/loss').values())
+    assert np.mean(losses[-5:]) < .85 * np.mean(losses[:5])
+
+
+# Kills, failing writes, bad numbers ------------------------------------------------------------
+
+
+def test_a_killed_run_resumes_as_if_nothing_had_happened(
+        finished, tiny_config, tmp_path, environment, logged):
+    output = tmp_path / 'run'
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'training.train', '--config', str(tiny_config),
+         '--output', str(output)], env=environment, cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (output / 'checkpoint.pt').exists():
+            assert process.poll() is None, process.stdout.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    killed_at = checkpoints.load_checkpoint(output)['iteration']
+    assert 2 <= killed_at < 6
+    assert main(['--output', str(output), '--resume']) == 0
+    expected, found = logged(finished, 'train/loss'), logged(output, 'train/loss')
+    for iteration in range(killed_at + 1, 7):
+        assert found[iteration] == expected[iteration]
+    assert_same_weights(weights_of(output / 'last.safetensors'),
+                        weights_of(finished / 'last.safetensors'))
+    assert checkpoints.load_checkpoint(output)['frames'] == 96
+
+
+def test_stopping_after_some_time_is_resumable_too(tiny_config, tmp_path, finished):
+    output = tmp_path / 'run'
+    assert main(['--config', str(tiny_config), '--output', str(output), '--minutes', '0']) == 0
+    assert checkpoints.load_checkpoint(output)['iteration'] == 1
+    assert main(['--output', str(output), '--resume', '--set', 'log_every=2']) == 0
+    assert_same_weights(weights_of(output / 'last.safetensors'),
+                        weights_of(finished / 'last.safetensors'))
+
+
+def test_the_last_checkpoint_survives_a_failing_write(run, monkeypatch):
+    run.train_step()
+    run.save()
+
+    def failing(parts, file):
+        file.write(b'half of it')
+        raise OSError('disk full')
+    monkeypatch.setattr(checkpoints.torch, 'save', failing)
+    run.train_step()
+    with pytest.raises(OSError, match='disk full'):
+        run.save()
+    assert [path.name for path in run.output.iterdir()] == ['checkpoint.pt']
+    run.resume()
+    assert run.iteration == 1 and run.frames == 16
+
+
+class Broken(torch.nn.Module):
+    """A learner whose loss is not a number."""
+
+    def __init__(self, learner):
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, seen):
+        loss, parts = self.learner(seen)
+        return loss * torch.nan, {**parts, 'loss': loss.detach() * torch.nan}
+
+
+def test_a_loss_that_is_no_number_does_not_touch_the_weights(run, monkeypatch):
+    monkeypatch.setattr(run_module, 'MAX_REFUSED', 2)
+    run.train_step()
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    learner, run.learner = run.learner, Broken(run.learner)
+    assert np.isnan(run.train_step()['loss'])
+    assert_same_weights(before, run.network.state_dict())
+    with pytest.raises(FloatingPointError, match='2 steps, since iteration 2.*loss: loss'):
+        run.train_step()
+    assert_same_weights(before, run.network.state_dict())
+    run.learner = learner
+    assert np.isfinite(run.train_step()['norm']) and run.refused == 0
+
+
+# Mistakes --------------------------------------------------------------------------------------
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(
+        finished, tiny_config, capsys):
+    arguments = ['--config', str(tiny_config), '--output', str(finished)]
+    assert main(arguments) == 1
+    assert 'holds a run already: continue it with --resume' in capsys.readouterr().err
+    assert main([*arguments, '--resume', '--set', 'optimizer.rate=.5', 'seed=1']) == 1
+    error = capsys.readouterr().err
+    assert 'optimizer.rate: 0.001, now 0.5; seed: 0, now 1' in error
+
+
+@pytest.mark.parametrize('overrides, error', [
+    (['model=re4'], "model must be one of goturn, .*got 're4'"),
+    (['network={depth: 3}'], 'network: re3_lite has other arguments.*depth'),
+    (['frozen=[tail]'], "frozen: re3_lite has no part 'tail', but .*'head'"),
+    (['start_from=imagenet'], "'imagenet' needs a compact backbone of width 1"),
+    (['start_from=/none.safetensors'], 'no weights file /none.safetensors'),
+    (['data=[{kind: films}]'], "kind of data must be one of .*got 'films'"),
+    (['data=[{kind: pool, path: /none}]'], '/none: no finished pool'),
+    (['data=[{kind: pool, folder: /none}]'], r"data of kind 'pool'.*\['path', 'strides'\]"),
+    (['stages.1.unroll=20'], 'frames 0..19 asked of a clip of 6'),
+])
+def test_mistakes_are_told_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
+    import re
+    assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run'),
+                 '--set', *overrides]) == 1
+    assert re.search(error, capsys.readouterr().err)
+
+
+def test_resuming_nothing_is_told(tmp_path, capsys):
+    assert main(['--resume', '--output', str(tmp_path)]) == 1
+    assert 'config.yaml' in capsys.readouterr().err
+    (tmp_path / checkpoints.NAME).write_bytes(b'not a checkpoint')
+    with pytest.raises(ValueError, match='damaged or no checkpoint'):
+        checkpoints.load_checkpoint(tmp_path)
+
+
+# Building --------------------------------------------------------------------------------------
+
+
+def test_training_starts_from_given_weights(tiny_config, tmp_path):
+    config = load_config(tiny_config)
+    torch.manual_seed(7)
+    network = build_network(replace(config, seed=7))
+    path = tmp_path / 'start.safetensors'
+    save_network(network, path, dtype=torch.float32)
+    assert_same_weights(build_network(replace(config, start_from=str(path))).state_dict(),
+                        network.state_dict())
+    other = replace(config, start_from=str(path), network={**config.network, 'hidden': 24})
+    with pytest.raises(ValueError, match='holds a network with the arguments .*24'):
+        build_network(other)
+
+
+def test_frozen_parts_do_not_change(tiny_config, tmp_path):
+    run = Run(replace(load_config(tiny_config), frozen=('backbone',)), tmp_path, CPU)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.train_step()
+    changed = {name.split('.')[0] for name, value in run.network.state_dict().items()
+               if not torch.equal(value, before[name])}
+    assert 'backbone' not in changed and {'fc6', 'lstm', 'head'} <= changed
+    assert len(run.seen.features) == 6
+
+
+def test_averaged_weights_are_those_that_are_kept(run):
+    run.train_step()
+    run.train_step()
+    trained, averaged = run.network.state_dict(), run.average.network.state_dict()
+    assert any(not torch.equal(value, averaged[name]) for name, value in trained.items())
+    run.export('some')
+    saved = weights_of(run.output / 'some.safetensors')
+    for name, value in averaged.items():
+        assert torch.allclose(saved[name], value, atol=1e-3), name
+
+
+def test_precision_is_chosen_by_the_machine_only_if_asked():
+    assert choose_precision('float32', CPU) == 'float32'
+    assert choose_precision('auto', CPU) in ('float32', 'bfloat16')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_training_on_a_gpu(tiny_config, tmp_path):
+    output = tmp_path / 'run'
+    assert main(['--config', str(tiny_config), '--output', str(output), '--device', 'cuda',
+                 '--set', 'precision=auto']) == 0
+    assert (output / 'last.safetensors').exists()
+
+
+# Several processes -----------------------------------------------------------------------------
+
+
+def test_two_processes_in_parts_do_what_one_does_with_the_whole_batch(
+        tiny_config, tmp_path, environment, logged):
+    # Adam would make a lot of small differences; without a loss on the score its layers get no
+    # gradient, in no process.
+    overrides = ['--set', 'optimizer.kind=sgd', 'optimizer.rate=.01', 'loss.score=0.']
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    assert main(['--config', str(tiny_config), '--output', str(one), *overrides]) == 0
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+         '-m', 'training.train', '--config', str(tiny_config), '--output', str(two), *overrides,
+         'stages.0.accumulate=2', 'stages.1.accumulate=2'],
+        env=environment, cwd=tmp_path, timeout=PATIENCE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('results: ') == 1
+    assert len(list((two / 'tensorboard').iterdir())) == 1
+    expected, found = (weights_of(output / 'last.safetensors') for output in (one, two))
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, atol=2e-4), name
+    alone, shared = logged(one, 'train/norm'), logged(two, 'train/norm')
+    assert [shared[i] for i in alone] == pytest.approx(list(alone.values()), rel=1e-3)
