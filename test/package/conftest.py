@@ -1,0 +1,76 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the tests of the package share: where it is, what setup.py says, a copy to build."""
+
+import ast
+from pathlib import Path
+import runpy
+import shutil
+
+import pytest
+import setuptools
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_SOURCES = shutil.ignore_patterns(
+    '.git', '.venv', '.venv.lock', 'build', 'install', 'log', 'demo_output', 'runs',
+    '__pycache__', '*.egg-info', '.pytest_cache', '.ruff_cache')
+
+
+@pytest.fixture
+def root():
+    """Return the folder of the package."""
+    return ROOT
+
+
+@pytest.fixture
+def imports_of():
+    """Return a function that gives the top-level names of the modules a file imports."""
+    def imports(path):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(node.module.split('.')[0])
+        return names
+    return imports
+
+
+@pytest.fixture
+def setup_arguments(monkeypatch):
+    """Return what setup.py gives to setuptools."""
+    given = {}
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(setuptools, 'setup', lambda **arguments: given.update(arguments))
+    runpy.run_path('setup.py')
+    return given
+
+
+@pytest.fixture(scope='session')
+def sources(tmp_path_factory):
+    """Return a copy of the package's sources, as builds leave files beside them."""
+    copy = tmp_path_factory.mktemp('workspace') / 'src' / 're3_ros'
+    shutil.copytree(ROOT, copy, ignore=NOT_SOURCES)
+    return copy
+
+
+@pytest.fixture(scope='session')
+def tiny_weights(tmp_path_factory):
+    """Return a weights file of a tiny network that was not trained."""
+    from re3_core import save_network
+    from re3_core.networks import Re3LiteNet
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), path)
+    return path

@@ -1,0 +1,87 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What package.xml and setup.py say, against each other and against the sources."""
+
+import importlib
+import importlib.util
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+OWN = {'re3_core', 're3_ros', 'training'}
+# Packages without a rosdep key, and packages that are used only where they are installed.
+WITHOUT_KEY = {'safetensors'}
+OPTIONAL = {'cv_bridge', 'tensorflow'}
+KEYS = {'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
+        'torch': 'python3-torch', 'yaml': 'python3-yaml'}
+
+
+@pytest.fixture
+def package(root):
+    """Return the root element of package.xml."""
+    return ElementTree.parse(root / 'package.xml').getroot()
+
+
+@pytest.mark.parametrize('field', ['name', 'version', 'license', 'maintainer'])
+def test_fields_agree(package, setup_arguments, field):
+    assert package.findtext(field) == setup_arguments[field]
+
+
+def test_is_an_ament_python_package_of_format_3(package):
+    assert package.get('format') == '3'
+    assert package.findtext('export/build_type') == 'ament_python'
+
+
+def test_runtime_imports_are_declared(root, package, imports_of):
+    used = {name for folder in ('re3_core', 're3_ros', 'launch')
+            for path in (root / folder).rglob('*.py') for name in imports_of(path)}
+    used -= OWN | OPTIONAL | WITHOUT_KEY | set(sys.stdlib_module_names)
+    declared = {element.text for element in package.iter('exec_depend')}
+    assert {KEYS.get(name, name) for name in used} - declared == set()
+
+
+def test_every_package_is_installed(root, setup_arguments):
+    found = {'.'.join(path.parent.relative_to(root).parts)
+             for name in OWN for path in (root / name).rglob('__init__.py')}
+    assert set(setup_arguments['packages']) == found
+
+
+def test_folders_with_modules_are_packages(root):
+    folders = {path.parent for name in OWN for path in (root / name).rglob('*.py')}
+    assert [folder for folder in folders if not (folder / '__init__.py').exists()] == []
+
+
+def test_data_files_are_complete(root, setup_arguments):
+    installed = {f'{folder}/{path.split("/")[-1]}': root / path
+                 for folder, paths in setup_arguments['data_files'] for path in paths}
+    assert [path for path in installed.values() if not path.is_file()] == []
+    share = 'share/re3_ros'
+    assert {'share/ament_index/resource_index/packages/re3_ros', f'{share}/package.xml',
+            f'{share}/LICENSE', f'{share}/NOTICE', f'{share}/launch/tracker.launch.py',
+            f'{share}/config/tracker.yaml', f'{share}/config/fastdds.xml'} <= set(installed)
+    for path in (root / 'config').rglob('*.yaml'):
+        assert f'{share}/{path.relative_to(root)}' in installed
+
+
+def test_entry_points_exist(setup_arguments):
+    scripts = dict(line.split(' = ') for line in
+                   setup_arguments['entry_points']['console_scripts'])
+    assert set(scripts) >= {'camera_player', 'demo', 'tracker_node'}
+    if importlib.util.find_spec('rclpy') is None:
+        pytest.skip('needs rclpy')
+    for target in scripts.values():
+        module, function = target.split(':')
+        assert callable(getattr(importlib.import_module(module), function))

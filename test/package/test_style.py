@@ -1,0 +1,67 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The style of all files, their headers, and which package may import which."""
+
+import ast
+from pathlib import Path
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ('launch', 're3_core', 're3_ros', 'scripts', 'test', 'training')
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))
+HEADER = '\n'.join((ROOT / 'setup.py').read_text().splitlines()[:13])
+# What each package must do without.
+FORBIDDEN = {
+    're3_core': {'re3_ros', 'training', 'rclpy', 'sensor_msgs', 'vision_msgs', 'launch'},
+    'training': {'re3_ros', 'rclpy', 'sensor_msgs', 'vision_msgs', 'launch'},
+    're3_ros': {'training'},
+}
+
+
+def test_ruff_finds_nothing():
+    result = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--output-format', 'concise',
+                             '.'], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_file_has_the_header():
+    assert HEADER.endswith('# limitations under the License.')
+    texts = {path: path.read_text() for path in FILES}
+    without = [str(path.relative_to(ROOT)) for path, text in texts.items()
+               if HEADER + '\n' not in text[:len(HEADER) + 40]]
+    assert without == []
+
+
+@pytest.mark.parametrize('package', FORBIDDEN)
+def test_imports_go_one_way(package, imports_of):
+    files = sorted((ROOT / package).rglob('*.py'))
+    assert files
+    wrong = {str(path.relative_to(ROOT)): imports_of(path) & FORBIDDEN[package] for path in files}
+    assert {path: names for path, names in wrong.items() if names} == {}
+
+
+@pytest.mark.parametrize('name', ['package.xml', 'config/fastdds.xml',
+                                  'third_party_interfaces/vision_msgs/package.xml'])
+def test_xml_is_well_formed(name):
+    assert len(ElementTree.parse(ROOT / name).getroot()) > 0
+
+
+def test_setup_script_can_be_read_by_old_pythons():
+    source = (ROOT / 'scripts' / 'setup_env.py').read_text()
+    ast.parse(source, feature_version=(3, 6))
