@@ -270,6 +270,19 @@ def fetch_clips(environment):
     shutil.rmtree(str(download))
 
 
+def activation(environment):
+    """Return the shell commands that make a shell use the environment."""
+    lines = ['export VIRTUAL_ENV={}'.format(shlex.quote(str(environment.venv))),
+             'export PATH="$VIRTUAL_ENV/bin:$PATH"']
+    if environment.uses_ros:
+        lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV:$AMENT_PREFIX_PATH"']
+    else:
+        lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV" CMAKE_PREFIX_PATH="$VIRTUAL_ENV"',
+                  'export LD_LIBRARY_PATH="$VIRTUAL_ENV/lib" ROS_VERSION=2 ROS_PYTHON_VERSION=3',
+                  'unset PYTHONPATH PYTHONHOME']
+    return '\n'.join(lines) + '\n'
+
+
 def write_activation(environment):
     """
     Write the setup files of the environment.
@@ -277,18 +290,10 @@ def write_activation(environment):
     They have the names that the setup files of ROS have, so that those which colcon writes into
     install/ find them and one `. install/setup.bash` gives a shell everything.
     """
-    lines = ['export VIRTUAL_ENV={}'.format(shlex.quote(str(environment.venv))),
-             'export PATH="$VIRTUAL_ENV/bin:$PATH"']
-    if not environment.uses_ros:
-        lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV" CMAKE_PREFIX_PATH="$VIRTUAL_ENV"',
-                  'export LD_LIBRARY_PATH="$VIRTUAL_ENV/lib" ROS_VERSION=2 ROS_PYTHON_VERSION=3',
-                  'unset PYTHONPATH PYTHONHOME']
-    else:
-        lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV:$AMENT_PREFIX_PATH"']
     for name in ('setup', 'local_setup'):
         for shell in ('sh', 'bash', 'zsh'):
             path = environment.venv / '{}.{}'.format(name, shell)
-            path.write_text('\n'.join(lines) + '\n')
+            path.write_text(activation(environment))
 
 
 def digest(*parts):
@@ -318,7 +323,7 @@ def steps(environment):
     return todo + [('torch', install_torch, digest(venv, environment.torch)),
                    ('packages', install_python_packages, packages),
                    ('clips', fetch_clips, digest(venv, CLIP_PACKAGE)),
-                   ('activation', write_activation, venv)]
+                   ('activation', write_activation, digest(venv, activation(environment)))]
 
 
 def pending(environment):
