@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 from re3_core import save_network
 from re3_core import Track as Found
-from re3_core.boxes import xyxy_to_xywh
 from re3_core.networks import NETWORKS
 import torch
 from training import evaluate, runners
@@ -183,8 +182,48 @@ def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
     assert run.starts == (0, 18)
 
 
+class Still:
+    """An OpenCV tracker that stays where it starts, until it is told to fail."""
+
+    def __init__(self):
+        self.fails = self.score = None
+
+    def init(self, image, box):
+        self.image, self.box = image, box
+
+    def update(self, image):
+        if self.fails is cv2.error:
+            raise cv2.error('the box has left the frame')
+        return not self.fails, self.box
+
+    def getTrackingScore(self):     # noqa: N802 - its name in OpenCV
+        return -1. if self.score is None else self.score
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """Make `opencv:still` known and return the list of those made."""
+    made = []
+
+    def make(models):
+        made.append(Still())
+        return made[-1]
+
+    monkeypatch.setitem(runners.OPENCV_TRACKERS, 'still', make)
+    return made
+
+
+def _lacks(module, name):
+    return pytest.mark.skipif(not hasattr(getattr(cv2, module, None) or cv2, name),
+                              reason='this OpenCV is built without its contributed trackers')
+
+
 @pytest.mark.parametrize(('kind', 'least'), [
-    ('csrt', .6), ('kcf', .6), ('mil', .4), ('mosse', .2), ('medianflow', .6)])
+    ('mil', .4),
+    pytest.param('csrt', .6, marks=_lacks('', 'TrackerCSRT_create')),
+    pytest.param('kcf', .6, marks=_lacks('', 'TrackerKCF_create')),
+    pytest.param('mosse', .2, marks=_lacks('legacy', 'TrackerMOSSE_create')),
+    pytest.param('medianflow', .6, marks=_lacks('legacy', 'TrackerMedianFlow_create'))])
 def test_opencv_trackers_follow_a_patch(kind, least, dataset):
     sequence = read_sequences(dataset / 'Seq0')[0]
     tracker = runners.OpenCVTracker(kind)
@@ -194,21 +233,32 @@ def test_opencv_trackers_follow_a_patch(kind, least, dataset):
     assert figures['confidence'] is None
 
 
-def test_opencv_failure_keeps_the_last_box_and_is_lost(dataset):
-    sequence = read_sequences(dataset / 'Seq0')[0]
-    tracker = runners.OpenCVTracker('mosse')
-    tracker.init('0', sequence.frames[0], sequence.boxes[0])
-    found = tracker.update(sequence.frames[1])['0']
-    lost = tracker.update(np.zeros((96, 128, 3), np.uint8))['0']
-    assert lost.lost and not found.lost
+@pytest.mark.parametrize('failure', [True, cv2.error])
+def test_opencv_failure_keeps_the_last_box_and_is_lost(failure, still):
+    frame = np.zeros((60, 80, 3), np.uint8)
+    tracker = runners.OpenCVTracker('still')
+    tracker.init('0', frame, (10., 20., 30., 40.))
+    still[0].score = .75
+    found = tracker.update(frame)['0']
+    still[0].fails = failure
+    lost = tracker.update(frame)['0']
+    assert (found.lost, found.score) == (False, .75)
+    assert lost.lost and math.isnan(lost.score)
+    np.testing.assert_array_equal(found.box, [10, 20, 30, 40])
     np.testing.assert_array_equal(lost.box, found.box)
 
 
-def test_opencv_boxes_are_cut_to_the_frame(dataset):
-    frame = read_sequences(dataset / 'Seq0')[0].frames[0]
-    tracker = runners.OpenCVTracker('csrt')
-    tracker.init('0', frame, (-10., -5., 20., 30.))
-    assert np.isfinite(tracker.update(frame)['0'].box).all()
+def test_opencv_gets_whole_boxes_in_the_frame_and_blue_first(still):
+    tracker = runners.OpenCVTracker('still')
+    frame = np.zeros((60, 80, 3), np.uint8)
+    frame[..., 0] = 255
+    for box, expected in (((10.4, 20.6, 30.2, 40.9), (10, 21, 20, 20)),
+                          ((-10., -5., 20., 30.), (0, 0, 20, 30)),
+                          ((70., 50., 95., 99.), (70, 50, 10, 10)),
+                          ((79.8, 10., 90., 20.), (78, 10, 2, 10))):
+        tracker.init('0', frame, box)
+        assert still[-1].box == expected
+    assert tuple(still[-1].image[0, 0]) == (0, 0, 255)
 
 
 def test_unknown_trackers_and_missing_model_files_are_named(tmp_path):
@@ -222,9 +272,9 @@ def test_unknown_trackers_and_missing_model_files_are_named(tmp_path):
 
 
 def test_trackers_that_this_opencv_lacks_are_named(monkeypatch):
-    monkeypatch.delattr(cv2, 'TrackerKCF_create')
-    with pytest.raises(ValueError, match="no tracker 'kcf'.*opencv-contrib-python"):
-        runners.OpenCVTracker('kcf').init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
+    monkeypatch.delattr(cv2, 'TrackerMIL_create')
+    with pytest.raises(ValueError, match="no tracker 'mil'.*opencv-contrib-python"):
+        runners.OpenCVTracker('mil').init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
 
 
 def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
@@ -262,50 +312,53 @@ def test_report_of_a_tracker_that_is_right_but_once():
     assert figures['confidence']['roc_auc'] == .5
 
 
-def test_command_compares_trackers_and_writes_everything(dataset, weights, tmp_path, capsys):
+def test_command_compares_trackers_and_writes_everything(
+        dataset, weights, still, tmp_path, capsys):
     status = evaluate.main([
-        '--weights', str(weights), '--zero-state', '--compare', 'opencv:kcf',
+        '--weights', str(weights), '--zero-state', '--compare', 'opencv:still',
         '--dataset', str(dataset), '--starts', '2', '--speed-frames', '4', '--device', 'cpu',
         '--json', str(tmp_path / 'out' / 'report.json'), '--plots', str(tmp_path / 'plots')])
     assert status == 0
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
-    labels = ['re3_lite', 're3_lite zero state', 'opencv:kcf']
+    labels = ['re3_lite', 're3_lite zero state', 'opencv:still']
     assert list(report['trackers']) == labels
     assert report['sequences'] == {'Seq0': LENGTH, 'Seq1': LENGTH}
     mean = {label: report['trackers'][label]['overall']['auc']['mean'] for label in labels}
-    ratio = report['ratios']['auc']['opencv:kcf']
-    assert ratio == pytest.approx(mean['re3_lite'] / mean['opencv:kcf'])
+    ratio = report['ratios']['auc']['opencv:still']
+    assert ratio == pytest.approx(mean['re3_lite'] / mean['opencv:still'])
     assert all(report['trackers'][label]['fps'] > 0 for label in labels)
     table = capsys.readouterr().out
-    assert f'| opencv:kcf | {mean["opencv:kcf"]:.3f} ±' in table
+    assert f'| opencv:still | {mean["opencv:still"]:.3f} ±' in table
     assert '| Seq1 | 14 |' in table
     for name in ('success', 'precision', 'normalised', 'calibration'):
         image = cv2.imread(str(tmp_path / 'plots' / f'{name}.png'))
         assert image.std() > 0
 
 
-def test_workers_give_the_same_report_as_one_process(dataset):
-    specs = [runners.TrackerSpec('opencv:kcf', 'opencv:kcf')]
+def test_workers_give_the_same_report_as_one_process(dataset, weights):
+    specs = [runners.TrackerSpec('re3_lite', 'tiny', str(weights), device='cpu')]
     results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2, workers=workers,
                                  speed_frames=0) for workers in (1, 2)]
-    assert results[0] == results[1]
+    one, two = (result['trackers']['tiny'] for result in results)
+    assert one['overall'] == two['overall']
+    assert one['sequences'] == two['sequences']
 
 
-def test_command_counts_failures_with_restarts(dataset, tmp_path, capsys):
+def test_command_counts_failures_with_restarts(dataset, still, tmp_path, capsys):
     assert evaluate.main([
-        '--model', 'opencv:mosse', '--dataset', str(dataset), '--protocol', 'restarts',
-        '--starts', '1', '--speed-frames', '0', '--limit', '1',
+        '--model', 'opencv:still', '--dataset', str(dataset), '--protocol', 'restarts',
+        '--starts', '1', '--jitter', '0', '--speed-frames', '0', '--limit', '1',
         '--json', str(tmp_path / 'report.json')]) == 0
-    figures = json.loads((tmp_path / 'report.json').read_text())['trackers']['opencv:mosse']
+    figures = json.loads((tmp_path / 'report.json').read_text())['trackers']['opencv:still']
     assert list(figures['sequences']) == ['Seq0']
-    failures = figures['overall']['failures']
-    assert failures['std'] == 0
-    expected = math.exp(-30 * failures['mean'] / LENGTH)
-    assert figures['overall']['robustness']['mean'] == pytest.approx(expected)
+    # 24 pixels wide, 3 pixels a frame: after 8 frames the patch has left the box.
+    assert figures['overall']['failures']['mean'] == 1
+    assert figures['overall']['robustness']['mean'] == pytest.approx(math.exp(-30 / LENGTH))
+    assert figures['overall']['accuracy']['mean'] is None       # all frames are burn-in
     assert 'robustness' in capsys.readouterr().out
 
 
-def test_formats_choose_reader_and_protocol(dataset, tmp_path, capsys):
+def test_formats_choose_reader_and_protocol(dataset, still, tmp_path, capsys):
     boxes = (dataset / 'Seq0' / 'groundtruth_rect.txt').read_text()
     got10k = tmp_path / 'got10k' / 'val' / 'GOT-10k_Val_000001'
     for folder in (tmp_path / 'vot' / 'Seq0' / 'color', got10k):
@@ -314,7 +367,7 @@ def test_formats_choose_reader_and_protocol(dataset, tmp_path, capsys):
     (got10k / 'groundtruth.txt').write_text(boxes)
     (got10k / 'absence.label').write_text('0\n' * LENGTH)
     (got10k / 'cover.label').write_text('8\n' * (LENGTH - 2) + '0\n0\n')
-    common = ['--model', 'opencv:csrt', '--starts', '1', '--jitter', '0', '--speed-frames', '0']
+    common = ['--model', 'opencv:still', '--starts', '1', '--jitter', '0', '--speed-frames', '0']
     reports = {}
     for layout, source in (('otb', dataset), ('got10k', tmp_path), ('vot', tmp_path)):
         path = source if layout == 'otb' else source / layout
@@ -323,7 +376,7 @@ def test_formats_choose_reader_and_protocol(dataset, tmp_path, capsys):
                               '--json', str(file)]) == 0
         reports[layout] = json.loads(file.read_text())
     capsys.readouterr()
-    figures = {layout: report['trackers']['opencv:csrt'] for layout, report in reports.items()}
+    figures = {layout: report['trackers']['opencv:still'] for layout, report in reports.items()}
     assert [report['protocol'] for report in reports.values()] == [
         'one-pass', 'one-pass', 'restarts']
     assert figures['otb']['curves'] == figures['got10k']['curves']
@@ -332,16 +385,10 @@ def test_formats_choose_reader_and_protocol(dataset, tmp_path, capsys):
 
 
 def test_command_explains_bad_input(tmp_path, capsys):
-    assert evaluate.main(['--model', 'opencv:csrt', '--dataset', str(tmp_path)]) == 1
+    assert evaluate.main(['--model', 'opencv:mil', '--dataset', str(tmp_path)]) == 1
     assert 'no folder of images' in capsys.readouterr().err
     assert evaluate.main(['--model', 'nothing', '--dataset', str(tmp_path)]) == 1
     assert "unknown tracker 'nothing'" in capsys.readouterr().err
-    assert evaluate.main(['--model', 'opencv:csrt', '--compare', 'opencv:csrt',
+    assert evaluate.main(['--model', 'opencv:mil', '--compare', 'opencv:mil',
                           '--dataset', str(tmp_path)]) == 1
     assert 'named twice' in capsys.readouterr().err
-
-
-def test_opencv_box_matches_the_format_of_opencv(dataset):
-    sequence = read_sequences(dataset / 'Seq0')[0]
-    whole = runners._whole_box(sequence.boxes[0], sequence.frames[0].shape)
-    assert whole == tuple(xyxy_to_xywh(sequence.boxes[0]))

@@ -20,9 +20,28 @@ import cv2
 import numpy as np
 import pytest
 from re3_core import Track
+from training import runners
 from training import track as command
 
 LENGTH = 8
+
+
+class Right:
+    """An OpenCV tracker that moves two pixels to the right in every frame."""
+
+    def init(self, image, box):
+        self.box = box
+
+    def update(self, image):
+        x, y, width, height = self.box
+        self.box = x + 2, y, width, height
+        return True, self.box
+
+
+@pytest.fixture(autouse=True)
+def right(monkeypatch):
+    """Make `opencv:right` known."""
+    monkeypatch.setitem(runners.OPENCV_TRACKERS, 'right', lambda models: Right())
 
 
 @pytest.fixture(scope='module')
@@ -54,28 +73,28 @@ def read_video(path):
 
 
 def test_otb_folder_gives_frames_video_and_texts(sequence, tmp_path, capsys):
-    assert command.main(['--model', 'opencv:kcf', '--data', str(sequence),
+    assert command.main(['--model', 'opencv:right', '--data', str(sequence),
                          '--save', str(tmp_path)]) == 0
     out = tmp_path / 'Patch'
     boxes = np.loadtxt(out / 'boxes.txt', delimiter=',')
     expected = np.array([[50 + 2 * t, 40, 30, 24] for t in range(LENGTH)])
-    np.testing.assert_allclose(boxes, expected, atol=3)
+    np.testing.assert_allclose(boxes, expected, atol=.01)
     assert np.loadtxt(out / 'scores.txt').shape == (LENGTH,)
     assert sorted(path.name for path in (out / 'frames').iterdir()) == [
         f'{t:06d}.jpg' for t in range(1, LENGTH + 1)]
     frames = read_video(out / 'track.mp4')
     assert len(frames) == LENGTH
     assert frames[0].shape == (120, 160, 3)
-    assert 'Patch: 8 frames, mean overlap 0.' in capsys.readouterr().out
+    assert 'Patch: 8 frames, mean overlap 1.000' in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == [
         'boxes.txt', 'frames', 'scores.txt', 'track.mp4']
 
 
 def test_video_file_starts_from_the_given_box(sequence, tmp_path, capsys):
-    assert command.main(['--model', 'opencv:kcf', '--data', str(sequence.parent / 'clip.mp4'),
+    assert command.main(['--model', 'opencv:right', '--data', str(sequence.parent / 'clip.mp4'),
                          '--box', '50,40,30,24', '--save', str(tmp_path)]) == 0
     boxes = np.loadtxt(tmp_path / 'clip' / 'boxes.txt', delimiter=',')
-    np.testing.assert_allclose(boxes[-1], [64, 40, 30, 24], atol=3)
+    np.testing.assert_allclose(boxes[-1], [64, 40, 30, 24], atol=.01)
     assert capsys.readouterr().out == 'clip: 8 frames\n'
 
 
@@ -110,10 +129,10 @@ def test_drawing_marks_track_truth_and_loss():
 def test_what_is_missing_is_named(sequence, tmp_path, capsys):
     (tmp_path / 'img').mkdir()
     cv2.imwrite(str(tmp_path / 'img' / '1.png'), np.zeros((9, 9, 3), np.uint8))
-    assert command.main(['--model', 'opencv:kcf', '--data', str(tmp_path),
+    assert command.main(['--model', 'opencv:right', '--data', str(tmp_path),
                          '--save', str(tmp_path / 'out')]) == 1
     assert 'no true boxes there; give the first one by --box' in capsys.readouterr().err
-    assert command.main(['--model', 'opencv:kcf', '--data', str(sequence.parent),
+    assert command.main(['--model', 'opencv:right', '--data', str(sequence.parent),
                          '--box', '1,2,3,4', '--save', str(tmp_path / 'out')]) == 1
     assert '--box needs a single video, here are 2' in capsys.readouterr().err
 
