@@ -15,6 +15,8 @@
 """The tracker node: images and boxes in, tracks out (topics and parameters: docs/node.md)."""
 
 from contextlib import contextmanager
+import faulthandler
+import os
 import signal
 import sys
 import time
@@ -43,6 +45,8 @@ from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
 MAX_DETECTIONS = 1000
 # How often to look whether the publishers' quality of service has changed.
 FOLLOW_PERIOD = 0.5
+# Seconds that the middleware may take to say goodbye.
+LEAVE_TIMEOUT = 2.0
 WARM_UP_SIZE = (480, 640, 3)
 TRACKER_SETTINGS = ('lost_score', 'found_score', 'lost_after')
 PARAMETER_ERRORS = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
@@ -131,6 +135,7 @@ class TrackerNode(LifecycleNode):
     def on_deactivate(self, state):
         """Unsubscribe; the targets stay."""
         self._close()
+        self.get_logger().info('inactive, targets are kept')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state):
@@ -410,6 +415,7 @@ class TrackerNode(LifecycleNode):
             camera.pause()
         response.success = True
         response.message = 'enabled' if self._enabled else 'disabled, targets are kept'
+        self.get_logger().info(response.message)
         return response
 
     def _on_reset(self, request, response):
@@ -451,20 +457,23 @@ class TrackerNode(LifecycleNode):
 
 
 def main(args=None):
-    """Run the node until SIGINT or SIGTERM; return the exit code."""
+    """Run the node until SIGINT or SIGTERM, and end the process."""
     # As SIGINT does: interrupts the network's run, where rclpy's own handler would wait for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rclpy.init(args=args)
     try:
-        return run()
+        rclpy.init(args=args)
+        code = run()
     except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    finally:
-        rclpy.try_shutdown()
+        code = 0
+    except Exception:
+        if rclpy.ok():
+            raise
+        code = 0    # just a call that the shutdown has overtaken
+    leave(code)
 
 
 def run():
-    """Create the node and spin it; return the exit code if it cannot even start."""
+    """Create the node and spin it; return an exit code if it cannot even start."""
     try:
         node = TrackerNode()
     except PARAMETER_ERRORS as error:
@@ -474,13 +483,22 @@ def run():
         if node.parameters['autostart'] and not node.start():
             return 1
         rclpy.spin(node)
-    except RuntimeError:
-        if node.context.ok():   # not just a call that the shutdown has overtaken
-            raise
     finally:
+        # Fast DDS with TCP (LARGE_DATA) may wait for ever here, eProsima/Fast-DDS#6066.
+        faulthandler.dump_traceback_later(LEAVE_TIMEOUT, exit=True)
         node.destroy_node()
     return 0
 
 
+def leave(code):
+    """End the process at once: to unload torch's libraries would take another second."""
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, signal.SIG_IGN)
+    rclpy.try_shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

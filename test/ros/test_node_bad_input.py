@@ -132,22 +132,15 @@ def test_image_out_of_order_is_ignored(busy, shared_node):
     assert list(busy.track()) == ['good']
 
 
-def test_target_limit(start_node, make_client):
+def test_limits_before_and_after_the_first_image(start_node, make_client):
     with start_node('-r', '__ns:=/limited', max_targets=2) as node:
         client = make_client(namespace='/limited').connect()
-        client.track()
-        client.detect(('a', (10., 10., 40., 40.)), ('b', (60., 10., 90., 40.)),
-                      ('c', (110., 10., 140., 40.)))
-        node.wait_for_log("refusing target 'c'")
-        assert set(client.track()) == {'a', 'b'}
-
-
-def test_boxes_before_the_first_image_wait_for_it(start_node, make_client):
-    with start_node('-r', '__ns:=/early', max_targets=2, log_level='debug') as node:
-        client = make_client(namespace='/early').connect()
         client.init('early', (40., 30., 80., 90.))
         client.init('outside', (400., 30., 480., 90.))
         client.init('third', (10., 30., 50., 90.))
         node.wait_for_log("refusing box of 'third'")
         assert list(client.track()) == ['early']
         node.wait_for_log('lies outside the frame')
+        client.detect(('a', (90., 10., 120., 40.)), ('b', (130., 10., 155., 40.)))
+        node.wait_for_log("refusing target 'b'")
+        assert set(client.track()) == {'early', 'a'}
