@@ -91,17 +91,19 @@ def test_progress_and_results_are_told_without_a_terminal(tiny_config, tmp_path,
 
 
 def test_without_data_it_trains_on_drawn_pictures_and_improves(tmp_path, logged):
+    # Two clips, nothing left to chance: what even a tiny network learns in seconds.
     drawn = ['network={width: .25, embedding: 16, fc6: 64, hidden: 32}', 'start_from=',
-             'frozen=[]', 'stages=[{iterations: 30, unroll: 2, batch: 16}]', 'log_every=1',
-             'optimizer.rate=.003', 'optimizer.warmup=5', 'precision=float32',
-             'validation_clips=2', 'validation_length=3', f'cache={tmp_path / "cache"}']
-    small = {'clips': 24, 'length': 4, 'size': (60, 80), 'processes': 1}
+             'stages=[{iterations: 30, unroll: 4, batch: 4}]', 'log_every=1',
+             'noise={start: {}, both: {}, mirror: 0, gain: 0, grey: 0}', 'optimizer.rate=.003',
+             'optimizer.warmup=5', 'validation_clips=2', 'validation_length=3',
+             f'cache={tmp_path / "cache"}']
+    small = {'clips': 2, 'length': 4, 'size': (60, 80), 'processes': 1}
     with pytest.MonkeyPatch.context() as patch:
         for name in ('DRAWN', 'DRAWN_VALIDATION'):
             patch.setattr(run_module, name, {**getattr(run_module, name), **small})
         assert main(['--output', str(tmp_path / 'run'), '--set', *drawn]) == 0
     losses = list(logged(tmp_path / 'run', 'train/loss').values())
-    assert np.mean(losses[-5:]) < .85 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < .85 * np.mean(losses[:10])
 
 
 # Kills, failing writes, bad numbers ------------------------------------------------------------
