@@ -215,7 +215,7 @@ def test_bad_frame_leaves_the_targets_as_they_were(network, frames):
 
 
 @pytest.mark.parametrize('settings, text', [
-    ({'device': 'tpu'}, "'auto', 'cpu', 'cuda' or 'cuda:N', got 'tpu'"),
+    ({'device': 'tpu'}, "auto, cpu, cuda or cuda:N, got 'tpu'"),
     ({'precision': 'int8'}, "'float32', 'bfloat16', 'float16'"),
 ])
 def test_bad_settings_are_refused_by_name(network, settings, text):
