@@ -19,10 +19,9 @@ from pathlib import Path
 import re
 import typing
 
-import yaml
-
 from training.batches import Noise
 from training.losses import LossWeights
+import yaml
 
 OPTIMIZERS = ('adamw', 'adam', 'sgd')
 SCHEDULES = ('cosine', 'steps')
@@ -65,7 +64,7 @@ class Stage:
 
     @property
     def clips(self):
-        """The number of clips that an iteration draws."""
+        """Return the number of clips that an iteration draws."""
         return self.batch // self.copies
 
 
@@ -156,7 +155,7 @@ class Config:
     loss: LossWeights = field(default_factory=lambda: LossWeights(l1=5., giou=1., score=.5))
     noise: Noise = field(default_factory=Noise)
     precision: str = 'auto'
-    compile: bool = False
+    compile: bool = False  # noqa: A003
     seed: int = 0
     log_every: int = 10
     checkpoint_every: int = 100
@@ -250,12 +249,16 @@ def differences(text, config):
 
 
 def _flat(values, prefix=''):
+    """Return the leaves of mappings and lists by dotted names, and how long the lists are."""
     flat = {}
     for name, value in values.items():
+        if isinstance(value, list):
+            flat[f'number of {prefix}{name}'] = len(value)
+            value = dict(enumerate(value))
         if isinstance(value, dict) and name != 'network':
             flat.update(_flat(value, f'{prefix}{name}.'))
         else:
-            flat[prefix + name] = value
+            flat[f'{prefix}{name}'] = value
     return flat
 
 

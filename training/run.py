@@ -19,12 +19,11 @@ from pathlib import Path
 import time
 
 import numpy as np
-import torch
-from torch.nn.parallel import DistributedDataParallel
-
 from re3_core import save_network, Tracker
 from re3_core.tracker import PRECISIONS
 from re3_core.weights import load_network, network_class
+import torch
+from torch.nn.parallel import DistributedDataParallel
 from training.averaging import AveragedNetwork
 from training.backbone_weights import load_imagenet
 from training.checkpoints import load_checkpoint, save_checkpoint
@@ -93,7 +92,7 @@ class Run:
                      for name in parts[0]}
         self._refuse(norm, parts)
         self.iteration += 1
-        self.frames += stage.batch * stage.unroll
+        self.frames += stage.batch * len(self.seen.regions)
         return {**parts, 'norm': norm}
 
     def _learn(self, stage, part):
@@ -160,19 +159,20 @@ class Run:
             optimizer=self.optimizer.core.state_dict(), iteration=self.iteration,
             frames=self.frames, best=self.best, config=dump_config(self.config))
 
-    def resume(self):
+    def resume(self, changed=False):
         """
         Continue from the last checkpoint.
 
+        :param changed: go on although settings are others now.
         :raises ValueError: if it was made with other settings, or is damaged.
         :raises FileNotFoundError: if there is none.
         """
         parts = load_checkpoint(self.output)
-        changed = differences(parts['config'], self.config)
-        if changed:
+        found = differences(parts['config'], self.config)
+        if found and not changed:
             raise ValueError(f'the checkpoint in {self.output} was made with other settings ('
-                             f'{"; ".join(changed)}); use another --output, or --resume without '
-                             '--config to go on with its own')
+                             f'{"; ".join(found)}); --resume without --config goes on with its '
+                             'own, --changed with the new ones')
         self.network.load_state_dict(parts['network'])
         self.average.network.load_state_dict(parts['average'])
         self.optimizer.core.load_state_dict(parts['optimizer'])

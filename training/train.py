@@ -169,6 +169,8 @@ def parse_arguments(arguments=None):
     parser.add_argument('--output', default='runs/re3_lite', help='folder of the results')
     parser.add_argument('--resume', action='store_true',
                         help='continue the run in --output, with its own settings')
+    parser.add_argument('--changed', action='store_true',
+                        help='with --resume: go on although settings have changed')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--minutes', type=float, help='stop, resumably, after this time')
     parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
@@ -189,7 +191,7 @@ def start(options):
     device = choose_device(join_processes() or options.device)
     run = Run(config, output, device)
     if options.resume:
-        run.resume()
+        run.resume(options.changed)
     if run.rank == 0:
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(settings, lambda file: file.write(dump_config(config).encode()))

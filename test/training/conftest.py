@@ -19,13 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from re3_core.networks import GoturnLiteNet, Re3LiteNet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 import torch
-import yaml
-
-from re3_core.networks import GoturnLiteNet, Re3LiteNet
 from training.simulator import Simulator
 from training.simulator.material import DrawnMaterial
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16}

@@ -18,9 +18,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core.boxes import xyxy_to_cxcywh
+import torch
 from training.batches import last_known, make_batch, Move, Noise
 from training.config import Config, Stage
 from training.loader import Loader

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from training.config import Config, differences, dump_config, load_config, Stage
 
 CONFIGS = sorted((Path(__file__).parents[2] / 'config' / 'training').glob('*.yaml'))
@@ -111,7 +110,11 @@ def test_differences_name_what_changes_the_result():
     faster = replace(config, optimizer=replace(config.optimizer, rate=1.), network={'width': .5})
     assert differences(text, faster) == ["network: {}, now {'width': 0.5}",
                                          'optimizer.rate: 0.0005, now 1.0']
-    assert differences(text.replace('seed: 0', 'unheard_of: 0'), config) == []
+    longer = replace(config, stages=(*config.stages[:2], Stage(90, 8, 16, .8), Stage(1)))
+    assert differences(text, longer) == ['number of stages: 3, now 4',
+                                         'stages.2.iterations: 100, now 90']
+    assert differences(text.replace('seed: 0', 'unheard_of: 0').replace('copies', 'times'),
+                       config) == []
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

@@ -15,9 +15,8 @@
 """The loss: anchors, absent and hidden targets."""
 
 import pytest
-import torch
-
 from re3_core.networks import Prediction
+import torch
 from training.losses import generalised_iou, LossWeights, unroll_loss
 
 MIDDLE = torch.tensor([.25, .25, .75, .75])

@@ -17,7 +17,6 @@
 import pytest
 import torch
 from torch import nn
-
 from training.config import Group
 from training.config import Optimizer as Settings
 from training.optimizers import learning_rate, Optimizer

@@ -22,10 +22,9 @@ import time
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import Tracker
 from re3_core.weights import load_network, read_metadata, save_network
+import torch
 from training import checkpoints
 from training import run as run_module
 from training.config import load_config
@@ -198,6 +197,14 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(
     assert main([*arguments, '--resume', '--set', 'optimizer.rate=.5', 'seed=1']) == 1
     error = capsys.readouterr().err
     assert 'optimizer.rate: 0.001, now 0.5; seed: 0, now 1' in error
+
+
+def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
+    output = str(tmp_path / 'run')
+    assert main(['--config', str(tiny_config), '--output', output, '--minutes', '0']) == 0
+    assert main(['--output', output, '--resume', '--changed', '--set',
+                 'stages.1.iterations=0']) == 0
+    assert checkpoints.load_checkpoint(output)['iteration'] == 3
 
 
 @pytest.mark.parametrize('overrides, error', [

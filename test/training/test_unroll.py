@@ -18,11 +18,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-
 from re3_core import Tracker
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
+import torch
 from training.batches import make_batch, Move, Noise
 from training.clips import mirror
 from training.losses import LossWeights

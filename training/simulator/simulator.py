@@ -17,11 +17,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 from training.cache import cache_recordings, cache_stills, DEFAULT_CACHE
 from training.clips import Clip
+from training.datasets.ilsvrc import det_folders, read_det
 from training.datasets.recordings import read_recordings
 from training.datasets.stills import read_stills
 from training.simulator.material import DrawnMaterial, Material, StillMaterial, VideoBackgrounds
@@ -261,15 +263,16 @@ def simulator_of(images: os.PathLike | str | None = None,
     """
     Make a simulator from folders.
 
-    :param images: folder of photographs, with `boxes.json` and masks or not, in which objects
-        without a mask are looked for; None: drawn ones
+    :param images: folder of photographs, with `boxes.json` and masks or not, or ImageNet DET;
+        objects without a mask are looked for; None: drawn ones
     :param videos: folder of recordings for backgrounds; None: no moving backgrounds
     :param cache: folder where decoded pictures are kept
     :raises DataError: if something in the folders is malformed
     """
     material: Material = DrawnMaterial()
     if images:
-        material = StillMaterial(cache_stills(read_stills(images), cache, find_objects=True))
+        read = read_stills if det_folders(Path(images)) is None else read_det
+        material = StillMaterial(cache_stills(read(images), cache, find_objects=True))
     backgrounds = VideoBackgrounds(cache_recordings(read_recordings(videos), cache)) if (
         videos) else None
     return Simulator(material, size, backgrounds, config)
