@@ -33,7 +33,8 @@ from re3_ros.targets import LOST, REMOVED
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
-REQUEST_DEPTH = 10
+# Deep enough that no box of a burst is lost while the network is busy with the first ones.
+REQUEST_DEPTH = 100
 TRACKS_DEPTH = 10
 # rclpy of Iron and later hands over the publisher's sequence number with each message.
 HAS_MESSAGE_INFO = hasattr(rclpy.subscription, 'MessageInfo')

@@ -1,0 +1,65 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A slow detector's box, with the shipped network on a moving object."""
+
+import cv2
+import numpy as np
+from re3_core.boxes import iou
+
+PERIOD = 33_333_333
+# 9 frames, 300 ms, between the image and the box that a detector found in it.
+SEEN, ARRIVES, LAST = 3, 12, 45
+
+
+def texture(seed, height, width, cell):
+    """Return a smooth random picture."""
+    grid = np.random.default_rng(seed).integers(
+        0, 255, (height // cell + 2, width // cell + 2, 3), np.uint8)
+    return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+BACKGROUND = texture(1, 240, 640, 24) // 2
+OBJECT = texture(2, 60, 60, 10) // 4 * 3 + 60
+
+
+def box_at(number):
+    """Return where the object is in a frame, `xyxy`: it moves by its own size in 10 frames."""
+    return np.array((40. + 6 * number, 90., 100. + 6 * number, 150.))
+
+
+def picture(number):
+    """Return a frame."""
+    rgb = BACKGROUND.copy()
+    x1, y1, x2, y2 = box_at(number).astype(int)
+    rgb[y1:y2, x1:x2] = OBJECT
+    return rgb
+
+
+def test_late_box_finds_its_object_where_the_naive_start_fails(start_node, make_client):
+    from re3_ros.detections import read_box
+    with start_node('-r', '__ns:=/late', weights="''") as node:
+        client = make_client(namespace='/late').connect()
+        first = client.stamp + PERIOD
+        for number in range(LAST + 1):
+            if number == ARRIVES:
+                client.init('late', box_at(SEEN), stamp=first + SEEN * PERIOD)
+                client.init('naive', box_at(SEEN))
+                node.wait_for_log("target 'late' started")
+                node.wait_for_log("target 'naive' started")
+            message = client.tracks_of(client.send(picture(number)))
+        overlap = {track.id: float(iou(read_box(track.bbox), box_at(LAST)))
+                   for track in message.detections}
+    assert overlap['late'] > .5
+    assert overlap.get('naive', 0) < .3
