@@ -104,7 +104,7 @@ class Run:
             batch = self.loader.get(self.iteration, part)
         last = part + 1 == stage.accumulate
         with self.learner.no_sync() if self.world > 1 and not last else nullcontext():
-            with self._autocast():
+            with self.autocast():
                 with self._timed('rollout'):
                     self.network.eval()
                     self.seen = rollout(self.network, batch, self.config.noise, self.features_of)
@@ -127,7 +127,7 @@ class Run:
                 f'{", ".join(wrong) or "nothing"}. Try a smaller optimizer.rate, and loss.score '
                 f'only with a network that has a score. The last checkpoint is as it was')
 
-    def _autocast(self):
+    def autocast(self):
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype == torch.float32 else torch.autocast(
             self.device.type, dtype)
