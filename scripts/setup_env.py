@@ -111,16 +111,6 @@ def check_python(version=sys.version_info):
                          'make PYTHON=/path/to/python3'.format(*OLDEST_PYTHON, *version[:2]))
 
 
-def check_venv_module():
-    """Raise SetupError where Python came without the means to make a virtual environment."""
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError:
-        raise SetupError('this Python cannot make virtual environments; on Debian and Ubuntu: '
-                         'apt install python3-venv') from None
-
-
 def check_wheel_platform(version=sys.version_info):
     """Raise SetupError where there are no ROS wheels for this machine."""
     if version[:2] > NEWEST_WHEELS:
@@ -132,17 +122,25 @@ def check_wheel_platform(version=sys.version_info):
                          'ROS 2, source its setup.bash and run again')
 
 
-def check_compiler():
-    """Raise SetupError where the vision_msgs interface could not be compiled."""
+def missing_for_venv():
+    """Return what is missing to make virtual environments: (what, Debian package) pairs."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        return [('the venv module of Python', 'python3-venv')]
+    return []
+
+
+def missing_for_interfaces():
+    """Return what is missing to compile an interface: (what, Debian package) pairs."""
     compilers = [os.environ.get('CC') or 'cc', os.environ.get('CXX') or 'c++']
-    missing = [name for name in compilers if shutil.which(shlex.split(name)[0]) is None]
-    if missing:
-        raise SetupError('no C and C++ compiler ({} not found); on Debian and Ubuntu: '
-                         'apt install g++'.format(' and '.join(missing)))
+    missing = [('a C and C++ compiler ({})'.format(name), 'g++') for name in compilers
+               if shutil.which(shlex.split(name)[0]) is None][:1]
     header = pathlib.Path(sysconfig.get_path('include')) / 'Python.h'
     if not header.exists():
-        raise SetupError('the headers of Python are missing ({}); on Debian and Ubuntu: '
-                         'apt install python3-dev'.format(header))
+        missing.append(('the headers of Python ({})'.format(header), 'python3-dev'))
+    return missing
 
 
 def check_disk(folder, needed=NEEDED_BYTES):
@@ -340,13 +338,15 @@ def pending(environment):
 def check_machine(environment, todo):
     """Raise SetupError where the machine lacks something that the steps need."""
     names = {name for name, _, _ in todo}
-    if 'venv' in names:
-        check_venv_module()
-        check_disk(environment.venv)
     if 'ros' in names:
         check_wheel_platform()
-    if 'interfaces' in names:
-        check_compiler()
+    missing = missing_for_venv() if 'venv' in names else []
+    missing += missing_for_interfaces() if 'interfaces' in names else []
+    if missing:
+        raise SetupError('not found: {}; on Debian and Ubuntu: apt install {}'.format(
+            ', '.join(what for what, _ in missing), ' '.join(package for _, package in missing)))
+    if 'venv' in names:
+        check_disk(environment.venv)
 
 
 def make_environment(environment):

@@ -78,23 +78,27 @@ def test_machine_without_wheels(setup_env, monkeypatch):
 
 
 def test_missing_compiler(setup_env, monkeypatch):
-    monkeypatch.setenv('CC', 'no-such-compiler')
-    with pytest.raises(setup_env.SetupError, match='no-such-compiler not found.*apt install g'):
-        setup_env.check_compiler()
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    assert ('a C and C++ compiler (no-such-compiler)', 'g++') in setup_env.missing_for_interfaces()
 
 
 def test_missing_python_headers(setup_env, monkeypatch, tmp_path):
     monkeypatch.setenv('CC', sys.executable)
     monkeypatch.setenv('CXX', sys.executable)
     monkeypatch.setattr(sysconfig, 'get_path', lambda name: str(tmp_path))
-    with pytest.raises(setup_env.SetupError, match='headers of Python.*apt install python3-dev'):
-        setup_env.check_compiler()
+    assert setup_env.missing_for_interfaces() == [
+        (f'the headers of Python ({tmp_path}/Python.h)', 'python3-dev')]
+    (tmp_path / 'Python.h').touch()
+    assert setup_env.missing_for_interfaces() == []
 
 
-def test_missing_venv_module(setup_env, monkeypatch):
+def test_everything_missing_is_one_line(setup_env, environment, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ensurepip', None)
-    with pytest.raises(setup_env.SetupError, match='apt install python3-venv'):
-        setup_env.check_venv_module()
+    monkeypatch.setenv('CC', 'no-such-compiler')
+    monkeypatch.setattr(setup_env, 'check_wheel_platform', lambda: None)
+    with pytest.raises(setup_env.SetupError, match='apt install python3-venv g[+][+]'):
+        setup_env.make_environment(environment)
+    assert not environment.venv.exists()
 
 
 def test_full_disk(setup_env, tmp_path):
@@ -126,7 +130,8 @@ def test_trouble_is_one_line(root, tmp_path):
     result = run_script(root, tmp_path, CC='no-such-compiler')
     assert result.returncode == 1
     assert result.stdout == ''
-    assert result.stderr.startswith('setup: no C and C++ compiler (no-such-compiler not found)')
+    assert result.stderr.startswith(
+        'setup: not found: a C and C++ compiler (no-such-compiler)')
     assert result.stderr.count('\n') == 1
     assert not (tmp_path / 'venv').exists()
 
