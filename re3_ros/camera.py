@@ -224,14 +224,22 @@ class Camera:
 
     # ---- images ----
 
-    def accept(self, message, stamp):
-        """
-        Make an image message the pending Frame; ImageError if it cannot be used.
+    def check(self, message, sequence):
+        """Return the (height, width) of an image message; ImageError if it cannot be used."""
+        size_of = compressed_size if self._compressed else image_size
+        try:
+            return size_of(message, self._parameters['max_image_pixels'])
+        except ValueError:
+            self.watch.refused(sequence)
+            raise
 
-        Its pixels are converted only if there is a target to look for.
+    def accept(self, message, stamp, size):
         """
-        limit = self._parameters['max_image_pixels']
-        size = (compressed_size if self._compressed else image_size)(message, limit)
+        Make an image message of this size the pending Frame.
+
+        Its pixels are converted only if there is a target to look for; ImageError if they
+        cannot be.
+        """
         frame = Frame(self._index, stamp, message, size, self._convert)
         if self.targets.targets:
             frame.rgb()

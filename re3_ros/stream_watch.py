@@ -15,24 +15,20 @@
 """Watch how the images of a camera arrive: skipped while busy, lost on the way, or not at all."""
 
 from collections import deque
-from typing import NamedTuple
 
 import numpy as np
 
 # Judge the loss over this many expected frames, and say so from this share on.
 WINDOW = 60
 WORTH_SAYING = 0.1
-# Stamps may step back by this much (two publishers, a careless driver) without time jumping.
-JUMP_NANOSECONDS = 500_000_000
+# Stamps may step back by this much (two publishers, a careless driver) without time jumping, and
+# forward by this much (a camera that pauses).
+JUMP_BACK = 500_000_000
+JUMP_FORWARD = 3600 * 1_000_000_000
 
-
-class Arrival(NamedTuple):
-    """What one image's stamp tells: of the frames before it, and of time."""
-
-    skipped: int        # came while the node was busy, replaced by a newer one
-    lost: int           # never came
-    late: bool          # older than one that came before: not to be used
-    jumped: bool        # time was set back
+# What to do with an image: use it, or not because it is older than the last one, or because its
+# stamp is far from all others; or use it as the first one after time was set back.
+USE, LATE, ODD, TIME_SET_BACK = 'use', 'late', 'odd', 'time set back'
 
 
 class StreamWatch:
@@ -49,6 +45,7 @@ class StreamWatch:
         self.lost = 0
         self.late = 0
         self._last = None
+        self._odd = None
         self._last_sequence = (None, 0)
         self._gaps = deque(maxlen=WINDOW)
         self._spacing = 0.
@@ -56,27 +53,45 @@ class StreamWatch:
 
     def arrived(self, stamp, busy_seconds, sequence=(None, 0)):
         """
-        Note an image.
+        Note an image that could be used; return USE, LATE, ODD or TIME_SET_BACK.
+
+        A single image with a stamp far from the others says nothing: only a second one that
+        follows it shows that time has jumped.
 
         :param stamp: its time in nanoseconds.
         :param busy_seconds: how long the node was occupied since the image before.
         :param sequence: (any identity of the publisher, its running number), if known.
         """
-        gap = None if self._last is None else stamp - self._last
         self.received += 1
-        if gap is not None and gap < -JUMP_NANOSECONDS:
-            self.restart(stamp, sequence)
-            return Arrival(0, 0, False, True)
+        gap = None if self._last is None else stamp - self._last
+        if gap is not None and not -JUMP_BACK <= gap <= JUMP_FORWARD:
+            return self._jumped(stamp, sequence)
+        self._odd = None
         missing = self._missing(gap, sequence)
         if gap is not None and gap < 0:
             self.late += 1
-            return Arrival(0, 0, True, False)
+            return LATE
         self._last = stamp
         skipped = self._skipped(missing, gap, busy_seconds)
         self._recent.append((missing + 1, missing - skipped))
         self.skipped += skipped
         self.lost += missing - skipped
-        return Arrival(skipped, missing - skipped, False, False)
+        return USE
+
+    def _jumped(self, stamp, sequence):
+        """Judge an image whose stamp is far from the last one."""
+        if self._odd is None or not 0 <= stamp - self._odd <= JUMP_FORWARD:
+            self._odd = stamp
+            self._last_sequence = sequence
+            return ODD
+        set_back = stamp < self._last
+        self.restart(stamp, sequence)
+        return TIME_SET_BACK if set_back else USE
+
+    def refused(self, sequence=(None, 0)):
+        """Note an image that could not be used: it came, so it is not lost."""
+        self.received += 1
+        self._last_sequence = sequence
 
     def _missing(self, gap, sequence):
         """Return how many frames are missing before this one."""
@@ -117,6 +132,7 @@ class StreamWatch:
     def restart(self, stamp=None, sequence=(None, 0)):
         """Forget the frames so far, as after a pause."""
         self._last = stamp
+        self._odd = None
         self._last_sequence = sequence
         self._gaps.clear()
         self._spacing = 0.

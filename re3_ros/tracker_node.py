@@ -31,7 +31,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
 from re3_core import Tracker
-from re3_ros import images, qos
+from re3_ros import images, qos, stream_watch
 from re3_ros.camera import Camera, REQUEST_DEPTH, stamp_of
 from re3_ros.declare import Parameters
 from re3_ros.detections import DetectionError, read_detection
@@ -48,6 +48,10 @@ FOLLOW_PERIOD = 0.5
 # Seconds that the middleware may take to say goodbye.
 LEAVE_TIMEOUT = 2.0
 WARM_UP_SIZE = (480, 640, 3)
+UNUSABLE = {
+    stream_watch.LATE: 'image is older than the one before it; ignored',
+    stream_watch.ODD: 'image stamp is far from those before it; ignored, unless more follow',
+}
 TRACKER_SETTINGS = ('lost_score', 'found_score', 'lost_after')
 PARAMETER_ERRORS = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
 # What loading a network may raise when file, device or parameters are not as they should be.
@@ -274,13 +278,14 @@ class TrackerNode(LifecycleNode):
         stamp = stamp_of(message.header)
         busy, camera.busy_before = self._busy - camera.busy_before, self._busy
         camera.health.frame_arrived(stamp, now, time.monotonic())
-        arrival = camera.watch.arrived(stamp or now, busy, sequence)
-        if arrival.jumped:
-            self._on_time_jump(camera)
         try:
-            if arrival.late:
-                raise images.ImageError('order', 'image is older than the one before it; ignored')
-            camera.accept(message, stamp or now)
+            size = camera.check(message, sequence)
+            arrival = camera.watch.arrived(stamp or now, busy, sequence)
+            if arrival in UNUSABLE:
+                raise images.ImageError(arrival, UNUSABLE[arrival])
+            if arrival == stream_watch.TIME_SET_BACK:
+                self._on_time_jump(camera)
+            camera.accept(message, stamp or now, size)
         except ValueError as error:
             camera.health.refused += 1
             self._problems.report(camera.topic, error)

@@ -134,6 +134,8 @@ def start_node(ros, tiny_weights, tmp_path_factory):
 class Client:
     """A camera, a detector and a controller in one, at `namespace`."""
 
+    number = 0
+
     def __init__(self, rclpy, namespace='/re3', image='image', reliable=True, transport='raw',
                  prefix='', depth=5):
         from diagnostic_msgs.msg import DiagnosticArray
@@ -160,7 +162,9 @@ class Client:
         self.node.create_subscription(
             DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
         self.frame_id = f'{prefix}optical_frame'
-        self.stamp = 1_000_000_000
+        # Later than all that a node saw of the clients before.
+        Client.number += 1
+        self.stamp = Client.number * 100_000_000_000
 
     def _on_tracks(self, message):
         stamp = message.header.stamp
@@ -338,6 +342,7 @@ def make_client(ros):
 def shared_node(start_node):
     """Run one node for all tests of a module: its targets are never lost."""
     with start_node(lost_score=0.0) as node:
+        node.wait_for_log('active, waiting for images')
         yield node
 
 
@@ -346,7 +351,6 @@ def client(shared_node, make_client):
     """Return a client of the shared node, which has forgotten its earlier targets."""
     from std_srvs.srv import Trigger
     client = make_client()
-    client.stamp = time.monotonic_ns()      # later than what the node saw in earlier tests
     client.connect()
     client.call(Trigger, 'tracker/reset')
     return client

@@ -122,8 +122,16 @@ def test_image_size_changes(busy, shared_node):
 
 def test_time_jumps_back(busy, shared_node):
     busy.stamp -= 10_000_000_000
+    busy.send()
     assert busy.track() == {}
     shared_node.wait_for_log('image stamps jumped back; targets removed')
+
+
+def test_image_with_a_stray_stamp_is_ignored(busy, shared_node):
+    for stray in (5, 2 ** 60):
+        busy.send(stamp=stray)
+        shared_node.wait_for_log('image stamp is far from those before it')
+        assert list(busy.track()) == ['good']
 
 
 def test_image_out_of_order_is_ignored(busy, shared_node):

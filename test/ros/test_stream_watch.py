@@ -16,18 +16,26 @@
 
 import numpy as np
 import pytest
-from re3_ros.stream_watch import loss_advice, silence_advice, StreamWatch
+from re3_ros.stream_watch import (
+    LATE,
+    loss_advice,
+    ODD,
+    silence_advice,
+    StreamWatch,
+    TIME_SET_BACK,
+    USE,
+)
 
 PERIOD = 33_000_000
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 def feed(watch, numbers, busy=0.001, sequences=False):
-    """Let frames of these numbers arrive; return the last Arrival."""
+    """Let frames of these numbers arrive; return what to do with the last one."""
     for number in numbers:
         sequence = ('camera', int(number)) if sequences else (None, 0)
-        arrival = watch.arrived(int(number) * PERIOD, busy, sequence)
-    return arrival
+        use = watch.arrived(int(number) * PERIOD, busy, sequence)
+    return use
 
 
 @pytest.mark.parametrize('sequences', [False, True])
@@ -88,16 +96,42 @@ def test_jitter_is_no_loss():
 def test_frame_out_of_order():
     watch = StreamWatch()
     feed(watch, range(10))
-    assert feed(watch, [7]).late and watch.late == 1
-    assert not feed(watch, [10]).late
+    assert feed(watch, [7]) == LATE and watch.late == 1
+    assert feed(watch, [10]) == USE
 
 
-def test_time_jumps_back():
+def test_time_set_back_shows_with_the_second_frame():
     watch = StreamWatch()
     feed(watch, range(1000, 1040))
-    assert feed(watch, [0]).jumped
-    arrival = feed(watch, range(1, 40))
-    assert not arrival.jumped and not arrival.late and watch.lost == 0
+    assert feed(watch, [0]) == ODD
+    assert feed(watch, [1]) == TIME_SET_BACK
+    assert feed(watch, range(2, 40)) == USE and watch.lost == 0
+
+
+@pytest.mark.parametrize('stray', [-10 ** 9, 0, 10 ** 9])
+def test_single_stray_stamp_changes_nothing(stray):
+    watch = StreamWatch()
+    feed(watch, range(1000, 1040))
+    for number in range(1040, 1080):
+        assert feed(watch, [stray]) == ODD
+        assert feed(watch, [number]) == USE
+    assert watch.lost == 0
+
+
+def test_time_set_forward():
+    watch = StreamWatch()
+    feed(watch, range(40))
+    assert feed(watch, [10 ** 9]) == ODD
+    assert feed(watch, [10 ** 9 + 1]) == USE
+    assert feed(watch, [10 ** 9 + 2]) == USE
+
+
+def test_refused_frame_is_not_lost():
+    watch = StreamWatch()
+    watch.arrived(0, 0, ('camera', 1))
+    watch.refused(('camera', 2))
+    watch.arrived(2 * PERIOD, 0, ('camera', 3))
+    assert watch.lost == 0 and watch.received == 3
 
 
 def test_loss_advice():
