@@ -88,7 +88,8 @@ def crop_batch(frames, regions, size):
     :param frames: N frames, H x W x 3 uint8 RGB (sizes may differ, one frame may occur often):
         a sequence of numpy arrays or of torch tensors, or one torch tensor (M, H, W, 3) of which
         each frame serves N / M regions in a row.
-    :param regions: (N, 4) `xyxy` pixels, array or tensor; may reach beyond the frame.
+    :param regions: (N, 4) `xyxy` pixels, array or tensor; may reach beyond the frame. One with
+        x1 > x2 is cut mirrored left to right.
     :param size: side of the crops in pixels.
     :return: uint8 tensor (N, 3, size, size), RGB, on the frames' device.
     """
@@ -109,9 +110,9 @@ def _oversampling(extent, size):
 def _crop_array(frame, region, size, out):
     """Cut one region of one numpy frame into `out` (size, size, 3)."""
     x1, y1, x2, y2 = (float(value) for value in region)
-    if not (x1 < frame.shape[1] and y1 < frame.shape[0] and x2 > 0 and y2 > 0):
+    if not (min(x1, x2) < frame.shape[1] and y1 < frame.shape[0] and max(x1, x2) > 0 and y2 > 0):
         return
-    fine_x = size * _oversampling(x2 - x1, size)
+    fine_x = size * _oversampling(abs(x2 - x1), size)
     fine_y = size * _oversampling(y2 - y1, size)
     step_x, step_y = (x2 - x1) / fine_x, (y2 - y1) / fine_y
     # Pixel centres are at +.5 in boxes, at integers in OpenCV.

@@ -93,8 +93,9 @@ class Batch(NamedTuple):
     each serves B / N rows. `boxes` (T, B, 4) is `xyxy` with NaN where absent, `held` the same
     with the last known box there, `visible` (T, B). `before` and `given` (T, B, 4) are the boxes
     for the previous and the current crop of each moment, as long as the truth decides; rows with
-    `own` (B,) follow the network's predictions from the third moment on. `mirrored` and `grey`
-    are (B,) bool, `gain` (B, 3) scales colours; `any_own` and `any_grey` are known to the host.
+    `own` (B,) follow the network's predictions from the third moment on, `any_own` says whether
+    there is one. `mirrored` is (B,) bool, `gain` (B, 3) scales colours, `grey` (G,) are the rows
+    without colour.
     """
 
     frames: list
@@ -105,10 +106,9 @@ class Batch(NamedTuple):
     given: torch.Tensor
     own: torch.Tensor
     mirrored: torch.Tensor
-    grey: torch.Tensor
     gain: torch.Tensor
+    grey: torch.Tensor
     any_own: bool
-    any_grey: bool
 
 
 def make_batch(clips, generators, noise, context, device, own=0., copies=1):
@@ -136,8 +136,9 @@ def make_batch(clips, generators, noise, context, device, own=0., copies=1):
     return Batch(
         _frames(clips, copies, device),
         *(per_moment(name) for name in ('boxes', 'held', 'visible', 'before', 'given')),
-        *(per_row(name, torch.bool) for name in ('own', 'mirrored', 'grey')), per_row('gain'),
-        any_own=bool(drawn['own'].any()), any_grey=bool(drawn['grey'].any()))
+        *(per_row(name, torch.bool) for name in ('own', 'mirrored')), per_row('gain'),
+        # Row numbers, not a mask: a GPU would have to tell the host how many there are.
+        torch.from_numpy(np.flatnonzero(drawn['grey'])).to(device), bool(drawn['own'].any()))
 
 
 def _draw_rows(clip, rng, noise, context, own, copies):

@@ -17,6 +17,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from training.batches import make_batch
 
 
@@ -43,7 +44,8 @@ class Loader:
             if stage.clips % (stage.accumulate * world):
                 raise ValueError(f'a batch of {stage.clips} clips cannot be shared by {world} '
                                  f'processes in {stage.accumulate} parts')
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = ThreadPoolExecutor(1) if device.type == 'cpu' else ThreadPoolExecutor(
+            1, initializer=torch.cuda.set_device, initargs=(device,))
         self._ahead = {}
 
     def get(self, iteration, part):

@@ -115,10 +115,10 @@ def pull_boxes(boxes, targets, least_covered=0.7, context=2.0):
     library = torch if torch.is_tensor(boxes) else np
     finite = library.isfinite(boxes).all(-1)[..., None]
     offsets = library.where(finite, boxes - targets, library.zeros_like(boxes))
-    rates = PULL_RATE ** np.arange(MAX_PULLS + 1)
+    # Made on the tensors' device: copying them there would let the host wait for a GPU.
+    where = {'dtype': boxes.dtype, 'device': boxes.device} if torch.is_tensor(boxes) else {}
+    rates = PULL_RATE ** library.arange(MAX_PULLS + 1, **where)
     rates[-1] = 0
-    if torch.is_tensor(boxes):
-        rates = torch.as_tensor(rates, dtype=boxes.dtype, device=boxes.device)
     pulled = targets + rates[:, None, None] * offsets           # (pulls, N, 4)
     enough = covered_fraction(targets, pulled, context) >= least_covered
     enough[-1] = True

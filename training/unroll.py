@@ -118,18 +118,25 @@ def _cut(network, batch, t, before, box):
     """Cut both crops of time t, mirrored and coloured as drawn."""
     frames = (batch.frames[max(t - 1, 0)], batch.frames[t])
     specs = (network.previous_crop, network.current_crop)
-    return Crops(*(_colour(batch, crop_batch(some, region_of(boxes, spec.context), spec.size))
-                   for some, boxes, spec in zip(frames, (before, box), specs, strict=True)))
+    crops = []
+    for some, boxes, spec in zip(frames, (before, box), specs, strict=True):
+        regions = region_of(boxes, spec.context)
+        x1, y1, x2, y2 = regions.unbind(-1)
+        mirrored = torch.stack((x2, y1, x1, y2), -1)
+        regions = torch.where(batch.mirrored[:, None], mirrored, regions)
+        crops.append(_colour(batch, crop_batch(some, regions, spec.size)))
+    return Crops(*crops)
 
 
 def _colour(batch, crops):
-    """Mirror and colour crops; half precision holds a byte's values and is faster."""
-    crops = torch.where(batch.mirrored[:, None, None, None], crops.flip(-1), crops)
-    values = crops.to(torch.bfloat16)
-    if batch.any_grey:
-        values = torch.where(batch.grey[:, None, None, None], values.mean(1, True), values)
-    values = (values * batch.gain.to(values.dtype)[:, :, None, None]).clamp_(0, 255)
-    return values.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    """Colour crops (B, 3, S, S) as drawn; rows of pixels are one long axis, which is fast."""
+    count, _, size, _ = crops.shape
+    pixels = crops.permute(0, 2, 3, 1).contiguous().float()
+    if len(batch.grey):
+        pixels[batch.grey] = pixels[batch.grey].mean(-1, keepdim=True)
+    gain = batch.gain.repeat(1, size)[:, None]
+    pixels = pixels.view(count, size, 3 * size).mul_(gain).clamp_(0, 255).to(torch.uint8)
+    return pixels.view(count, size, size, 3).permute(0, 3, 1, 2)
 
 
 def _next_boxes(network, prediction, batch, t, box, noise):

@@ -88,6 +88,14 @@ def test_crop_shows_the_region_at_its_place():
     assert np.array_equal(crop.transpose(1, 2, 0), frame[5:37, 10:42])
 
 
+@pytest.mark.parametrize('kind', [np.asarray, torch.from_numpy])
+def test_region_from_right_to_left_is_cut_mirrored(kind):
+    frame = cv2.resize(gradient_frame()[::8, ::8], (80, 60))
+    straight, mirrored = crop_batch(
+        [kind(frame)] * 2, np.array([[-10, 5, 52, 37], [52, 5, -10, 37]], np.float32), 32)
+    assert (straight.flip(-1).int() - mirrored.int()).abs().max() <= 4
+
+
 def test_crop_of_half_the_scale_averages_pixels():
     frame = gradient_frame()
     crop = crop_batch([frame], np.array([[0, 0, 64, 60]]), 32)[0].numpy()

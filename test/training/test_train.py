@@ -30,6 +30,7 @@ from training import run as run_module
 from training.config import load_config
 from training.run import build_network, choose_precision, Run
 from training.train import main
+from training.unroll import rollout
 
 CPU = torch.device('cpu')
 PATIENCE = 240
@@ -292,6 +293,18 @@ def test_training_on_a_gpu(tiny_config, tmp_path):
     assert main(['--config', str(tiny_config), '--output', str(output), '--device', 'cuda',
                  '--set', 'precision=auto']) == 0
     assert (output / 'last.safetensors').exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_no_rollout_on_a_gpu_lets_the_host_wait(tiny_config, tmp_path):
+    run = Run(load_config(tiny_config), tmp_path, torch.device('cuda'))
+    batches = [run.loader.get(iteration, 0) for iteration in (0, 3)]
+    for place, batch in enumerate(batches * 2):     # the first time, libraries are set up
+        torch.cuda.set_sync_debug_mode('error' if place >= len(batches) else 'default')
+        try:
+            rollout(run.network, batch, run.config.noise)
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
 
 
 # Several processes -----------------------------------------------------------------------------
