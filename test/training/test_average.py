@@ -1,0 +1,48 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Averaging weights files."""
+
+import pytest
+from re3_core import load_network, save_network
+from re3_core.networks import Re3LiteNet
+import torch
+from training.average import main
+
+TINY = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16}
+
+
+def saved(path, **config):
+    network = Re3LiteNet(**{**TINY, **config})
+    save_network(network, path, dtype=torch.float32)
+    return network
+
+
+def test_average_is_the_mean_of_all_weights(tmp_path):
+    first, second = (saved(tmp_path / name) for name in 'ab')
+    assert main([str(tmp_path / 'a'), str(tmp_path / 'b'), '--output', str(tmp_path / 'c')]) == 0
+    mean = load_network(weights=tmp_path / 'c').state_dict()
+    for name, value in first.state_dict().items():
+        expected = (value + second.state_dict()[name]) / 2
+        torch.testing.assert_close(mean[name], expected, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize('other, text', [
+    ('missing', 'no weights file'), ('wider', "'hidden': 24")])
+def test_files_that_cannot_be_averaged_are_named(tmp_path, capsys, other, text):
+    saved(tmp_path / 'a')
+    saved(tmp_path / 'wider', hidden=24)
+    assert main([str(tmp_path / 'a'), str(tmp_path / other), '--output', str(tmp_path / 'c')]) == 1
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / 'c').exists()
