@@ -59,7 +59,8 @@ PARAMETERS = (
     Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
     Parameter('precision', 'float32', "Precision of the network's arithmetic.",
               allowed=tuple(PRECISIONS)),
-    Parameter('threads', 0, 'CPU threads of the network; 0: as many as torch chooses.', 0, 256),
+    Parameter('threads', 1, 'CPU threads of the network; more gain little for few targets, and '
+              'lose where other processes need the cores. 0: as many as torch chooses.', 0, 256),
     # Images.
     Parameter('cameras', [''], 'Names of the cameras; empty: one camera without a name. The '
               'topics of camera x are x/image, x/init, x/detections, x/tracks and x/status.'),
