@@ -23,21 +23,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from re3_ros.problem_log import Fault
 
 # No image is that large; beyond it coordinates lose their fraction in 32-bit floats.
 MAX_COORDINATE = 1e6
 
 
-class DetectionError(ValueError):
-    """
-    A detection message that cannot be used.
-
-    `kind` is one word for what is wrong with it, the same for all messages with that fault.
-    """
-
-    def __init__(self, kind, text):
-        super().__init__(text)
-        self.kind = kind
+class DetectionError(Fault):
+    """A detection message that cannot be used."""
 
 
 class Request(NamedTuple):

@@ -26,22 +26,15 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from re3_ros.problem_log import Fault
 
 # Frames larger than this are refused unless the caller allows more: 8K UHD.
 MAX_PIXELS = 7680 * 4320
 JPEG_QUALITY = 90
 
 
-class ImageError(ValueError):
-    """
-    An image message that cannot be used.
-
-    `kind` is one word for what is wrong with it, the same for all messages with that fault.
-    """
-
-    def __init__(self, kind, text):
-        super().__init__(text)
-        self.kind = kind
+class ImageError(Fault):
+    """An image message that cannot be used."""
 
 
 class Encoding(NamedTuple):

@@ -23,6 +23,18 @@ MAX_KINDS = 256
 _NUMBER = re.compile(r'[-+]?\d+(\.\d+)?(e[-+]?\d+)?')
 
 
+class Fault(ValueError):
+    """
+    Something that cannot be used or done.
+
+    `kind` is one word for what is wrong, the same for all cases of that fault.
+    """
+
+    def __init__(self, kind, text):
+        super().__init__(text)
+        self.kind = kind
+
+
 @dataclass
 class _Seen:
     logged_at: float

@@ -26,22 +26,15 @@ import numpy as np
 from re3_core.boxes import check_box
 from re3_core.matching import match_box
 from re3_ros.frames import FrameBuffer
+from re3_ros.problem_log import Fault
 
 TRACKED = 'tracked'
 LOST = 'lost'
 REMOVED = 'removed'
 
 
-class RequestError(ValueError):
-    """
-    A request that cannot be fulfilled.
-
-    `kind` is one word for the reason, the same for all requests refused for it.
-    """
-
-    def __init__(self, kind, text):
-        super().__init__(text)
-        self.kind = kind
+class RequestError(Fault):
+    """A request that cannot be fulfilled."""
 
 
 @dataclass
