@@ -36,6 +36,8 @@ from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithP
 # Deep enough that no box of a burst is lost while the network is busy with the first ones.
 REQUEST_DEPTH = 100
 TRACKS_DEPTH = 10
+# Complaints that stay said when images arrive again.
+LASTING = {'loss', 'missed'}
 # rclpy of Iron and later hands over the publisher's sequence number with each message.
 HAS_MESSAGE_INFO = hasattr(rclpy.subscription, 'MessageInfo')
 
@@ -197,13 +199,16 @@ class Camera:
         if silent > self._parameters['frame_timeout']:
             advice = self._silence()
             self._say_once(advice, f'no image on {self.topic} for {silent:.1f} s: {advice}')
-        elif self.health.last_frame and self._said - {'loss'}:
-            self._said &= {'loss'}
+        elif self.health.last_frame and self._said - LASTING:
+            self._said &= LASTING
             self._node.get_logger().info(f'{self.topic}: images arrive again')
         loss = self.watch.loss()
         if loss >= stream_watch.WORTH_SAYING:
             self._say_once('loss', stream_watch.loss_advice(
                 self.topic, loss, self.reliability, self._compressed))
+        missed = self.watch.skipped + self.watch.lost
+        if missed and self._parameters['process_every_frame']:
+            self._say_once('missed', stream_watch.missed_advice(self.topic, missed, self._depth))
 
     def _say_once(self, what, text):
         if what not in self._said:

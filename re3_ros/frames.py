@@ -28,7 +28,7 @@ class Frame:
     One image message: its number, its time and what was tracked in it.
 
     The message is converted only when its pixels are asked for. `boxes` maps target ids to
-    their `xyxy` boxes in this frame.
+    their `xyxy` boxes in this frame, `lost` is the set of those that were lost in it.
     """
 
     def __init__(self, index, stamp, message, size, convert):
@@ -45,6 +45,7 @@ class Frame:
         self.message = message
         self.size = size
         self.boxes = {}
+        self.lost = set()
         self._convert = convert
         self._rgb = None
 
@@ -63,6 +64,18 @@ class Frame:
         if self._rgb is None:
             self._rgb = self._convert(self.message)
         return self._rgb
+
+    def note(self, identity, track):
+        """Keep where a target was in this frame, a `re3_core.Track`."""
+        self.boxes[identity] = track.box
+        self.lost.discard(identity)
+        if track.lost:
+            self.lost.add(identity)
+
+    def forget(self, identity):
+        """Forget where a target was in this frame, if it was."""
+        self.boxes.pop(identity, None)
+        self.lost.discard(identity)
 
     def release(self):
         """Forget the converted pixels; the message stays."""

@@ -97,7 +97,8 @@ PARAMETERS = (
               'its own image; 0: none.', 0.0, 60.0),
     Parameter('init_buffer_megabytes', 256, "Limit on each camera's kept images.", 1, 65536),
     Parameter('catch_up_frames', 5, 'Kept images that a late target is run through at most '
-              'before the next tracks are published.', 1, 1000, live=True),
+              'before the next tracks are published; with process_every_frame all of them.',
+              1, 1000, live=True),
     Parameter('on_old_box', 'newest', 'What to do with a box older than the kept images: use it '
               'on the newest image, or refuse it.', allowed=ON_OLD_BOX, live=True),
     # Health.

@@ -151,6 +151,13 @@ def loss_advice(topic, loss, reliability, compressed):
             f'({reliability}); remedies: {"; ".join(remedies)}')
 
 
+def missed_advice(topic, missed, depth):
+    """Say that images of a recording did not get their turn in `process_every_frame`."""
+    return (f'{topic}: {missed} images of the recording were missed, another replay may give '
+            f'other tracks; play it slower (ros2 bag play --rate), or set the parameter '
+            f'qos_overrides.{topic}.subscription.depth above {depth}')
+
+
 def silence_advice(publishers, requested, kind, others):
     """
     Say why no image arrives, and what helps.

@@ -39,7 +39,13 @@ class RequestError(Fault):
 
 @dataclass
 class Settings:
-    """What governs the targets of a camera; the parameters of the same names say more."""
+    """
+    What governs the targets of a camera; the parameters of the same names say more.
+
+    With `every_frame` nothing may depend on when a box with a stamp comes: late targets catch
+    up at once, all boxes wait for their image, and a target counts as lost if it was in the
+    image that the box belongs to.
+    """
 
     max_targets: int
     association_iou: float
@@ -48,6 +54,7 @@ class Settings:
     init_buffer_seconds: float
     init_buffer_bytes: int
     refuse_old: bool
+    every_frame: bool = False
 
 
 class Event(NamedTuple):
@@ -144,7 +151,8 @@ class CameraTargets:
     def _wait(self, waiting):
         if waiting.request.id:
             self._waiting = [other for other in self._waiting
-                             if other.request.id != waiting.request.id]
+                             if other.request.id != waiting.request.id
+                             or self.settings.every_frame and other.stamp != waiting.stamp]
         if len(self._waiting) >= self.settings.max_targets:
             raise RequestError('waiting', f'refusing box of {waiting.request.id!r}: '
                                f'{len(self._waiting)} boxes already wait for their image')
@@ -179,9 +187,12 @@ class CameraTargets:
         if target is None and len(self.targets) >= self.settings.max_targets:
             raise RequestError('max_targets', f'refusing target {identity!r}: there are '
                                f'{len(self.targets)} already (see max_targets)')
-        if target and detected and not request.id and not target.track.lost:
+        if target and detected and not request.id and not self._was_lost(target, frame):
             return
         self._start(identity, box, frame, request.class_id)
+
+    def _was_lost(self, target, frame):
+        return target.id in frame.lost if self.settings.every_frame else target.track.lost
 
     def _match(self, box, frame):
         """Return the id of the target that a box without id belongs to, or None."""
@@ -209,13 +220,13 @@ class CameraTargets:
         else:
             event = Event(identity, 'started')
         self.targets[identity] = Target(identity, key, class_id, frame.index, track)
-        self._forget_boxes(identity)
-        frame.boxes[identity] = track.box
+        self._forget_tracks(identity)
+        frame.note(identity, track)
         self.events.append(event)
 
-    def _forget_boxes(self, identity):
+    def _forget_tracks(self, identity):
         for frame in self.frames:
-            frame.boxes.pop(identity, None)
+            frame.forget(identity)
 
     def _remove_on_request(self, identity):
         if not identity:
@@ -246,7 +257,8 @@ class CameraTargets:
 
         Boxes of earlier detections that still wait for their image are out of date.
         """
-        self._waiting = [other for other in self._waiting if not other.detected]
+        if not self.settings.every_frame:
+            self._waiting = [other for other in self._waiting if not other.detected]
         errors = []
         for request in requests:
             try:
@@ -293,7 +305,8 @@ class CameraTargets:
 
     def catch_up(self):
         """Run late targets through the buffered frames, `catch_up_frames` of them at most."""
-        for _ in range(self.settings.catch_up_frames):
+        every = self.settings.every_frame
+        for _ in range(len(self.frames) if every else self.settings.catch_up_frames):
             frame, late = self._next_late()
             if frame is None:
                 return
@@ -320,7 +333,7 @@ class CameraTargets:
         """Note a target's track in a frame, and what changed with it."""
         was_lost = target.track.lost
         target.track, target.at = track, frame.index
-        frame.boxes[target.id] = track.box
+        frame.note(target.id, track)
         if not track.lost:
             target.lost_frames = 0
             if was_lost:

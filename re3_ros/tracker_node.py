@@ -184,7 +184,8 @@ class TrackerNode(LifecycleNode):
             drop_after=values['drop_after'], catch_up_frames=values['catch_up_frames'],
             init_buffer_seconds=values['init_buffer_seconds'],
             init_buffer_bytes=values['init_buffer_megabytes'] * 1_000_000,
-            refuse_old=values['on_old_box'] == 'refuse')
+            refuse_old=values['on_old_box'] == 'refuse',
+            every_frame=values['process_every_frame'])
         convert = images.choose_converter()
         for name in values.cameras:
             targets = CameraTargets(tracker, self._settings, name)
@@ -261,13 +262,17 @@ class TrackerNode(LifecycleNode):
     # ---- images ----
 
     def _on_image(self, camera, message, sequence):
-        """Take in one image; with several cameras, track once all of them had their turn."""
+        """
+        Take in one image; with several cameras, track once all of them had their turn.
+
+        Unless every image counts: the next one of a camera may have its turn before that.
+        """
         if not self._enabled:
             return
         with self._working():
             if not self._take(camera, message, sequence):
                 return
-            if len(self._cameras) == 1:
+            if len(self._cameras) == 1 or self._settings.every_frame:
                 self._track([camera])
             else:
                 self._frames_wait.trigger()

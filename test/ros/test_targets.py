@@ -303,6 +303,24 @@ def test_detection_restarts_a_lost_target(camera):
     assert camera.events() == [('a', 'started'), ('a', 'lost'), ('a', 'found')]
 
 
+@pytest.mark.parametrize('seen', [7, 8])
+def test_recording_does_not_depend_on_when_a_box_comes(seen):
+    """The target is lost from frame 8 on; the boxes come ahead of their frame, with it or late."""
+    results = []
+    for delay in (-2, 0, 6):
+        camera = Camera(every_frame=True, catch_up_frames=1)
+        camera.step()
+        camera.init('a', square_at(0))
+        for now in range(1, 20):
+            shown = camera.step(visible=now not in (8, 9, 10))
+            if now == seen + delay:
+                camera.detect(square_at(seen) + 1, (250, 30, 262, 42), index=seen)
+                camera.detect(index=seen + 1)
+        results.append({key: (target.state, *target.track.box) for key, target in shown.items()})
+    assert set(results[0]) == {'a', '1'}
+    assert results[0] == results[1] == results[2]
+
+
 def test_limit_of_targets(camera):
     camera.step()
     for number in range(4):
