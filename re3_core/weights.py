@@ -70,11 +70,16 @@ def save_network(network, path, extra_metadata=None, dtype=torch.float16):
     :param extra_metadata: dict of str to str, such as where the weights come from.
     :param dtype: precision of floating-point weights in the file.
     """
+    save_tensors(network.state_dict(), path, {
+        **(extra_metadata or {}), 'model': network.name, 'config': json.dumps(network.config)},
+        dtype)
+
+
+def save_tensors(state, path, metadata, dtype=torch.float16):
+    """Write the tensors of a state_dict with metadata (dict of str to str), atomically."""
     path = Path(path)
     state = {name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
-             for name, value in network.state_dict().items()}
-    metadata = {**(extra_metadata or {}), 'model': network.name,
-                'config': json.dumps(network.config)}
+             for name, value in state.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     os.close(handle)
     try:
@@ -118,24 +123,24 @@ def load_network(model=None, weights=None, device='cpu'):
         network = network_class(name)(**json.loads(metadata['config']))
     except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f'{path} has a config that {name} does not know: {error}') from None
-    _load_strictly(network, path)
+    load_strictly(network, path, network.name)
     return network.to(device).eval()
 
 
-def _load_strictly(network, path):
-    """Copy the file's tensors into the network; ValueError lists all that does not fit."""
-    expected = network.state_dict()
+def load_strictly(module, path, name):
+    """Copy a file's tensors into a module; ValueError, with its name, lists what does not fit."""
+    expected = module.state_dict()
     with safe_open(path, framework='pt') as file:
         names = set(file.keys())
-        problems = [f'missing: {name}' for name in sorted(set(expected) - names)]
-        problems += [f'not of this network: {name}' for name in sorted(names - set(expected))]
-        for name in sorted(names & set(expected)):
-            shape = tuple(file.get_slice(name).get_shape())
-            if shape != tuple(expected[name].shape):
-                problems.append(f'{name} has shape {shape}, not {tuple(expected[name].shape)}')
+        problems = [f'missing: {key}' for key in sorted(set(expected) - names)]
+        problems += [f'not of this network: {key}' for key in sorted(names - set(expected))]
+        for key in sorted(names & set(expected)):
+            shape = tuple(file.get_slice(key).get_shape())
+            if shape != tuple(expected[key].shape):
+                problems.append(f'{key} has shape {shape}, not {tuple(expected[key].shape)}')
         if problems:
             shown = '; '.join(problems[:8]) + ('; ...' if len(problems) > 8 else '')
-            raise ValueError(f'{path} does not fit {network.name}: {shown}')
+            raise ValueError(f'{path} does not fit {name}: {shown}')
         with torch.no_grad():
-            for name, target in expected.items():
-                target.copy_(file.get_tensor(name))
+            for key, target in expected.items():
+                target.copy_(file.get_tensor(key))

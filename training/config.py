@@ -42,8 +42,10 @@ class Stage:
 
     Each of `iterations` follows `batch` rows over `unroll` frames. `copies` rows are made of
     each clip drawn, disturbed differently (GOTURN: 11, of one pair). The share `own` of rows is
-    followed by the network's own predictions. `accumulate`: parts in which the batch is worked
-    through, to need less memory; the result is the same. Several processes share a batch.
+    followed by the network's own predictions. The share `second_looks` of clips goes on, after
+    its first frame, up to `gap` frames later with a second look, see `training.batches`.
+    `accumulate`: parts in which the batch is worked through, to need less memory; the result is
+    the same. Several processes share a batch.
     """
 
     iterations: int
@@ -52,11 +54,16 @@ class Stage:
     own: float = 0.
     copies: int = 1
     accumulate: int = 1
+    second_looks: float = 0.
+    gap: int = 0
 
     def __post_init__(self):
         _require(self.iterations >= 0, f'iterations must be at least 0, got {self.iterations}')
         _require(self.unroll >= 2, f'unroll must be at least 2 frames, got {self.unroll}')
-        _require(0 <= self.own <= 1, f'own must be a share of 0..1, got {self.own}')
+        for name in ('own', 'second_looks'):
+            _require(0 <= getattr(self, name) <= 1,
+                     f'{name} must be a share of 0..1, got {getattr(self, name)}')
+        _require(self.gap >= 0, f'gap must be at least 0 frames, got {self.gap}')
         parts = self.copies * self.accumulate
         _require(min(self.copies, self.accumulate, self.batch) >= 1 and not self.batch % parts,
                  f'batch must be a multiple of copies x accumulate, got {self.batch}, '

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from training.batches import make_batch
+from training.clips import without
 
 
 class Loader:
@@ -68,6 +69,15 @@ class Loader:
         shares = np.arange(stage.clips).reshape(stage.accumulate, self.world, -1)
         generators = [np.random.default_rng([self.config.seed, iteration, int(number)])
                       for number in shares[part, self.rank]]
-        clips = [self.source.sample(rng, stage.unroll) for rng in generators]
+        looks = [bool(stage.second_looks) and rng.random() < stage.second_looks
+                 for rng in generators]
+        clips = [self._draw(rng, stage, look)
+                 for rng, look in zip(generators, looks, strict=True)]
         return make_batch(clips, generators, self.config.noise, self.context, self.device,
-                          stage.own, stage.copies)
+                          stage.own, stage.copies, looks)
+
+    def _draw(self, rng, stage, second_look):
+        """Draw a clip; one for a second look may leave out frames after the first one."""
+        gap = int(rng.integers(stage.gap + 1)) if second_look else 0
+        clip = self.source.sample(rng, stage.unroll + gap)
+        return without(clip, slice(1, 1 + gap)) if gap else clip

@@ -25,7 +25,7 @@ from re3_core.weights import load_network, network_class
 import torch
 from torch.nn.parallel import DistributedDataParallel
 from training.averaging import AveragedNetwork
-from training.backbone_weights import load_imagenet
+from training.backbone_weights import is_backbone, load_backbone, load_imagenet
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.config import differences, dump_config
 from training.loader import Loader
@@ -226,6 +226,9 @@ def build_network(config):
 
 
 def _started(config, network):
+    if Path(config.start_from).is_file() and is_backbone(config.start_from):
+        load_backbone(network, config.start_from)
+        return network
     loaded = load_network(config.model, config.start_from)
     if config.network and loaded.config != network.config:
         raise ValueError(f'start_from: {config.start_from} holds a network with the arguments '

@@ -55,11 +55,11 @@ class _Lines:
         self.stream.flush()
 
 
-def progress_bar(run):
-    """Return tqdm's bar of a run; lines where the output is no terminal, silence but in rank 0."""
+def progress_bar(iterations, done=0, silent=False):
+    """Return tqdm's bar of a run; lines where the output is no terminal."""
     terminal = sys.stderr.isatty()
-    return tqdm(total=run.config.iterations, initial=run.iteration, unit='it', smoothing=.05,
-                file=sys.stderr if terminal else _Lines(sys.stderr), disable=run.rank > 0,
+    return tqdm(total=iterations, initial=done, unit='it', smoothing=.05,
+                file=sys.stderr if terminal else _Lines(sys.stderr), disable=silent,
                 **({} if terminal else {'mininterval': LINE_SECONDS, 'ncols': 120}))
 
 
@@ -87,7 +87,7 @@ class Report:
     def __init__(self, run):
         self.run = run
         self.writer = SummaryWriter(run.output / 'tensorboard', purge_step=run.iteration + 1)
-        self.bar = progress_bar(run)
+        self.bar = progress_bar(run.config.iterations, run.iteration, silent=run.rank > 0)
         if run.iteration == 0:
             self._validate()
 

@@ -116,7 +116,7 @@ def _step(network, features, state):
 
 def _cut(network, batch, t, before, box):
     """Cut both crops of time t, mirrored and coloured as drawn."""
-    frames = (batch.frames[max(t - 1, 0)], batch.frames[t])
+    frames = (_frames_before(batch, t), batch.frames[t])
     specs = (network.previous_crop, network.current_crop)
     crops = []
     for some, boxes, spec in zip(frames, (before, box), specs, strict=True):
@@ -126,6 +126,18 @@ def _cut(network, batch, t, before, box):
         regions = torch.where(batch.mirrored[:, None], mirrored, regions)
         crops.append(_colour(batch, crop_batch(some, regions, spec.size)))
     return Crops(*crops)
+
+
+def _frames_before(batch, t):
+    """Return the frames that the previous crops of time t are cut from."""
+    before, now = batch.frames[max(t - 1, 0)], batch.frames[t]
+    if t != 1:
+        return before
+    if torch.is_tensor(before):
+        look = batch.second_look.view(len(before), -1)[:, 0]
+        return torch.where(look[:, None, None, None], now, before)
+    return [later if look else earlier
+            for earlier, later, look in zip(before, now, batch.second_look, strict=True)]
 
 
 def _colour(batch, crops):

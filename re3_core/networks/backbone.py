@@ -86,6 +86,18 @@ class InvertedResidual(nn.Module):
         return inputs + outputs if self.residual else outputs
 
 
+def normalise_buffers(backbone):
+    """Give a backbone the constants that `normalised` uses; they follow its precision."""
+    backbone.register_buffer('mean', torch.tensor(MEAN)[:, None, None], persistent=False)
+    backbone.register_buffer('std', torch.tensor(STD)[:, None, None], persistent=False)
+
+
+def normalised(backbone, images):
+    """Subtract ImageNet's mean and divide by its spread, in the weights' precision."""
+    images = (images.to(backbone.mean.dtype) - backbone.mean) / backbone.std
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 class CompactBackbone(nn.Module):
     """
     Return feature maps of stride 4, 8 and 16 of RGB crops (N, 3, S, S), values 0..255.
@@ -105,23 +117,17 @@ class CompactBackbone(nn.Module):
             inputs = outputs
         self.blocks = nn.ModuleList(blocks)
         self.channels = tuple(scaled[i] for i in TAPS)
-        self.register_buffer('mean', torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer('std', torch.tensor(STD)[:, None, None], persistent=False)
+        normalise_buffers(self)
 
     def forward(self, images):
         maps = []
-        x = self.normalise(images)
+        x = normalised(self, images)
         x = self.stem(x)
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in TAPS:
                 maps.append(x)
         return tuple(maps)
-
-    def normalise(self, images):
-        """Subtract ImageNet's mean and divide by its spread, in the weights' precision."""
-        images = (images.to(self.mean.dtype) - self.mean) / self.std
-        return images.contiguous(memory_format=torch.channels_last)
 
 
 def folded(backbone, dtype=torch.float32):

@@ -27,10 +27,12 @@ import copy
 from re3_core.crops import CropSpec
 from re3_core.networks.backbone import CompactBackbone, folded
 from re3_core.networks.base import Prediction, TrackerNetwork
+from re3_core.networks.dense import DenseBackbone
 import torch
 from torch import nn
 from torch.nn import functional
 
+BACKBONES = {'efficientnet_lite0': CompactBackbone, 'dense': DenseBackbone}
 # Channels of the skip connections from stride 4, 8 and 16.
 SKIPS = (4, 16, 48)
 # One frame changes the size at most by this factor (as a logarithm): a guard, never a target.
@@ -118,8 +120,8 @@ class CompactNet(TrackerNetwork):
     """
     Base of the compact networks: from crops to one vector per moment.
 
-    :param config: what rebuilds the network.
-    :param width: factor on the backbone's channels (1: EfficientNet-Lite0).
+    :param config: what rebuilds the network; of this, `backbone` is the name in BACKBONES and
+        `width` the factor on its channels.
     :param embedding: channels of the correlated maps.
     :param templates: number of maps that the current crop is correlated with.
     """
@@ -129,9 +131,9 @@ class CompactNet(TrackerNetwork):
     previous_crop = CropSpec(size=64, context=2.5 * 64 / 112)
     current_crop = CropSpec(size=112, context=2.5)
 
-    def __init__(self, config, width, embedding, templates):
+    def __init__(self, config, embedding, templates):
         super().__init__(config)
-        self.backbone = CompactBackbone(width)
+        self.backbone = _backbone(**config)
         channels = self.backbone.channels
         self.neck = Neck(channels, embedding)
         self.previous_skips, self.current_skips = Skips(channels), Skips(channels)
@@ -165,3 +167,10 @@ class CompactNet(TrackerNetwork):
         matched = self.matcher((self.neck(previous), *templates), self.neck(current))
         return torch.cat((
             self.previous_skips(previous), self.current_skips(current), matched), 1)
+
+
+def _backbone(backbone, width, **_):
+    if backbone not in BACKBONES:
+        raise ValueError(f'backbone must be one of {", ".join(sorted(BACKBONES))}, got '
+                         f'{backbone!r}')
+    return BACKBONES[backbone](width)

@@ -31,7 +31,8 @@ class GoturnLiteNet(CompactNet):
 
     With the default widths it has about as many parameters as `Re3LiteNet`.
 
-    :param width: factor on the backbone's channels (1: EfficientNet-Lite0).
+    :param backbone: 'efficientnet_lite0' or 'dense'.
+    :param width: factor on the backbone's channels.
     :param embedding: channels of the correlated maps.
     :param fc: widths of the fully connected layers.
     :param dropout: share of their outputs that training drops.
@@ -39,9 +40,11 @@ class GoturnLiteNet(CompactNet):
 
     name = 'goturn_lite'
 
-    def __init__(self, width=1., embedding=48, fc=(896, 896, 896), dropout=0.2):
-        config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout}
-        super().__init__(config, width, embedding, templates=1)
+    def __init__(self, width=1., embedding=48, fc=(896, 896, 896), dropout=0.2,
+                 backbone='efficientnet_lite0'):
+        config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout,
+                  'backbone': backbone}
+        super().__init__(config, embedding, templates=1)
         self.fc = fully_connected(self.joined_size, fc, dropout)
         self.head = Head(fc[-1], self.current_crop.context)
 

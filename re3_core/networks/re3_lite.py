@@ -37,7 +37,8 @@ class Re3LiteNet(CompactNet):
     """
     Re3 on the compact backbone, see the module's text.
 
-    :param width: factor on the backbone's channels (1: EfficientNet-Lite0).
+    :param backbone: 'efficientnet_lite0' or 'dense'.
+    :param width: factor on the backbone's channels.
     :param embedding: channels of the correlated maps.
     :param fc6: outputs of the full connection.
     :param hidden: units of each LSTM layer.
@@ -46,10 +47,11 @@ class Re3LiteNet(CompactNet):
 
     name = 're3_lite'
 
-    def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full'):
+    def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
+                 backbone='efficientnet_lite0'):
         config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
-                  'peephole': peephole}
-        super().__init__(config, width, embedding, templates=2)
+                  'peephole': peephole, 'backbone': backbone}
+        super().__init__(config, embedding, templates=2)
         self.fc6 = nn.Linear(self.joined_size, fc6)
         self.lstm = FactoredLSTM(fc6, hidden, peephole)
         self.head = Head(hidden, self.current_crop.context)

@@ -95,6 +95,37 @@ def test_own_rows_start_from_their_first_box(clips):
     assert not torch.equal(batch.given[0], truth_of(clips)[0])
 
 
+def test_a_second_look_is_at_a_box_that_is_wrong_and_own_predictions_follow(clips):
+    looks = [True, False, True, False]
+    batch = batch_of(clips, replace(STILL, relapse=Move(.1, .3, .5, 2.)), second_looks=looks)
+    truth = truth_of(clips)
+    assert batch.second_look.tolist() == looks and batch.own.tolist() == looks
+    assert torch.equal(batch.given[0], truth[0])
+    assert torch.equal(batch.given[1, 1::2], truth[0, 1::2])
+    assert torch.equal(batch.before[1, ::2], batch.given[1, ::2])
+    factors = (xyxy_to_cxcywh(batch.given[1]) / xyxy_to_cxcywh(truth[1]))[::2, 2:]
+    assert (factors != 1).all() and (factors > .49).all() and (factors < 2.01).all()
+
+
+def test_a_second_look_may_come_some_frames_later(clips):
+    def drawn(gap, second_looks):
+        config = Config(stages=(Stage(1, 2, 40, gap=gap, second_looks=second_looks),))
+        return Loader(config, Source(clips), 2., CPU).get(0, 0)
+    for batch in (drawn(3, 0.), drawn(0, 1.)):
+        assert_pairs(batch, clips, {1})
+    assert_pairs(drawn(3, 1.), clips, {1, 2, 3, 4})
+
+
+def assert_pairs(batch, clips, expected):
+    """Assert which frames, counted from the first one, are the second ones of a batch's clips."""
+    known = {tuple(clip.boxes[0].tolist()): clip for clip in clips}
+    found = set()
+    for first, second in zip(batch.boxes[0].tolist(), batch.boxes[1].tolist(), strict=True):
+        boxes = known[tuple(first)].boxes.tolist()
+        found.add(boxes.index(second))
+    assert found == expected
+
+
 def test_absent_targets_leave_the_last_known_box(clips):
     boxes = clips[0].boxes.copy()
     boxes[2:4] = np.nan
@@ -112,7 +143,8 @@ def test_unknown_visibility_counts_as_visible(clips):
 
 @pytest.mark.parametrize('settings, text', [
     ({'separate': 1.5}, 'separate must be a share'), ({'limits': 'none'}, 'limits must be one'),
-    ({'largest_change': .5}, 'largest_change'), ({'both': (-1, 0)}, 'must not be negative')])
+    ({'largest_change': .5}, 'largest_change'), ({'both': (-1, 0)}, 'must not be negative'),
+    ({'both': (0, .1, 1.1, 2)}, '1 must lie between min_scale and max_scale')])
 def test_wrong_noise_is_refused(settings, text):
     with pytest.raises(ValueError, match=text):
         Noise(**{name: Move(*value) if name == 'both' else value
@@ -138,7 +170,7 @@ def loader_of(clips, rank=0, world=1, accumulate=1, copies=1):
 
 
 def assert_equal_rows(one, other):
-    for name in ('boxes', 'given', 'before', 'own', 'mirrored', 'gain'):
+    for name in ('boxes', 'given', 'before', 'own', 'second_look', 'mirrored', 'gain'):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 

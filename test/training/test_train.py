@@ -261,6 +261,23 @@ def test_compact_networks_start_from_imagenet_weights(monkeypatch):
         backbone_weights.load_imagenet(network)
 
 
+def test_dense_networks_start_from_a_taught_backbone(tiny_config, tmp_path):
+    dense = {'width': .25, 'embedding': 8, 'fc6': 16, 'hidden': 8, 'backbone': 'dense'}
+    config = replace(load_config(tiny_config), network=dense)
+    torch.manual_seed(7)
+    taught = network_class('re3_lite')(**dense).backbone
+    path = tmp_path / 'backbone.safetensors'
+    backbone_weights.save_backbone(taught, path)
+    network = build_network(replace(config, start_from=str(path)))
+    for name, value in taught.state_dict().items():
+        assert torch.allclose(network.backbone.state_dict()[name], value, atol=1e-3), name
+    other = replace(config, start_from=str(path), network={**dense, 'backbone': 'efficientnet_lite0'})
+    with pytest.raises(ValueError, match='holds a dense backbone, which re3_lite .* has not'):
+        build_network(other)
+    with pytest.raises(ValueError, match='backbone must be one of dense, efficientnet_lite0'):
+        build_network(replace(config, network={**dense, 'backbone': 'vgg'}))
+
+
 def test_frozen_parts_do_not_change(tiny_config, tmp_path):
     run = Run(replace(load_config(tiny_config), frozen=('backbone',)), tmp_path, CPU)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}

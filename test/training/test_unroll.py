@@ -86,6 +86,22 @@ def test_first_moment_of_a_memory_is_the_first_frame_twice(network, clips):
                                                  spec.size))
 
 
+def test_a_second_look_cuts_both_crops_from_the_same_frame(network, clips):
+    batch = batch_of(clips, second_looks=[True, False, True, False])
+    seen = rollout(network, batch, STILL)
+    spec = network.previous_crop
+    frames = [clip.frames[frame] for clip, frame in zip(clips, (1, 0, 1, 0), strict=True)]
+    expected = crop_batch(frames, region_of(batch.before[1], spec.context), spec.size)
+    assert torch.equal(seen.crops.previous.view(5, 4, *expected.shape[1:])[1], expected)
+    # As on a GPU, where frames are one tensor.
+    stacked = [torch.from_numpy(np.stack(frames)) for frames in zip(*(
+        clip.frames for clip in clips), strict=True)]
+    on_device = rollout(network, batch._replace(frames=stacked), STILL)
+    assert torch.equal(on_device.regions[:2], seen.regions[:2])
+    difference = (on_device.crops.previous[4:8].float() - seen.crops.previous[4:8].float()).abs()
+    assert difference.mean() < 2
+
+
 def test_networks_without_memory_start_at_the_first_pair(memoryless, clips):
     pairs = [replace(clip, frames=clip.frames[:2], boxes=clip.boxes[:2],
                      visible=clip.visible[:2]) for clip in clips]

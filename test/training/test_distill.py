@@ -1,0 +1,54 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The dense backbone comes closer to its teacher, and the file it leaves starts a training."""
+
+import numpy as np
+import pytest
+from re3_core.networks.backbone import CompactBackbone
+import torch
+from training import distill
+from training.backbone_weights import is_backbone
+
+
+@pytest.fixture
+def teacher(monkeypatch):
+    """Put a random teacher in the place of the one that a package brings."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(distill, 'imagenet_state', CompactBackbone().state_dict)
+    monkeypatch.setattr(distill.torch, 'compile', lambda module, **options: module)
+
+
+def test_a_student_is_taught_and_written(teacher, tiny_config, tmp_path, capsys, logged):
+    output = tmp_path / 'dense' / 'backbone.safetensors'
+    assert distill.main(['--config', str(tiny_config), '--output', str(output), '--batch', '8',
+                         '--iterations', '25']) == 0
+    assert is_backbone(output)
+    assert 'is not explained, at stride 4, 8, 16' in capsys.readouterr().out
+    assert set(logged(output.parent, 'distill/unexplained_16')) == {0, 20}
+
+
+def test_errors_fall(teacher):
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (4, 3, 32, 32), np.uint8))
+    distillation = distill.Distillation(torch.device('cpu'), 30, 2e-3)
+    distillation.scale(crops)
+    first = distillation.judge([crops])
+    for _ in range(30):
+        distillation.learn(crops)
+    assert (distillation.judge([crops]) < .8 * first).all()
+
+
+def test_missing_data_is_said(tmp_path, capsys):
+    assert distill.main(['--config', str(tmp_path / 'none.yaml')]) == 1
+    assert 'none.yaml' in capsys.readouterr().err
