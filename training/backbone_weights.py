@@ -64,19 +64,16 @@ def save_backbone(backbone, path):
     save_tensors(backbone.state_dict(), path, {'model': BACKBONE})
 
 
-def is_backbone(path):
-    """Say whether a weights file holds a backbone and nothing else."""
-    return read_metadata(path).get('model') == BACKBONE
-
-
 def load_backbone(network, path):
     """
     Load what `save_backbone` wrote into a network's backbone.
 
-    :raises ValueError: the network has no such backbone.
+    :raises ValueError: the network has no such backbone, or the file is another one.
     """
+    if read_metadata(path).get('model') != BACKBONE:
+        raise ValueError(f'{path} holds no dense backbone as training.distill writes it')
     backbone = getattr(network, 'backbone', None)
     if not isinstance(backbone, DenseBackbone):
         raise ValueError(f'{path} holds a dense backbone, which {network.name} with '
-                         f'{network.config} has not (network: {{backbone: dense}})')
+                         f'{network.config} has not (network: {{backbone: dense}} has)')
     load_strictly(backbone, path, 'the dense backbone')

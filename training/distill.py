@@ -17,7 +17,7 @@ Teach the dense backbone: `python -m training.distill --config config/training/r
 
 It learns to make of crops what EfficientNet-Lite0 with its ImageNet weights makes of them, from
 the data of a training's configuration. The file that it writes is what such a configuration
-names as `start_from`.
+names as `backbone_from`.
 """
 
 import argparse

@@ -17,9 +17,10 @@
 import numpy as np
 import pytest
 from re3_core.networks.backbone import CompactBackbone
+from re3_core.weights import read_metadata
 import torch
 from training import distill
-from training.backbone_weights import is_backbone
+from training.backbone_weights import BACKBONE
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_student_is_taught_and_written(teacher, tiny_config, tmp_path, capsys,
     output = tmp_path / 'dense' / 'backbone.safetensors'
     assert distill.main(['--config', str(tiny_config), '--output', str(output), '--batch', '8',
                          '--iterations', '25']) == 0
-    assert is_backbone(output)
+    assert read_metadata(output)['model'] == BACKBONE
     assert 'is not explained, at stride 4, 8, 16' in capsys.readouterr().out
     assert set(logged(output.parent, 'distill/unexplained_16')) == {0, 20}
 

@@ -262,20 +262,39 @@ def test_compact_networks_start_from_imagenet_weights(monkeypatch):
 
 
 def test_dense_networks_start_from_a_taught_backbone(tiny_config, tmp_path):
-    dense = {'width': .25, 'embedding': 8, 'fc6': 16, 'hidden': 8, 'backbone': 'dense'}
-    config = replace(load_config(tiny_config), network=dense)
+    config = load_config(tiny_config)
+    dense = {**config.network, 'backbone': 'dense'}
+    config = replace(config, network=dense)
     torch.manual_seed(7)
     taught = network_class('re3_lite')(**dense).backbone
     path = tmp_path / 'backbone.safetensors'
     backbone_weights.save_backbone(taught, path)
-    network = build_network(replace(config, start_from=str(path)))
+    config = replace(config, start_from='', backbone_from=str(path))
+    network = build_network(config)
     for name, value in taught.state_dict().items():
         assert torch.allclose(network.backbone.state_dict()[name], value, atol=1e-3), name
-    other = replace(config, start_from=str(path), network={**dense, 'backbone': 'efficientnet_lite0'})
     with pytest.raises(ValueError, match='holds a dense backbone, which re3_lite .* has not'):
-        build_network(other)
+        build_network(replace(config, network={**dense, 'backbone': 'efficientnet_lite0'}))
+    with pytest.raises(ValueError, match='holds no dense backbone'):
+        save_network(network, path)
+        build_network(config)
     with pytest.raises(ValueError, match='backbone must be one of dense, efficientnet_lite0'):
         build_network(replace(config, network={**dense, 'backbone': 'vgg'}))
+
+
+def test_a_trained_network_goes_on_with_another_backbone(tiny_config, tmp_path):
+    torch.manual_seed(7)
+    config = load_config(tiny_config)
+    trained = network_class('re3_lite')(**config.network)
+    start, taught = tmp_path / 'start.safetensors', tmp_path / 'backbone.safetensors'
+    save_network(trained, start, dtype=torch.float32)
+    dense = {**config.network, 'backbone': 'dense'}
+    backbone_weights.save_backbone(network_class('re3_lite')(**dense).backbone, taught)
+    network = build_network(replace(config, network=dense, start_from=str(start),
+                                    backbone_from=str(taught)))
+    assert network.config == network_class('re3_lite')(**dense).config
+    assert torch.equal(network.fc6.weight, trained.fc6.weight)
+    assert len(network.backbone.layers) == 10
 
 
 def test_frozen_parts_do_not_change(tiny_config, tmp_path):
