@@ -52,7 +52,7 @@ PARAMETERS = (
     ('record_file', '', 'mp4 file for the frames as they were sent.', None),
 )
 # How long the last images may take to reach slow subscribers.
-FAREWELL = Duration(seconds=2)
+FAREWELL = Duration(seconds=5)
 
 
 def _describe(description, limits):

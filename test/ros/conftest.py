@@ -184,7 +184,12 @@ class Client:
         return result
 
     def connect(self):
-        """Wait until the node listens to everything, as reliably as the camera publishes."""
+        """
+        Wait until the node listens to everything, as reliably as the camera publishes.
+
+        And until it knows this client's ends too: they are announced in the order in which they
+        were made, so a node that answers a service just made knows all those before.
+        """
         def listens():
             listeners = self.node.get_subscriptions_info_by_topic(self.images.topic_name)
             return (any(info.qos_profile.reliability == self.images.qos_profile.reliability
@@ -194,6 +199,7 @@ class Client:
                     and self.detections.get_subscription_count()
                     and self.node.count_publishers(f'{self.prefix}tracks'))
         self.wait_until(listens, 'the node to subscribe')
+        self.state()
         return self
 
     def header(self, stamp):
@@ -220,6 +226,13 @@ class Client:
         message = self.image(rgb, **kwargs)
         self.images.publish(message)
         return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+    def send_and_arrive(self, rgb=None, **kwargs):
+        """Publish an image; return its stamp once it has reached the node, reliably."""
+        from rclpy.duration import Duration
+        stamp = self.send(rgb, **kwargs)
+        assert self.images.wait_for_all_acked(Duration(seconds=PATIENCE))
+        return stamp
 
     def tracks_of(self, stamp):
         """Wait for the tracks of the image with this stamp."""
@@ -278,16 +291,17 @@ class Client:
         """
         Call a service and return its response; call again if none comes.
 
-        A server may answer before it knows where the client listens.
+        A server may answer before it knows where the client listens. Calls are answered in
+        order: with the answer to the last one none is left that could still have an effect.
         """
         client = self.node.create_client(kind, service)
         self.wait_until(client.service_is_ready, f'service {service}')
         calls = []
 
         def answered():
-            if not calls or time.monotonic() - calls[-1][1] > RESEND_AFTER:
+            if not calls or time.monotonic() - calls[-1][1] > RESEND_AFTER * len(calls):
                 calls.append((client.call_async(kind.Request(**fields)), time.monotonic()))
-            return next((future.result() for future, _ in calls if future.done()), None)
+            return calls[-1][0].result()
         response = self.wait_until(answered, f'an answer of {service}')
         self.repeated = len(calls) > 1
         self.node.destroy_client(client)
@@ -314,9 +328,10 @@ class Client:
         number = getattr(Transition, f'TRANSITION_{name.upper()}')
         success = self.call(ChangeState, 'tracker/change_state',
                             transition=Transition(id=number)).success
+        repeated = self.repeated
         # Asked twice, the second time fails because the first has succeeded.
         reached = self.state() == goal
-        assert success == reached or self.repeated, (name, success, reached)
+        assert success == reached or repeated, (name, success, reached)
         return reached
 
 

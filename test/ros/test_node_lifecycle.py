@@ -38,7 +38,7 @@ def test_transitions_by_hand(start_node, make_client):
         assert list(client.track()) == ['cup']      # deactivate keeps the targets
 
         assert client.call(SetBool, 'tracker/enable', data=False).success
-        ignored = client.send()
+        ignored = client.send_and_arrive()
         assert client.call(SetBool, 'tracker/enable', data=True).success
         assert list(client.track()) == ['cup']
         assert ignored not in client.tracks
@@ -129,6 +129,8 @@ def test_descriptors(client):
 
 def test_names_of_a_node_started_bare(client):
     """Test that without any remapping the topics are those of the documentation."""
-    names = {name for name, _ in client.node.get_topic_names_and_types()}
-    assert {'/re3/init', '/re3/detections', '/re3/tracks', '/re3/status', '/re3/vision_info',
-            '/re3/image', '/diagnostics', '/re3/tracker/debug/image'} <= names
+    documented = {'/re3/init', '/re3/detections', '/re3/tracks', '/re3/status', '/diagnostics',
+                  '/re3/vision_info', '/re3/image', '/re3/tracker/debug/image'}
+    client.wait_until(
+        lambda: documented <= {name for name, _ in client.node.get_topic_names_and_types()},
+        f'all of {documented}')
