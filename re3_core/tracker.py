@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from re3_core import boxes as box_ops
+from re3_core import search
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, State
 from re3_core.weights import load_network
@@ -50,7 +51,8 @@ class Track:
     Where a target is.
 
     `box` is float32 (4,), `xyxy` pixels; `score` the overlap with the true box to expect, 0..1;
-    `lost` whether the tracker no longer trusts the box (see `Tracker`).
+    `lost` whether the tracker no longer trusts the box (see `Tracker`). While a lost target is
+    searched for its box is where its motion leads and its score is at most `lost_score`.
     """
 
     box: np.ndarray
@@ -70,10 +72,15 @@ class _Target:
     lost: bool = False
     doubtful: int = 0        # frames in a row with a low score
     steps: int = 0           # frames since the first one
+    # For the search; without it a target has no `trusted`.
+    trusted: search.Trusted | None = None
+    good: int = 0            # frames in a row with a good score
+    tried: int = 0           # places looked at since it was lost
+    shown: Track | None = None
 
     @property
     def track(self):
-        return Track(self.box.astype(np.float32), self.score, self.lost)
+        return self.shown or Track(self.box.astype(np.float32), self.score, self.lost)
 
 
 class Tracker:
@@ -81,8 +88,9 @@ class Tracker:
     Follow targets with one of the networks, all targets in one batched forward per frame.
 
     A target is `lost` after `lost_after` frames in a row with a score below `lost_score`, and
-    found again at the first score of at least `found_score`. These three may be changed at any
-    time. Not thread safe.
+    found again at the first score of at least `found_score`, or with the search (see
+    `re3_core.search`) after a few of them in a row. All these, `search_candidates` and
+    `search_limit` are attributes that may be changed at any time. Not thread safe.
 
     :param model: 're3_lite', 're3', ...: see `re3_core.weights.available_models`.
     :param weights: path of a weights file; the default comes with the package.
@@ -90,11 +98,15 @@ class Tracker:
     :param precision: 'float32', 'bfloat16' or 'float16' (of the network's arithmetic).
     :param network: a TrackerNetwork to use instead of loading one.
     :param reset_every: frames between returns to the first frame's state; 0 for never.
+    :param search_candidates: places per frame where a lost target is searched for; 0: no search,
+        the network just goes on.
+    :param search_limit: places per frame for all lost targets together.
     """
 
     def __init__(self, model=None, *, weights=None, device='auto', precision='float32',
                  network=None, lost_score=LOST_SCORE, found_score=FOUND_SCORE,
-                 lost_after=LOST_AFTER, reset_every=RESET_EVERY):
+                 lost_after=LOST_AFTER, reset_every=RESET_EVERY,
+                 search_candidates=search.CANDIDATES, search_limit=search.LIMIT):
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
         self.device = choose_device(device)
@@ -103,6 +115,7 @@ class Tracker:
         self.precision = precision
         self.lost_score, self.found_score, self.lost_after = lost_score, found_score, lost_after
         self.reset_every = reset_every
+        self.search_candidates, self.search_limit = search_candidates, search_limit
         self._targets = {}
 
     @property
@@ -129,9 +142,12 @@ class Tracker:
         box = box_ops.check_box(box, frame.shape[:2])
         crops = self._cut_both([self._load(frame)], box[None])
         with self._inference():
-            _, state = self.network.start(crops)
-        self._targets[target_id] = _Target(box, crops.previous, state, state)
-        return self._targets[target_id].track
+            prediction, state = self.network.start(crops)
+        target = _Target(box, crops.previous, state, state)
+        if not torch.isnan(prediction.score).any():
+            target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
+        self._targets[target_id] = target
+        return target.track
 
     def update(self, frame, ids=None):
         """
@@ -159,26 +175,27 @@ class Tracker:
             return {}
         images = [image for frame, some in frames
                   for image in [self._load(frame)] * len(some)]
-        # 1. Look where each target was.
-        regions = self._regions(targets)
-        crops = Crops(torch.cat([target.previous for target in targets]),
-                      crop_batch(images, regions, self.network.current_crop.size))
-        # 2. One forward for all of them.
-        with self._inference():
-            prediction, states = self.network.step(crops, _join([t.state for t in targets]))
-        # 3. Boxes in pixels, kept within reason.
-        boxes = decode(prediction.boxes.double().cpu().numpy(), regions)
-        scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
-        rows = _rows(states, len(targets))
-        for target, box, score, state, image in zip(
-                targets, boxes, scores, rows, images, strict=True):
-            self._move(target, box, float(score), state, image.shape[:2])
+        # 1. Look where each target was, or where a lost one may be.
+        for target in targets:
+            target.steps += 1
+        looks = self._looks(targets, images)
+        # 2. One forward for all of them: boxes in pixels, kept within reason.
+        boxes, scores, states = self._look(looks, images)
+        # 3. Each target goes on with its best look; lost and found.
+        for row, target in enumerate(targets):
+            mine = [index for index, look in enumerate(looks) if look.row == row]
+            if mine:    # else it is not this lost target's turn to be searched for
+                best = max(mine, key=scores.__getitem__)
+                self._move(target, boxes[best], float(scores[best]), states[best])
         # 4. What the next frame will be compared with.
         previous = self._cut(images, targets, self.network.previous_crop)
         for target, crop in zip(targets, previous.split(1), strict=True):
             target.previous = crop
         # 5. Forget what has crept in, from time to time.
         self._return_to_first(targets, images)
+        # 6. Keep what is needed to search for those that get lost; predict those that are.
+        for target, image in zip(targets, images, strict=True):
+            self._remember(target, image.shape[:2])
         return {target_id: self._targets[target_id].track for target_id in ids}
 
     def remove(self, target_id):
@@ -208,9 +225,61 @@ class Tracker:
             with torch.autocast(self.device.type, dtype) if half else nullcontext():
                 yield
 
-    def _regions(self, targets):
-        boxes = np.stack([target.box for target in targets])
-        return region_of(boxes, self.network.current_crop.context)
+    def _looks(self, targets, images):
+        """Return the Looks at all targets: one each, and several at those to be searched for."""
+        looks = [self._next_look(row, target) for row, target in enumerate(targets)
+                 if not self._searches(target) or target.good]
+        lost = [row for row, target in enumerate(targets)
+                if self._searches(target) and not target.good]
+        if not lost:
+            return looks
+        tried = np.array([targets[row].tried for row in lost])
+        counts = search.share_out(tried, self.search_candidates, self.search_limit)
+        places = search.candidate_boxes(
+            *self._since_trusted([targets[row] for row in lost]), tried,
+            np.array([images[row].shape[:2] for row in lost]), self.search_candidates)
+        for row, boxes, count in zip(lost, places, counts, strict=True):
+            trusted = targets[row].trusted
+            targets[row].tried += count
+            looks += [search.Look(row, box, trusted.previous, trusted.state)
+                      for box in boxes[:count]]
+        return looks
+
+    def _next_look(self, row, target):
+        """Return the Look at where a target was; one to be confirmed is compared with itself."""
+        known = target.trusted if self._searches(target) else target
+        return search.Look(row, target.box, known.previous, known.state)
+
+    def _since_trusted(self, targets):
+        """Return boxes and velocities of N targets when last trusted and the frames since."""
+        trusted = [target.trusted for target in targets]
+        return (np.stack([past.box for past in trusted]),
+                np.stack([past.velocity for past in trusted]),
+                np.array([target.steps - target.trusted.step for target in targets]))
+
+    def _look(self, looks, images):
+        """
+        Ask the network about N Looks in one forward.
+
+        Return guarded `xyxy` boxes (N, 4), scores (N,) from 0 to 1 and a list of N states.
+        """
+        before = np.stack([look.box for look in looks])
+        images = [images[look.row] for look in looks]
+        regions = region_of(before, self.network.current_crop.context)
+        crops = Crops(torch.cat([look.previous for look in looks]),
+                      crop_batch(images, regions, self.network.current_crop.size))
+        with self._inference():
+            prediction, states = self.network.step(crops, _join([look.state for look in looks]))
+        boxes = decode(prediction.boxes.double().cpu().numpy(), regions)
+        scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
+        for row, image in enumerate(images):
+            finite = bool(np.isfinite(boxes[row]).all())
+            boxes[row] = guard_box(boxes[row] if finite else before[row], image.shape[:2])
+            if np.isnan(scores[row]):
+                # A network without a score: all that can be said is whether the box is in sight.
+                scores[row] = _fraction_inside(boxes[row], image.shape[:2])
+            scores[row] *= finite
+        return boxes, scores, _rows(states, len(looks))
 
     def _cut(self, images, targets, spec):
         boxes = np.stack([target.box for target in targets])
@@ -221,26 +290,36 @@ class Tracker:
         return Crops(*(crop_batch(images, region_of(boxes, spec.context), spec.size)
                        for spec in (self.network.previous_crop, self.network.current_crop)))
 
-    def _move(self, target, box, score, state, frame_size):
+    def _move(self, target, box, score, state):
         """Take over a step's result for one target."""
-        finite = bool(np.isfinite(box).all())
-        if finite:
-            target.box = guard_box(box, frame_size)
-        if np.isnan(score):
-            # A network without a score: all that can be said is whether the box is in sight.
-            score = _fraction_inside(target.box, frame_size)
-        target.score = score if finite else 0.
-        target.state = state
-        target.steps += 1
-        self._decide(target)
-
-    def _decide(self, target):
-        """Apply the hysteresis of lost and found."""
-        target.doubtful = target.doubtful + 1 if target.score < self.lost_score else 0
-        if target.score >= self.found_score:
+        target.box, target.score, target.state = box, score, state
+        # The hysteresis of lost and found.
+        target.doubtful = target.doubtful + 1 if score < self.lost_score else 0
+        target.good = target.good + 1 if score >= self.found_score else 0
+        if target.good >= (search.FOUND_AFTER if self._searches(target) else 1):
             target.lost = False
-        elif target.doubtful >= self.lost_after:
+        elif target.doubtful >= self.lost_after and not target.lost:
             target.lost = True
+            target.trusted = target.trusted and target.trusted.copied()
+
+    def _searches(self, target):
+        """Return whether a target is lost and to be searched for."""
+        return bool(self.search_candidates and target.trusted and target.lost)
+
+    def _remember(self, target, frame_size):
+        """Keep a target as it is while its score is good; say where it may be while lost."""
+        target.shown = None
+        if self._searches(target):
+            ahead = search.predicted_boxes(
+                *self._since_trusted([target]), np.array([frame_size]))[0]
+            target.shown = Track(ahead.astype(np.float32), min(target.score, self.lost_score),
+                                 True)
+        elif target.trusted and target.good:
+            past, target.tried = target.trusted, 0
+            velocity = search.velocity_after(
+                past.velocity, past.box, target.box, target.steps - past.step)
+            target.trusted = search.Trusted(
+                target.box, velocity, target.previous, target.state, target.steps)
 
     def _return_to_first(self, targets, images):
         """

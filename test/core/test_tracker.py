@@ -158,7 +158,7 @@ def test_lost_and_found_with_hysteresis(frames):
     # middling, good.
     logits = [9, -9, 9, -9, -9, -9, 0, 9]
     tracker = Tracker(network=Scripted(scores=logits), lost_score=.3, found_score=.7,
-                      lost_after=3)
+                      lost_after=3, search_candidates=0)
     tracker.init('a', frames[0], (40, 40, 80, 80))
     lost = [tracker.update(frame)['a'].lost for frame in frames[1:8]]
     assert lost == [False, False, False, False, True, True, False]
