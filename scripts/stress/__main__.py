@@ -1,0 +1,85 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Run the scenarios and write the report: `python -m scripts.stress --help`."""
+
+import argparse
+import os
+from pathlib import Path
+import sys
+import traceback
+
+from re3_ros.demo_processes import find_config, share_surroundings
+
+# Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.
+DOMAIN = 1 + os.getpid() % 100
+
+
+def parse_arguments(names):
+    """Return the command line's arguments; `names` are those of the scenarios."""
+    parser = argparse.ArgumentParser(prog='stress', description=__doc__)
+    parser.add_argument('--output', type=Path, default=Path('stress_output'),
+                        help='folder for report, plots and logs')
+    parser.add_argument('--minutes', type=float, default=30., help='of soak')
+    parser.add_argument('--quick', action='store_true',
+                        help='measure briefly and repeat seldom: only whether it works')
+    parser.add_argument('--only', nargs='+', choices=names, default=names, metavar='NAME',
+                        help=f'scenarios to run: {", ".join(names)}')
+    parser.add_argument('--docs', type=Path,
+                        help='Markdown file to put the report into, between its markers')
+    return parser.parse_args()
+
+
+def main():
+    """Run the scenarios that were asked for; return 1 if a condition does not hold."""
+    os.environ['OMP_NUM_THREADS'] = '1'
+    share_surroundings(os.environ, DOMAIN, find_config())
+    # Only now: the middleware reads the environment when it is loaded.
+    import rclpy
+    from scripts.stress import report
+    from scripts.stress.bench import Bench, Effort, Result
+    from scripts.stress.scenarios import SCENARIOS
+    arguments = parse_arguments(list(SCENARIOS))
+    effort = Effort.quick(arguments.minutes) if arguments.quick else Effort(arguments.minutes)
+    about = report.surroundings()
+    bench = Bench(arguments.output, effort)
+    rclpy.init()
+    results = {}
+    for name in arguments.only:
+        print(f'{name} ...', flush=True)
+        results[name] = run_scenario(SCENARIOS[name], bench, Result)
+        results[name].write(arguments.output / f'{name}.json')
+        print(f'{name}: {"passed" if results[name].passed else "FAILED"}', flush=True)
+    rclpy.try_shutdown()
+    markdown = report.to_markdown(results, about)
+    (arguments.output / 'report.md').write_text(markdown)
+    if arguments.docs:
+        report.put_into_docs(arguments.docs, markdown)
+    print(markdown)
+    return 0 if all(result.passed for result in results.values()) else 1
+
+
+def run_scenario(scenario, bench, result_type):
+    """Return a scenario's Result; if it breaks down, one that says so."""
+    try:
+        return scenario(bench)
+    except (RuntimeError, OSError) as error:
+        traceback.print_exc()
+        result = result_type(scenario.__doc__.strip().splitlines()[0], 'Broke down.')
+        result.check('the scenario runs to its end', False, error)
+        return result
+
+
+if __name__ == '__main__':
+    sys.exit(main())

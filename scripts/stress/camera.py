@@ -1,0 +1,124 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A camera in a process of its own, which can be paused, sped up and changed in resolution."""
+
+import multiprocessing
+import time
+
+import rclpy
+from rclpy.qos import QoSProfile
+from scripts.stress.scene import LENGTH, Reel, Scene
+from sensor_msgs.msg import Image
+
+PATIENCE = 60
+
+
+class _Film:
+    """What the camera's process does: publish the scene at a rate, obey commands."""
+
+    def __init__(self, connection, topic):
+        rclpy.init()
+        node = rclpy.create_node(topic.strip('/').replace('/', '_'))
+        self._publisher = node.create_publisher(Image, topic, QoSProfile(depth=5))
+        self._connection = connection
+        self._frame_id = f'{node.get_name()}_optical_frame'
+        self._reel = None
+        self._rate = 0.
+        self._next = 0.
+        self._sent = 0
+
+    def run(self):
+        """Publish and obey until told to stop."""
+        while self._obey(self._due()):
+            if self._rate and self._due() <= 0:
+                self._publish()
+
+    def _due(self):
+        """Return the seconds until the next picture; None while paused."""
+        return max(0., self._next - time.monotonic()) if self._rate else None
+
+    def _obey(self, seconds):
+        """Wait that long for a command, or for ever if None; return whether to go on."""
+        while self._connection.poll(seconds):
+            command, *arguments = self._connection.recv()
+            if command == 'stop':
+                return False
+            if command == 'show':
+                self._reel = Reel(Scene(*arguments), self._frame_id)
+            if command == 'rate':
+                self._rate, = arguments
+                self._next = time.monotonic()
+            self._connection.send(self._sent)
+            seconds = 0 if self._rate else None
+        return True
+
+    def _publish(self):
+        # The stamp's last nanoseconds tell which picture of the loop this is.
+        stamp = time.time_ns() // LENGTH * LENGTH + self._sent % LENGTH
+        self._publisher.publish(self._reel.message(self._sent, stamp))
+        self._sent += 1
+        # A camera that is late does not hurry after its time.
+        self._next = max(self._next + 1 / self._rate, time.monotonic())
+
+
+def _film(connection, topic):
+    _Film(connection, topic).run()
+
+
+class Camera:
+    """
+    The camera's process, seen from outside; ends with its `with` block.
+
+    An image's stamp modulo LENGTH is its position in the scene.
+    """
+
+    def __init__(self, topic='/re3/image'):
+        context = multiprocessing.get_context('spawn')
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_film, args=(other, topic), daemon=True)
+        self._process.start()
+
+    def _command(self, *command):
+        self._connection.send(command)
+        if not self._connection.poll(PATIENCE):
+            raise RuntimeError(f'the camera does not answer to {command[0]!r}')
+        return self._connection.recv()
+
+    def show(self, size, targets, seed=0):
+        """Show another scene (see `Scene`); return that Scene."""
+        self._command('show', size, targets, seed)
+        return Scene(size, targets, seed)
+
+    def play(self, rate):
+        """Publish `rate` pictures a second from now on; return how many were sent so far."""
+        return self._command('rate', float(rate))
+
+    def pause(self):
+        """Stand still; return how many pictures were sent so far."""
+        return self._command('rate', 0.)
+
+    @property
+    def sent(self):
+        """How many pictures were sent so far."""
+        return self._command('count')
+
+    def __enter__(self):
+        """Return the camera."""
+        return self
+
+    def __exit__(self, *error):
+        """End the process."""
+        self._connection.send(('stop',))
+        self._process.join(PATIENCE)

@@ -1,0 +1,107 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How the node ends: interrupted in the middle of its work, killed and started again."""
+
+from pathlib import Path
+import signal
+import time
+
+import numpy as np
+from scripts.stress.bench import quantiles, Result
+from scripts.stress.camera import Camera
+from scripts.stress.load import VGA
+
+RATE = 30
+# So many that the network runs nearly all the time.
+TARGETS = 16
+LIMIT = 1.
+# A random moment within this many seconds.
+WITHIN = .5
+
+
+def run_signals(bench):
+    """Interrupt the node in the middle of its work."""
+    result = Result('SIGINT and SIGTERM', (
+        f'Sent at a random moment while {TARGETS} targets are followed at {RATE} Hz, to a new '
+        'process each time; the time is that until the process has ended.'))
+    table = result.table('signal', 'times', 'median s', 'p95 s', 'max s', 'exit codes')
+    rng = np.random.default_rng(0)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    runs = [which for which in signals for _ in range(bench.effort.times)]
+    ends = {which: [] for which in signals}
+    tracebacks = 0
+    with Camera() as camera, bench.client() as client:
+        scene = camera.show(VGA, TARGETS)
+        camera.play(RATE)
+        for which in bench.progress(runs, 'signal'):
+            with bench.running_node(f'signal_{which.name}_{len(ends[which])}') as node:
+                client.arrivals.clear()
+                client.connect()
+                client.start_targets(scene.boxes(0))
+                client.spin(rng.uniform(0, WITHIN))
+                ends[which].append(node.end(which))
+                tracebacks += 'Traceback' in node.log
+    for which, results in ends.items():
+        codes = sorted({code for code, _ in results})
+        times = quantiles([seconds for _, seconds in results])
+        table.rows.append([which.name, len(results), *(f'{value:.2f}' for value in times),
+                           ', '.join(map(str, codes))])
+    everything = [end for results in ends.values() for end in results]
+    result.check('the exit code is always 0', all(code == 0 for code, _ in everything))
+    slowest = max(seconds for _, seconds in everything)
+    result.check(f'the process ends within {LIMIT:.0f} s', slowest <= LIMIT, f'{slowest:.2f} s')
+    result.check('the log has no traceback', not tracebacks, f'{tracebacks} of {len(everything)}')
+    return result
+
+
+def run_kill(bench):
+    """Kill the node and start it again."""
+    result = Result('Killed and started again', (
+        'The node is killed (signal 9) in the middle of its work and started again; the camera '
+        'goes on all the time, the box is sent again.'))
+    table = result.table('', 'median', 'max')
+    kills = max(3, bench.effort.times // 4)
+    starts, tracks = [], []
+    with Camera() as camera, bench.client() as client:
+        before = _shared_memory()
+        scene = camera.show(VGA, 1)
+        camera.play(RATE)
+        for number in bench.progress(range(kills + 1), 'start'):
+            with bench.start_node(f'kill_{number}') as node:
+                starts.append(node.wait_until_active())
+                begin = time.monotonic()
+                client.connect()
+                client.start_targets(scene.boxes(0))
+                tracks.append(time.monotonic() - begin)
+                client.next_tracks(5)
+                if number < kills:
+                    node.kill()
+                client.arrivals.clear()
+        client.spin(1)
+        after = _shared_memory()
+    for name, times in (('s from start to active', starts),
+                        ('s from active to tracks of the box sent again', tracks)):
+        table.rows.append([name, f'{np.median(times):.2f}', f'{max(times):.2f}'])
+    result.check(f'after each of {kills} kills the target is tracked again',
+                 len(tracks) == kills + 1)
+    left = after - before
+    result.check('files left in /dev/shm do not pile up: at most those of one killed process',
+                 len(left) <= 8, f'{len(left)} files')
+    return result
+
+
+def _shared_memory():
+    """Return the names of the middleware's files in shared memory."""
+    return {path.name for path in Path('/dev/shm').glob('*fast*')}

@@ -1,0 +1,188 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How much the node can do: many targets, large images, two cameras, a camera too fast for it."""
+
+import time
+
+import numpy as np
+from re3_core.boxes import iou
+from scripts.stress.bench import latencies, quantiles, Result
+from scripts.stress.camera import Camera
+from scripts.stress.scene import LENGTH
+
+VGA = (480, 640)
+# (height, width) and the rate of the camera: what a camera in Python can send.
+SIZES = {VGA: 30, (1080, 1920): 30, (2160, 3840): 10}
+TARGETS = (1, 4, 16, 64)
+FAST = 120
+ON_TARGET = 0.5
+# A delay grows if the last third's median exceeds the first third's by this factor and offset.
+GROWTH, GROWTH_MS = 1.5, 50.
+# Of the images, in the diagnostics.
+COUNTS = ('processed', 'skipped', 'lost')
+COLUMNS = ('camera images/s', 'tracks/s', 'skipped', 'latency ms median', 'p95', 'max',
+           'node ms mean', 'node ms p95', 'processor', 'MB', 'on target')
+
+
+class Measurement:
+    """What happened while a camera played for some seconds."""
+
+    def __init__(self, client, camera, node, scene, seconds):
+        """Let the camera play and record."""
+        begin = self._counts(client, camera, node)
+        client.arrivals.clear()
+        client.spin(seconds)
+        self.arrivals = list(client.arrivals)
+        end = self._counts(client, camera, node)
+        self.counts = {name: end[name] - begin[name] for name in begin}
+        self.figures = client.figures
+        self._memory = node.memory()
+        self.on_target = share_on_target(self.arrivals, scene)
+        self.latencies = latencies(self.arrivals)
+
+    @staticmethod
+    def _counts(client, camera, node):
+        """Return all counts at one moment."""
+        figures = client.next_figures()
+        counts = {name: int(figures[f'frames_{name}']) for name in COUNTS}
+        return {**counts, 'sent': camera.sent, 'seconds': time.monotonic(),
+                'processor': node.processor_seconds()}
+
+    def row(self):
+        """Return what `COLUMNS` names."""
+        median, p95, maximum = quantiles(self.latencies)
+        seconds = self.counts['seconds']
+        return [f'{self.counts["sent"] / seconds:.1f}',
+                f'{self.counts["processed"] / seconds:.1f}', self.counts['skipped'],
+                f'{median:.0f}', f'{p95:.0f}', f'{maximum:.0f}',
+                self.figures['processing_ms_mean'], self.figures['processing_ms_p95'],
+                f'{self.counts["processor"] / seconds:.0%}', f'{self._memory:.0f}',
+                f'{self.on_target:.0%}']
+
+    def grows(self):
+        """Tell whether the latency grew all the time."""
+        third = max(1, len(self.latencies) // 3)
+        first, last = (np.median(part) for part in (self.latencies[:third],
+                                                    self.latencies[-third:]))
+        return last > GROWTH * first + GROWTH_MS
+
+
+def share_on_target(arrivals, scene):
+    """Return the share of published boxes that overlap the true ones by ON_TARGET."""
+    overlaps = []
+    for arrival in arrivals:
+        truth = scene.boxes(arrival.stamp % LENGTH)
+        overlaps += [iou(box, truth[int(name.split()[-1])])
+                     for name, box in arrival.boxes.items()]
+    return float(np.mean(np.array(overlaps) >= ON_TARGET)) if overlaps else 0.
+
+
+def check_load(result, measured, expected):
+    """Note the conditions on Measurements {name: (Measurement, number of targets)}."""
+    result.check(
+        'tracks come in each case, with all targets',
+        all(m.arrivals and len(m.arrivals[-1].boxes) == expected[name]
+            for name, m in measured.items()))
+    worst = min(measured, key=lambda name: measured[name].on_target)
+    result.check('boxes on target (overlap 0.5) in at least 90 % of all tracks',
+                 measured[worst].on_target >= .9, f'{measured[worst].on_target:.0%} ({worst})')
+    growing = [name for name, m in measured.items() if not m.arrivals or m.grows()]
+    result.check(f'the delay does not grow (last third below {GROWTH} x first third + '
+                 f'{GROWTH_MS:.0f} ms)', not growing, ', '.join(growing))
+
+
+def run_load(bench):
+    """Follow 1 to 64 targets in images of three sizes."""
+    result = Result('Load', (
+        'Images of a drawn scene, reliable, depth 5; latency is from the image stamp to the '
+        "tracks in another process, node time the node's own part of it; processor 100 % is one "
+        'core.'))
+    table = result.table('image', 'targets', *COLUMNS)
+    measured, expected = {}, {}
+    cases = [(size, number) for size in SIZES for number in TARGETS]
+    for size, numbers in _by_size(bench.progress(cases, 'case')):
+        with Camera() as camera, bench.client() as client, \
+                bench.running_node(f'load_{size[0]}') as node:
+            for number in numbers:
+                scene = camera.show(size, number)
+                camera.play(SIZES[size])
+                client.connect().next_tracks()
+                client.start_afresh()
+                client.next_tracks()
+                client.start_targets(scene.boxes(0))
+                name = f'{size[1]}x{size[0]}, {number}'
+                measured[name] = Measurement(client, camera, node, scene, bench.effort.seconds)
+                expected[name] = number
+                table.rows.append([f'{size[1]}x{size[0]}', number, *measured[name].row()])
+                camera.pause()
+    check_load(result, measured, expected)
+    return result
+
+
+def _by_size(cases):
+    """Yield (size, generator of target numbers) for cases sorted by size."""
+    import itertools
+    for size, group in itertools.groupby(cases, key=lambda case: case[0]):
+        yield size, (number for _, number in group)
+
+
+def run_two_cameras(bench):
+    """Follow four targets in each of two cameras of one process."""
+    result = Result('Two cameras in one process', (
+        'Two cameras of 640x480 at 30 Hz with four targets each; both have the same ids.'))
+    table = result.table('camera', 'targets', *COLUMNS)
+    names, measured = ('front', 'rear'), {}
+    with bench.running_node('two_cameras', cameras=str(list(names))) as node, \
+            Camera('/re3/front/image') as front, Camera('/re3/rear/image') as rear, \
+            bench.client('front') as front_client, bench.client('rear') as rear_client:
+        both = list(zip(names, (front, rear), (front_client, rear_client), strict=True))
+        scenes = {}
+        for seed, (name, camera, client) in enumerate(both):
+            scenes[name] = camera.show(VGA, 4, seed)
+            camera.play(30)
+            client.connect().next_tracks()
+            client.start_targets(scenes[name].boxes(0))
+        for name, camera, client in bench.progress(both, 'camera'):
+            measured[name] = Measurement(client, camera, node, scenes[name],
+                                         bench.effort.seconds)
+            table.rows.append([name, 4, *measured[name].row()])
+    check_load(result, measured, dict.fromkeys(names, 4))
+    rates = [len(m.arrivals) for m in measured.values()]
+    result.check('neither camera gets less than 80 % of the other one', min(rates) >=
+                 .8 * max(rates), ' and '.join(map(str, rates)) + ' tracks')
+    return result
+
+
+def run_fast_camera(bench):
+    """Let a camera send more images than the node can use."""
+    result = Result('A camera that is too fast', (
+        f'A camera of 640x480 at {FAST} Hz, 16 targets. The newest image is used, the others are '
+        'skipped and counted.'))
+    table = result.table('image', 'targets', *COLUMNS)
+    seconds = 2 * bench.effort.seconds
+    with bench.following('fast_camera', VGA, 16, FAST) as (node, client, camera, scene), \
+            bench.timed_progress(seconds):
+        measured = Measurement(client, camera, node, scene, seconds)
+    table.rows.append(['640x480', 16, *measured.row()])
+    check_load(result, {'fast': measured}, {'fast': 16})
+    _, p95, _ = quantiles(measured.latencies)
+    bound = 3 * float(measured.figures['processing_ms_p95']) + 100
+    result.check('the delay stays bounded: p95 at most three times the node time p95 + 100 ms',
+                 p95 <= bound, f'{p95:.0f} ms of {bound:.0f} ms')
+    told, sent = sum(measured.counts[name] for name in COUNTS), measured.counts['sent']
+    result.check('images processed, skipped and lost add up to those sent, within 5 %',
+                 abs(told - sent) <= .05 * sent,
+                 ' + '.join(f'{measured.counts[name]} {name}' for name in COUNTS) + f' of {sent}')
+    return result

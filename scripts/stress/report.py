@@ -1,0 +1,104 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The scenarios' results as Markdown, and into the documentation."""
+
+import os
+from pathlib import Path
+import platform
+import time
+
+import numpy as np
+from re3_ros.files import written_whole
+import torch
+
+BEGIN = '<!-- results: written by `make stress`, do not edit -->'
+END = '<!-- end of results -->'
+
+
+def surroundings():
+    """Return on what the figures were measured, in one line."""
+    model = platform.processor() or platform.machine()
+    for line in Path('/proc/cpuinfo').read_text().splitlines():
+        if line.startswith('model name'):
+            model = line.partition(':')[2].strip()
+            break
+    return (f'{time.strftime("%d %B %Y")}, {model}, {os.cpu_count()} cores, Python '
+            f'{platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, '
+            f'load average before the start {os.getloadavg()[0]:.1f}')
+
+
+def to_markdown(results, about):
+    """
+    Return the report.
+
+    :param results: {name: `scripts.stress.bench.Result`}.
+    :param about: what `surroundings` said.
+    """
+    parts = [f'Measured: {about}.', _overview(results)]
+    for name, result in results.items():
+        parts += [f'### {result.title} (`{name}`)', result.text]
+        parts += [_table(table.columns, table.rows) for table in result.tables]
+        parts.append(_table(('condition', 'seen', ''), [
+            (check['condition'], check['seen'], 'holds' if check['passed'] else '**FAILS**')
+            for check in result.checks]))
+    return '\n\n'.join(parts) + '\n'
+
+
+def _overview(results):
+    rows = [(f'`{name}`', result.title,
+             f'{sum(check["passed"] for check in result.checks)} of {len(result.checks)}',
+             'passed' if result.passed else '**FAILED**') for name, result in results.items()]
+    return _table(('scenario', 'about', 'conditions that hold', ''), rows)
+
+
+def _table(columns, rows):
+    lines = [columns, ['---'] * len(columns), *rows]
+    return '\n'.join('| ' + ' | '.join(str(cell).replace('|', '\\|').replace('\n', ' ')
+                                       for cell in line) + ' |' for line in lines)
+
+
+def put_into_docs(path, markdown):
+    """Replace what is between the markers in a Markdown file."""
+    path = Path(path)
+    text = path.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f'{path} has no lines {BEGIN!r} and {END!r}')
+    with written_whole(path) as part:
+        part.write_text(f'{before}{BEGIN}\n\n{markdown}\n{END}{after}')
+
+
+def plot_lines(path, times, lines, xlabel='minutes'):
+    """
+    Plot lines over time, each on an axis of its own.
+
+    :param times: list of x values.
+    :param lines: {label: list of y values}.
+    """
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(len(lines), 1, sharex=True, squeeze=False,
+                                   figsize=(9, 2 * len(lines)), constrained_layout=True)
+    for axis, (label, values) in zip(axes[:, 0], lines.items(), strict=True):
+        axis.plot(times, values, linewidth=.8)
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=.3)
+    axes[-1, 0].set_xlabel(xlabel)
+    with written_whole(Path(path)) as part:
+        figure.savefig(part, dpi=100)
+    pyplot.close(figure)
