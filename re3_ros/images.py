@@ -30,6 +30,8 @@ from re3_ros.problem_log import Fault
 
 # Frames larger than this are refused unless the caller allows more: 8K UHD.
 MAX_PIXELS = 7680 * 4320
+# Characters in the name of an image's coordinate frame.
+MAX_FRAME_ID = 256
 JPEG_QUALITY = 90
 
 
@@ -68,6 +70,13 @@ ENCODINGS = {
 CV_BRIDGE_ENCODINGS = frozenset((
     'bgr8', 'rgba8', 'bgra8', 'mono8', 'yuv422_yuy2', 'yuv422',
     'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'))
+
+
+def check_frame_id(frame_id):
+    """Raise ImageError unless an image's `frame_id` is short enough to be in every track."""
+    if len(frame_id) > MAX_FRAME_ID:
+        raise ImageError('frame_id', f'image with a frame_id {frame_id[:16]!r}... of '
+                         f'{len(frame_id)} characters, at most {MAX_FRAME_ID} are allowed')
 
 
 def image_size(message, max_pixels=MAX_PIXELS):

@@ -22,7 +22,7 @@ three together.
 import math
 from typing import NamedTuple
 
-from re3_core import tracker
+from re3_core import search, tracker
 from re3_core.tracker import PRECISIONS
 from re3_ros.images import MAX_PIXELS
 
@@ -85,6 +85,10 @@ PARAMETERS = (
               'found again; not below lost_score.', 0.0, 1.0, live=True),
     Parameter('lost_after', tracker.LOST_AFTER, 'Frames in a row below lost_score.',
               1, 1000, live=True),
+    Parameter('search_candidates', search.CANDIDATES, 'Places per image where a lost target is '
+              'searched for; 0: no search.', 0, 64, live=True),
+    Parameter('search_limit', search.LIMIT, 'Places per image for all lost targets together: a '
+              'bound on the load.', 1, 4096, live=True),
     Parameter('drop_after', 300, 'Frames after which a lost target is removed; 0: never.',
               0, 1000000, live=True),
     Parameter('association_iou', 0.3, 'A box without id that overlaps a target by at least this '

@@ -25,6 +25,10 @@ WORTH_SAYING = 0.1
 # forward by this much (a camera that pauses).
 JUMP_BACK = 500_000_000
 JUMP_FORWARD = 3600 * 1_000_000_000
+# What steps forward while hardly any time passes is no pause: stamps may run ahead of the time
+# that passes by this much, and this many times as fast (a bag played in fast motion).
+AHEAD = 500_000_000
+FASTEST = 10
 
 # What to do with an image: use it, or not because it is older than the last one, or because its
 # stamp is far from all others; or use it as the first one after time was set back.
@@ -45,13 +49,14 @@ class StreamWatch:
         self.lost = 0
         self.late = 0
         self._last = None
+        self._last_at = None
         self._odd = None
         self._last_sequence = (None, 0)
         self._gaps = deque(maxlen=WINDOW)
         self._spacing = 0.
         self._recent = deque(maxlen=WINDOW)     # (expected, lost) per frame
 
-    def arrived(self, stamp, busy_seconds, sequence=(None, 0)):
+    def arrived(self, stamp, busy_seconds, sequence=(None, 0), at=None):
         """
         Note an image that could be used; return USE, LATE, ODD or TIME_SET_BACK.
 
@@ -61,31 +66,39 @@ class StreamWatch:
         :param stamp: its time in nanoseconds.
         :param busy_seconds: how long the node was occupied since the image before.
         :param sequence: (any identity of the publisher, its running number), if known.
+        :param at: when it arrived, in seconds of a steady clock; None where that means nothing,
+            as for images of a recording that waited in a queue.
         """
         self.received += 1
         gap = None if self._last is None else stamp - self._last
-        if gap is not None and not -JUMP_BACK <= gap <= JUMP_FORWARD:
-            return self._jumped(stamp, sequence)
+        if gap is not None and not -JUMP_BACK <= gap <= self._farthest(at):
+            return self._jumped(stamp, sequence, at)
         self._odd = None
         missing = self._missing(gap, sequence)
         if gap is not None and gap < 0:
             self.late += 1
             return LATE
-        self._last = stamp
+        self._last, self._last_at = stamp, at
         skipped = self._skipped(missing, gap, busy_seconds)
         self._recent.append((missing + 1, missing - skipped))
         self.skipped += skipped
         self.lost += missing - skipped
         return USE
 
-    def _jumped(self, stamp, sequence):
+    def _farthest(self, at):
+        """Return by how much the next stamp may lie ahead of the last one."""
+        if at is None or self._last_at is None:
+            return JUMP_FORWARD
+        return min(JUMP_FORWARD, AHEAD + FASTEST * int((at - self._last_at) * 1e9))
+
+    def _jumped(self, stamp, sequence, at):
         """Judge an image whose stamp is far from the last one."""
         if self._odd is None or not 0 <= stamp - self._odd <= JUMP_FORWARD:
             self._odd = stamp
             self._last_sequence = sequence
             return ODD
         set_back = stamp < self._last
-        self.restart(stamp, sequence)
+        self.restart(stamp, sequence, at)
         return TIME_SET_BACK if set_back else USE
 
     def refused(self, sequence=(None, 0)):
@@ -129,9 +142,9 @@ class StreamWatch:
         expected, lost = np.sum(self._recent, axis=0)
         return float(lost / expected)
 
-    def restart(self, stamp=None, sequence=(None, 0)):
+    def restart(self, stamp=None, sequence=(None, 0), at=None):
         """Forget the frames so far, as after a pause."""
-        self._last = stamp
+        self._last, self._last_at = stamp, at
         self._odd = None
         self._last_sequence = sequence
         self._gaps.clear()

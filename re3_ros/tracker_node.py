@@ -16,6 +16,7 @@
 
 from contextlib import contextmanager
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -52,7 +53,8 @@ UNUSABLE = {
     stream_watch.LATE: 'image is older than the one before it; ignored',
     stream_watch.ODD: 'image stamp is far from those before it; ignored, unless more follow',
 }
-TRACKER_SETTINGS = ('lost_score', 'found_score', 'lost_after')
+TRACKER_SETTINGS = ('lost_score', 'found_score', 'lost_after', 'search_candidates',
+                    'search_limit')
 PARAMETER_ERRORS = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
 # What loading a network may raise when file, device or parameters are not as they should be.
 SETUP_ERRORS = (ValueError, OSError, RuntimeError)
@@ -170,8 +172,8 @@ class TrackerNode(LifecycleNode):
             torch.set_num_threads(values['threads'])
         self._tracker = Tracker(
             values['model'] or None, weights=values['weights'] or None, device=values['device'],
-            precision=values['precision'], lost_score=values['lost_score'],
-            found_score=values['found_score'], lost_after=values['lost_after'])
+            precision=values['precision'],
+            **{name: values[name] for name in TRACKER_SETTINGS})
         self.get_logger().info(f'network {self._tracker.network.name} on '
                                f'{self._tracker.device}, {values["precision"]}')
 
@@ -279,13 +281,14 @@ class TrackerNode(LifecycleNode):
 
     def _take(self, camera, message, sequence):
         """Make an image the camera's pending frame; return whether it can be used."""
-        now = self.get_clock().now().nanoseconds
+        now, monotonic = self.get_clock().now().nanoseconds, time.monotonic()
         stamp = stamp_of(message.header)
         busy, camera.busy_before = self._busy - camera.busy_before, self._busy
-        camera.health.frame_arrived(stamp, now, time.monotonic())
+        camera.health.frame_arrived(stamp, now, monotonic)
         try:
             size = camera.check(message, sequence)
-            arrival = camera.watch.arrived(stamp or now, busy, sequence)
+            arrival = camera.watch.arrived(
+                stamp or now, busy, sequence, None if self._settings.every_frame else monotonic)
             if arrival in UNUSABLE:
                 raise images.ImageError(arrival, UNUSABLE[arrival])
             if arrival == stream_watch.TIME_SET_BACK:
@@ -501,9 +504,15 @@ def run():
 
 
 def leave(code):
-    """End the process at once: to unload torch's libraries would take another second."""
+    """
+    End the process at once: to unload torch's libraries would take another second.
+
+    Only without the last reference to the node does the middleware remove its files in shared
+    memory, and a lifecycle node refers to itself.
+    """
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
+    gc.collect()
     rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

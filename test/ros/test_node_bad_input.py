@@ -35,6 +35,12 @@ def spoil(message, **fields):
     return message
 
 
+def name_frame(message, frame_id):
+    """Set the frame_id of an image message."""
+    message.header.frame_id = frame_id
+    return message
+
+
 def cut(message, number):
     """Take bytes from the end of an image message's data."""
     del message.data[-number:]
@@ -46,6 +52,7 @@ BAD_IMAGES = {
     'step': (lambda m: spoil(m, step=10), 'image step 10 is less than'),
     'size': (lambda m: cut(m, 7), 'bytes of data, but step'),
     'empty': (lambda m: cut(spoil(m, width=0, height=0), len(m.data)), 'empty image'),
+    'frame_id': (lambda m: name_frame(m, 'f' * 1000), 'of 1000 characters, at most 256'),
     'too large': (lambda m: spoil(m, width=60000, height=60000), 'is larger than'),
 }
 
@@ -132,6 +139,12 @@ def test_image_with_a_stray_stamp_is_ignored(busy, shared_node):
         busy.send(stamp=stray)
         shared_node.wait_for_log('image stamp is far from those before it')
         assert list(busy.track()) == ['good']
+
+
+def test_image_with_a_stamp_ahead_of_the_time_that_passed(busy, shared_node):
+    busy.send(stamp=busy.stamp + 1000 * 10 ** 9)
+    assert list(busy.track()) == ['good']
+    assert shared_node.log.count('image stamps jumped') == 0
 
 
 def test_image_out_of_order_is_ignored(busy, shared_node):

@@ -118,6 +118,16 @@ def test_single_stray_stamp_changes_nothing(stray):
     assert watch.lost == 0
 
 
+def test_stray_stamp_ahead_shows_in_the_time_that_passed():
+    watch = StreamWatch()
+    for number in range(40):
+        assert watch.arrived(number * PERIOD, 0, at=number * .033) == USE
+    assert watch.arrived(160 * PERIOD, 0, at=40 * .033) == ODD
+    assert watch.arrived(41 * PERIOD, 0, at=41 * .033) == USE
+    # After a pause of the camera the same step is none.
+    assert watch.arrived(160 * PERIOD, 0, at=160 * .033) == USE
+
+
 def test_time_set_forward():
     watch = StreamWatch()
     feed(watch, range(40))
