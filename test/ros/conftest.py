@@ -134,7 +134,7 @@ def start_node(ros, tiny_weights, tmp_path_factory):
 class Client:
     """A camera, a detector and a controller in one, at `namespace`."""
 
-    number = 0
+    newest = 0      # stamp of the last image of any client
 
     def __init__(self, rclpy, namespace='/re3', image='image', reliable=True, transport='raw',
                  prefix='', depth=5):
@@ -162,9 +162,9 @@ class Client:
         self.node.create_subscription(
             DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
         self.frame_id = f'{prefix}optical_frame'
-        # Later than all that a node saw of the clients before.
-        Client.number += 1
-        self.stamp = Client.number * 100_000_000_000
+        # Later than what a node saw of the clients before, but not by more than the time that
+        # passed: that would look like a stray stamp.
+        self.stamp = max(time.monotonic_ns(), Client.newest + 100_000_000)
 
     def _on_tracks(self, message):
         stamp = message.header.stamp
@@ -214,7 +214,7 @@ class Client:
         from re3_ros.images import fill_compressed, fill_image
         if stamp is None:
             self.stamp += 33_333_333
-            stamp = self.stamp
+            stamp = Client.newest = self.stamp
         if rgb is None:
             rgb = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
         message = self.image_kind(header=self.header(stamp))

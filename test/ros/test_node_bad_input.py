@@ -142,9 +142,10 @@ def test_image_with_a_stray_stamp_is_ignored(busy, shared_node):
 
 
 def test_image_with_a_stamp_ahead_of_the_time_that_passed(busy, shared_node):
+    jumps = shared_node.log.count('image stamps jumped')
     busy.send(stamp=busy.stamp + 1000 * 10 ** 9)
     assert list(busy.track()) == ['good']
-    assert shared_node.log.count('image stamps jumped') == 0
+    assert shared_node.log.count('image stamps jumped') == jumps
 
 
 def test_image_out_of_order_is_ignored(busy, shared_node):
