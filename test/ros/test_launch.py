@@ -26,7 +26,7 @@ from re3_ros.parameters import PARAMETERS
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'tracker.launch.py'
 DOCUMENTED = {'namespace', 'params_file', 'image', 'image_transport', 'device', 'model',
-              'weights', 'use_sim_time', 'autostart', 'log_level'}
+              'weights', 'search_candidates', 'use_sim_time', 'autostart', 'log_level'}
 NO_LAUNCH = 'the launch system is not installed here (PyPI does not carry it)'
 
 

@@ -17,7 +17,7 @@
 from pathlib import Path
 
 import pytest
-from re3_core import tracker
+from re3_core import search, tracker
 from re3_ros import parameters
 from re3_ros.parameter_docs import markdown_table, yaml_text
 import yaml
@@ -42,6 +42,8 @@ def test_defaults_are_allowed_and_come_from_the_tracker():
     assert DEFAULTS['lost_score'] == tracker.LOST_SCORE
     assert DEFAULTS['found_score'] == tracker.FOUND_SCORE
     assert DEFAULTS['lost_after'] == tracker.LOST_AFTER
+    assert DEFAULTS['search_candidates'] == search.CANDIDATES
+    assert DEFAULTS['search_limit'] == search.LIMIT
 
 
 @pytest.mark.parametrize('parameter', parameters.PARAMETERS, ids=lambda p: p.name)
