@@ -76,6 +76,9 @@ class Noise:
     that belief is the true box moved by `relapse`, so that a network learns to find back to what
     the first frame showed. Further frames of such a clip follow the network's predictions.
 
+    `shake` makes fast targets of slow ones: in the share `shaken` of the moments at which a row
+    follows its own predictions, the current crop is moved by so many box sizes (Laplace scale).
+
     `mirror`, `grey`: share of clips mirrored, and without colour; `gain`: spread of brightness
     and colour between clips.
     """
@@ -84,6 +87,8 @@ class Noise:
     both: Move = Move(.08, .06)
     current: Move = Move(1 / 5, 1 / 15)
     relapse: Move = Move(.1, .25, .4, 2.5)
+    shake: float = .2
+    shaken: float = 0.
     separate: float = 0.
     limits: str = 're3'
     foresee: bool = False
@@ -94,14 +99,14 @@ class Noise:
     grey: float = .1
 
     def __post_init__(self):
-        for name in ('separate', 'least_covered', 'mirror', 'grey'):
+        for name in ('shaken', 'separate', 'least_covered', 'mirror', 'grey'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be a share of 0..1, got {getattr(self, name)}')
         if self.limits not in LIMITS:
             raise ValueError(f'limits must be one of {LIMITS}, got {self.limits!r}')
-        if self.largest_change < 1 or self.gain < 0:
-            raise ValueError(f'largest_change must be at least 1 and gain at least 0, got '
-                             f'{self.largest_change} and {self.gain}')
+        if self.largest_change < 1 or min(self.gain, self.shake) < 0:
+            raise ValueError(f'largest_change must be at least 1, gain and shake at least 0, got '
+                             f'{self.largest_change}, {self.gain} and {self.shake}')
 
 
 class Batch(NamedTuple):
@@ -113,7 +118,8 @@ class Batch(NamedTuple):
     with the last known box there, `visible` (T, B). `before` and `given` (T, B, 4) are the boxes
     for the previous and the current crop of each moment, as long as the truth decides; rows with
     `own` (B,) follow the network's predictions from the third moment on, `any_own` says whether
-    there is one. Rows of `second_look` (B,) have both crops of moment 1 cut from its own frame.
+    there is one. `shake` (T, B, 2) is by how many box sizes their current crops are moved
+    besides. Rows of `second_look` (B,) have both crops of moment 1 cut from its own frame.
     `mirrored` is (B,) bool, `gain` (B, 3) scales colours, `grey` (G,) are the rows
     without colour.
     """
@@ -124,6 +130,7 @@ class Batch(NamedTuple):
     visible: torch.Tensor
     before: torch.Tensor
     given: torch.Tensor
+    shake: torch.Tensor
     own: torch.Tensor
     second_look: torch.Tensor
     mirrored: torch.Tensor
@@ -158,7 +165,7 @@ def make_batch(clips, generators, noise, context, device, own=0., copies=1, seco
         return per_row(name).transpose(0, 1).contiguous()
     return Batch(
         _frames(clips, copies, device),
-        *(per_moment(name) for name in ('boxes', 'held', 'visible', 'before', 'given')),
+        *(per_moment(name) for name in ('boxes', 'held', 'visible', 'before', 'given', 'shake')),
         *(per_row(name, torch.bool) for name in ('own', 'second_look', 'mirrored')),
         per_row('gain'),
         # Row numbers, not a mask: a GPU would have to tell the host how many there are.
@@ -182,8 +189,17 @@ def _draw_rows(clip, rng, noise, context, own, copies, second_look):
         'boxes': np.tile(clip.boxes, (copies, 1, 1)), 'held': np.tile(held, (copies, 1, 1)),
         'visible': np.tile(visible, (copies, 1)), 'before': before, 'given': given, 'own': own,
         'second_look': np.full(copies, second_look),
+        'shake': _draw_shakes(len(clip), rng, noise, copies),
         'mirrored': rng.random(copies) < noise.mirror, 'grey': rng.random(copies) < noise.grey,
         'gain': np.exp(rng.normal(0, noise.gain, (copies, 3)))}
+
+
+def _draw_shakes(length, rng, noise, copies):
+    """Return by how much current crops are moved, in box sizes, (C, T, 2)."""
+    if not noise.shaken:
+        return np.zeros((copies, length, 2))
+    shaken = rng.random((copies, length, 1)) < noise.shaken
+    return shaken * rng.laplace(0, noise.shake, (copies, length, 2))
 
 
 def last_known(boxes):

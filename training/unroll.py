@@ -83,8 +83,9 @@ def rollout(network, batch, noise, features_of=None):
         # The first frame's box is given, whatever the network thinks of it.
         if predicted is not None and t > 1:
             own = batch.own[:, None]
-            before, box = (torch.where(own, ours, given)
-                           for ours, given in zip(predicted, (before, box), strict=True))
+            shaken = _shake(predicted[1], batch, t, noise, network.current_crop.context)
+            before = torch.where(own, predicted[0], before)
+            box = torch.where(own, shaken, box)
         crops.append(_cut(network, batch, t, before, box))
         boxes.append(box)
         if features_of:
@@ -97,6 +98,16 @@ def rollout(network, batch, noise, features_of=None):
     targets = mirror_coordinates(encode(batch.boxes[first:], regions), batch.mirrored)
     return Seen(_join(crops), _join(features) if features_of else (), regions, targets,
                 batch.visible[first:])
+
+
+def _shake(boxes, batch, t, noise, context):
+    """Move boxes (B, 4) as drawn for time t, as far as their crops still show the target."""
+    if not noise.shaken:
+        return boxes
+    size = box_ops.xyxy_to_cxcywh(boxes)[..., 2:]
+    moved = pull_boxes(boxes + (batch.shake[t] * size).repeat(1, 2), batch.held[t],
+                       noise.least_covered, context)
+    return torch.where(batch.shake[t].any(-1, keepdim=True), moved, boxes)
 
 
 def _join(parts):

@@ -126,6 +126,13 @@ def assert_pairs(batch, clips, expected):
     assert found == expected
 
 
+def test_crops_are_shaken_as_often_as_asked(clips):
+    assert not batch_of(clips).shake.any()
+    batch = batch_of(clips * 50, replace(STILL, shaken=.5), own=1.)
+    assert .4 < (batch.shake != 0).any(-1).float().mean() < .6
+    assert .1 < batch.shake[batch.shake != 0].abs().mean() < .3
+
+
 def test_absent_targets_leave_the_last_known_box(clips):
     boxes = clips[0].boxes.copy()
     boxes[2:4] = np.nan
@@ -170,7 +177,7 @@ def loader_of(clips, rank=0, world=1, accumulate=1, copies=1):
 
 
 def assert_equal_rows(one, other):
-    for name in ('boxes', 'given', 'before', 'own', 'second_look', 'mirrored', 'gain'):
+    for name in ('boxes', 'given', 'before', 'shake', 'own', 'second_look', 'mirrored', 'gain'):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 

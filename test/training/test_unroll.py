@@ -19,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from re3_core import Tracker
+from re3_core.boxes import area, intersection
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
 import torch
@@ -100,6 +101,19 @@ def test_a_second_look_cuts_both_crops_from_the_same_frame(network, clips):
     assert torch.equal(on_device.regions[:2], seen.regions[:2])
     difference = (on_device.crops.previous[4:8].float() - seen.crops.previous[4:8].float()).abs()
     assert difference.mean() < 2
+
+
+def test_shaken_crops_are_moved_but_show_the_target(network, clips):
+    shaky = replace(STILL, shake=.3, shaken=1., least_covered=.5)
+    batch = batch_of(clips, shaky, own=1.)
+    calm, seen = rollout(network, batch, STILL), rollout(network, batch, shaky)
+    assert torch.equal(seen.regions[:2], calm.regions[:2])
+    assert (seen.regions[2] != calm.regions[2]).any(-1).all()
+    assert torch.equal(seen.crops.previous[:12], calm.crops.previous[:12])
+    shown = intersection(torch.from_numpy(np.stack([clip.boxes for clip in clips], 1)),
+                         seen.regions)
+    truth = area(torch.from_numpy(np.stack([clip.boxes for clip in clips], 1)))
+    assert (shown[2:] / truth[2:] >= .5 - 1e-3).all()
 
 
 def test_networks_without_memory_start_at_the_first_pair(memoryless, clips):
