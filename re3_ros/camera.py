@@ -18,9 +18,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 import rclpy.subscription
+from re3_core.drawing import draw_track
 from re3_ros import health, qos, stream_watch
 from re3_ros.detections import fill_box
-from re3_ros.drawing import draw_track
 from re3_ros.frames import Frame
 from re3_ros.images import (
     check_frame_id,

@@ -27,9 +27,9 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
-from re3_ros.files import written_whole
+from re3_core.files import written_whole
+from re3_core.video import open_source, video_writer
 from re3_ros.images import fill_compressed, fill_image
-from re3_ros.video import open_source, video_writer
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
@@ -201,7 +201,7 @@ class CameraPlayer(Node):
 
     def _write_record(self, rgb):
         if self._record is None:
-            writer = video_writer(self._values['record_file'], self._rate, rgb.shape)
+            writer = video_writer(self._values['record_file'], self._rate)
             self._record = self._files.enter_context(writer)
         self._record(rgb)
 

@@ -20,12 +20,12 @@ package's entry points, and talk to this one by topics only, as any other ROS pa
 """
 
 import argparse
-from contextlib import ExitStack
 import os
 from pathlib import Path
 import sys
 
 from re3_core.boxes import check_box
+from re3_core.video import open_source, video_writer
 from re3_ros.demo_clips import choose_clip, find_annotation, load_annotation, parse_box
 from re3_ros.demo_pictures import choose_frames, draw_row, TILE_WIDTH, write_montage, write_plot
 from re3_ros.demo_processes import find_config
@@ -40,7 +40,6 @@ from re3_ros.demo_report import (
     write_csv,
 )
 from re3_ros.demo_run import RECORDING, run
-from re3_ros.video import open_source, video_writer
 
 DEFAULT_CLIP = 'bikes.mp4'
 FOLLOWED, NOT_FOLLOWED, NOT_RUN = 0, 1, 2
@@ -112,7 +111,7 @@ def judged_boxes(clip):
 def _with_rows(source, rows):
     """Give (frame, row) for the frames of a source for which there is a row."""
     by_frame = {row.frame: row for row in rows}
-    while (frame := source.read()) is not None:
+    for frame in source:
         if source.index in by_frame:
             yield frame, by_frame[source.index]
 
@@ -123,14 +122,10 @@ def write_pictures(folder, clip, rows):
     video = folder / RECORDING if clip.live else clip.video
     source = open_source(video, rows[0].frame, rows[-1].frame + 1)
     tiles = []
-    with ExitStack() as files:
-        write = None
+    with video_writer(folder / 'tracked.mp4', source.rate) as write:
         for frame, row in _with_rows(source, rows):
             truth = clip.boxes.get(row.frame)
             picture = draw_row(frame, row, truth)
-            if write is None:
-                write = files.enter_context(
-                    video_writer(folder / 'tracked.mp4', source.rate, picture.shape))
             write(picture)
             if row.frame in chosen:
                 tiles.append(draw_row(frame, row, truth, TILE_WIDTH))

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from re3_ros.files import written_whole
+from re3_core import drawing
+from re3_core.files import written_whole
 
-COLOURS = {'tracked': (60, 220, 80), 'lost': (230, 40, 40), 'absent': (230, 40, 40),
+COLOURS = {'tracked': drawing.TRACKED, 'lost': drawing.LOST, 'absent': drawing.LOST,
            'skipped': (240, 180, 40)}
-TRUTH_COLOUR = (255, 255, 255)
 SMALLEST_WIDTH = 480
 TILE_WIDTH = 560
 STRIP = 22
@@ -34,17 +34,10 @@ def enlargement(width):
     return max(1, -(-SMALLEST_WIDTH // width))
 
 
-def _draw_box(picture, box, scale, colour, thickness):
-    x1, y1, x2, y2 = (int(round(float(value) * scale)) for value in box)
-    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, thickness)
-
-
-def _draw_text(picture, text):
+def _write_line(picture, text):
     """Write one line of white text on a dark strip at the bottom."""
     picture[-STRIP:] //= 4
-    origin = (8, picture.shape[0] - 7)
-    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1,
-                cv2.LINE_AA)
+    drawing.draw_text(picture, text, (8, picture.shape[0] - 7))
 
 
 def _label(row):
@@ -68,10 +61,10 @@ def draw_row(frame, row, truth=None, width=None):
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=method)
     if truth is not None:
-        _draw_box(picture, truth, scale, TRUTH_COLOUR, 1)
+        drawing.draw_box(picture, np.multiply(truth, scale), drawing.TRUTH)
     if row.box is not None:
-        _draw_box(picture, row.box, scale, COLOURS[row.state], 2)
-    _draw_text(picture, _label(row))
+        drawing.draw_box(picture, np.multiply(row.box, scale), COLOURS[row.state], 2)
+    _write_line(picture, _label(row))
     return picture
 
 
@@ -96,11 +89,9 @@ def write_montage(path, pictures, credit='', columns=3):
                        for i in range(0, len(pictures), columns)])
     if credit:
         strip = np.zeros((STRIP, sheet.shape[1], 3), np.uint8)
-        _draw_text(strip, credit)
+        _write_line(strip, credit)
         sheet = np.vstack([sheet, strip])
-    with written_whole(Path(path)) as part:
-        if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-            raise RuntimeError(f'OpenCV cannot write the picture {path}')
+    drawing.write_picture(path, sheet)
 
 
 def _columns(rows):

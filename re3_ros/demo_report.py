@@ -22,7 +22,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 from re3_core.boxes import iou
-from re3_ros.files import written_whole
+from re3_core.files import written_whole
 
 NANOSECONDS_PER_MS = 1e6
 COLUMNS = ('frame', 'stamp', 'id', 'x1', 'y1', 'x2', 'y2', 'score', 'state', 'latency_ms', 'iou')

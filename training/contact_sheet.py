@@ -17,31 +17,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
+from re3_core.drawing import draw_box, draw_text, TRACKED
 from training.clips import Clip
-
-GREEN = (0, 255, 0)
-YELLOW = (255, 255, 0)
 
 
 def with_boxes(image: np.ndarray, boxes: np.ndarray, text: str = '',
-               colour: tuple[int, int, int] = GREEN) -> np.ndarray:
+               colour: tuple[int, int, int] = TRACKED) -> np.ndarray:
     """
     Return a copy of an image (H, W, 3) uint8 RGB with boxes and a text drawn on it.
 
     :param boxes: (N, 4) xyxy; those that are nan are left out
     """
     image = np.array(image)
-    for box in np.asarray(boxes)[np.isfinite(boxes).all(axis=1)]:
-        x1, y1, x2, y2 = np.clip(np.rint(box), -9999, 9999).astype(int).tolist()
-        cv2.rectangle(image, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, 1)
-    if text:
-        cv2.putText(image, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3)
-        cv2.putText(image, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, YELLOW, 1)
+    for box in boxes:
+        draw_box(image, box, colour)
+    draw_text(image, text, (3, 12))
     return image
 
 
@@ -79,21 +72,3 @@ def clips_sheet(clips: Sequence[Clip], columns: int = 8,
     frames = [clip_frame(clip, int(index)) for clip in clips
               for index in np.rint(np.linspace(0, len(clip) - 1, columns))]
     return tile(frames, columns, cell)
-
-
-def write_image(path: os.PathLike | str, image: np.ndarray) -> None:
-    """
-    Write an image (H, W, 3) uint8 RGB atomically; the suffix says how it is coded.
-
-    :raises ValueError: if OpenCV cannot write such a file
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.stem}.tmp{path.suffix}')
-    try:
-        written = cv2.imwrite(os.fspath(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        written = False
-    if not written:
-        raise ValueError(f'{path}: cannot be written; use a name such as sheet.jpg or sheet.png')
-    os.replace(temporary, path)

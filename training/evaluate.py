@@ -31,6 +31,7 @@ import platform
 import sys
 
 import cv2
+from re3_core.files import written_whole
 import torch
 from training import report as reports
 from training.datasets.got10k import read_got10k
@@ -38,7 +39,13 @@ from training.datasets.lasot import read_lasot
 from training.datasets.recordings import read_recordings
 from training.datasets.sequences import sequences_of
 from training.plots import save_plots
-from training.runners import run_one_pass, run_supervised, TrackerSpec, update_times
+from training.runners import (
+    add_tracker_options,
+    run_one_pass,
+    run_supervised,
+    TrackerSpec,
+    update_times,
+)
 
 READERS = {'otb': read_recordings, 'got10k': read_got10k, 'lasot': read_lasot,
            'vot': read_recordings}
@@ -152,9 +159,8 @@ def write_json(report, path):
     """Write the report to `path`, all or nothing; NaN becomes null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
-    os.replace(part, path)
+    with written_whole(path) as part:
+        part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
 
 
 def _without_nan(value):
@@ -168,9 +174,8 @@ def _without_nan(value):
 def _parser():
     parser = argparse.ArgumentParser(
         prog='python -m training.evaluate', description='Judge trackers on annotated sequences.')
+    add_tracker_options(parser)
     add = parser.add_argument
-    add('--model', default='re3_lite', help='model, or opencv:KIND (default: %(default)s)')
-    add('--weights', help='weights file of --model (default: the shipped one)')
     add('--compare', nargs='+', default=[], metavar='TRACKER',
         help='further trackers in the same run: opencv:KIND, MODEL or MODEL=WEIGHTS')
     add('--zero-state', action='store_true',
@@ -185,13 +190,10 @@ def _parser():
     add('--jitter', type=float, default=.03,
         help='largest move and scale of the first box, in box sizes (default: %(default)s)')
     add('--seed', type=int, default=0, help='of the starts')
-    add('--device', default='auto', help='auto, cpu or cuda')
-    add('--precision', default='float32', help='float32, bfloat16 or float16')
     add('--threads', type=int, default=1, help='threads of a process (default: %(default)s)')
     add('--workers', type=int, default=1, help='processes (default: %(default)s)')
     add('--speed-frames', type=int, default=30, metavar='N',
         help='frames of each sequence timed with one target, 0: none (default: %(default)s)')
-    add('--opencv-models', metavar='DIR', help='ONNX files of opencv:nano and opencv:vit')
     add('--json', metavar='FILE', help='write the whole report')
     add('--plots', metavar='DIR', help='write the plots')
     return parser

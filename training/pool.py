@@ -33,6 +33,7 @@ import threading
 
 import cv2
 import numpy as np
+from re3_core.files import written_whole
 from tqdm import tqdm
 from training.clips import Clip, ClipSource, cut
 from training.frame_store import replace_directory
@@ -185,9 +186,8 @@ def _prepare(partial: Path, wanted: dict) -> None:
         return
     partial.mkdir(parents=True, exist_ok=True)
     _arrays(partial, wanted, 'w+')
-    temporary = partial / f'{SETTINGS_FILE}.tmp'
-    temporary.write_text(json.dumps(wanted, indent=1))
-    os.replace(temporary, partial / SETTINGS_FILE)
+    with written_whole(partial / SETTINGS_FILE) as part:
+        part.write_text(json.dumps(wanted, indent=1))
 
 
 def main(arguments: list[str] | None = None) -> int:

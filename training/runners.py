@@ -193,6 +193,16 @@ class TrackerSpec:
         return tracker
 
 
+def add_tracker_options(parser):
+    """Add to an ArgumentParser the options from which a TrackerSpec is made."""
+    add = parser.add_argument
+    add('--model', default='re3_lite', help='model, or opencv:KIND (default: %(default)s)')
+    add('--weights', help='weights file of --model (default: the shipped one)')
+    add('--device', default='auto', help='auto, cpu or cuda')
+    add('--precision', default='float32', help='float32, bfloat16 or float16')
+    add('--opencv-models', metavar='DIR', help='ONNX files of opencv:nano and opencv:vit')
+
+
 def take_memory(network):
     """Make `network` see every frame with the memory of its recurrent layers at zero."""
     recur = network.recur

@@ -21,22 +21,21 @@ drawn in, `track.mp4`, `boxes.txt` (x,y,w,h a line) and `scores.txt`.
 """
 
 import argparse
-import os
 from pathlib import Path
 import sys
 
-import cv2
 import numpy as np
 from re3_core.boxes import check_box, xywh_to_xyxy, xyxy_to_xywh
+from re3_core.drawing import draw_box, draw_track, TRUTH, write_picture
+from re3_core.video import video_writer
 from training import metrics
 from training.datasets.recordings import read_recordings
 from training.datasets.records import Recording
 from training.datasets.records import Track as Truth
 from training.datasets.sequences import frames_of, read_boxes, Sequence, sequences_of
-from training.runners import TrackerSpec
+from training.runners import add_tracker_options, TrackerSpec
 
-FOUND, LOST, TRUE = (64, 224, 64), (240, 64, 48), (255, 255, 255)
-TRUTH = 'groundtruth_rect.txt'
+TRUTH_FILE = 'groundtruth_rect.txt'
 
 
 def follow(tracker, frames, box):
@@ -56,21 +55,11 @@ def draw(frame, track, truth=None):
     The track is green with its score, red when lost; the true box is thin and white.
     """
     picture = frame.copy()
-    if truth is not None and np.isfinite(truth).all():
-        cv2.rectangle(picture, *_corners(truth), TRUE, 1)
-    colour = LOST if track.lost else FOUND
-    start, end = _corners(track.box)
-    cv2.rectangle(picture, start, end, colour, 2)
-    if np.isfinite(track.score):
-        place = (max(start[0], 0), max(start[1] - 4, 12))
-        cv2.putText(picture, f'{track.score:.2f}', place, cv2.FONT_HERSHEY_SIMPLEX, .45, colour, 1,
-                    cv2.LINE_AA)
+    if truth is not None:
+        draw_box(picture, truth, TRUTH)
+    score = f'{track.score:.2f}' if np.isfinite(track.score) else ''
+    draw_track(picture, track.box, score, track.lost)
     return picture
-
-
-def _corners(box):
-    x1, y1, x2, y2 = (int(round(float(v))) for v in box)
-    return (x1, y1), (x2, y2)
 
 
 def save_track(tracker, sequence, folder, rate=30.):
@@ -80,29 +69,19 @@ def save_track(tracker, sequence, folder, rate=30.):
     Boxes are `xyxy`. Rows of `sequence.boxes` beyond the first may be NaN or missing.
     """
     folder = Path(folder)
-    (folder / 'frames').mkdir(parents=True, exist_ok=True)
-    tracks, video = [], None
-    part = folder / 'track.part.mp4'
-    for frame, track in follow(tracker, sequence.frames, sequence.boxes[0]):
-        truth = sequence.boxes[len(tracks)] if len(tracks) < len(sequence) else None
-        picture = cv2.cvtColor(draw(frame, track, truth), cv2.COLOR_RGB2BGR)
-        video = video or _open_video(part, rate, frame.shape)
-        video.write(picture)
-        tracks.append(track)
-        cv2.imwrite(str(folder / 'frames' / f'{len(tracks):06d}.jpg'), picture)
-    video.release()
-    os.replace(part, folder / 'track.mp4')
+    folder.mkdir(parents=True, exist_ok=True)
+    tracks = []
+    with video_writer(folder / 'track.mp4', rate) as write:
+        for frame, track in follow(tracker, sequence.frames, sequence.boxes[0]):
+            truth = sequence.boxes[len(tracks)] if len(tracks) < len(sequence) else None
+            picture = draw(frame, track, truth)
+            write(picture)
+            tracks.append(track)
+            write_picture(folder / 'frames' / f'{len(tracks):06d}.jpg', picture)
     boxes = np.array([track.box for track in tracks])
     np.savetxt(folder / 'boxes.txt', xyxy_to_xywh(boxes), '%.2f', ',')
     np.savetxt(folder / 'scores.txt', [track.score for track in tracks], '%.4f')
     return boxes
-
-
-def _open_video(path, rate, shape):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, shape[1::-1])
-    if not writer.isOpened():
-        raise ValueError(f'{path}: OpenCV cannot write this video')
-    return writer
 
 
 def read_data(path, box=None):
@@ -125,7 +104,7 @@ def read_data(path, box=None):
 
 
 def _video_recording(path):
-    truth = path.with_name(TRUTH)
+    truth = path.with_name(TRUTH_FILE)
     tracks = (Truth('', read_boxes(truth)),) if truth.is_file() else ()
     name = path.parent.name if path.stem == 'video' else path.stem
     return Recording(name, video=path, tracks=tracks)
@@ -148,16 +127,12 @@ def _box(text):
 def _parser():
     parser = argparse.ArgumentParser(
         prog='python -m training.track', description='Follow a target through a video.')
+    add_tracker_options(parser)
     add = parser.add_argument
-    add('--model', default='re3_lite', help='model, or opencv:KIND (default: %(default)s)')
-    add('--weights', help='weights file (default: the shipped one)')
     add('--data', required=True, help='OTB folder, folder of such, or video file')
     add('--save', required=True, help='folder for the results')
     add('--box', type=_box, metavar='x,y,w,h', help='the target in the first frame, in pixels')
     add('--rate', type=float, default=30., help='frames a second of the videos written')
-    add('--device', default='auto', help='auto, cpu or cuda')
-    add('--precision', default='float32', help='float32, bfloat16 or float16')
-    add('--opencv-models', metavar='DIR', help='ONNX files of opencv:nano and opencv:vit')
     return parser
 
 

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from re3_ros.files import written_whole
+from re3_core.files import written_whole
 from scripts.stress.camera import Camera
 from scripts.stress.client import Client
 from scripts.stress.node_process import NodeProcess

@@ -20,7 +20,7 @@ import platform
 import time
 
 import numpy as np
-from re3_ros.files import written_whole
+from re3_core.files import written_whole
 import torch
 
 BEGIN = '<!-- results: written by `make stress`, do not edit -->'

@@ -32,9 +32,9 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from re3_core.video import open_source  # noqa: E402
 from re3_ros import camera_player  # noqa: E402
 from re3_ros.demo_processes import find_config, share_surroundings  # noqa: E402
-from re3_ros.video import open_source  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 

@@ -26,9 +26,9 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from re3_core.networks.re3_lite import Re3LiteNet  # noqa: E402
+from re3_core.video import open_source, video_writer  # noqa: E402
 from re3_core.weights import save_network  # noqa: E402
 from re3_ros.demo import default_video, FOLLOWED, NOT_FOLLOWED, NOT_RUN  # noqa: E402
-from re3_ros.video import open_source, video_writer  # noqa: E402
 import torch  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def clip(tmp_path):
     """Write a video of a patch that moves by more than its size, and its annotation."""
     random = np.random.default_rng(0)
     patch = random.integers(0, 255, (SIZE, SIZE, 3), np.uint8)
-    with video_writer(tmp_path / 'patch.mp4', 25, (96, 160)) as write:
+    with video_writer(tmp_path / 'patch.mp4', 25) as write:
         for number in range(COUNT):
             frame = np.full((96, 160, 3), 60, np.uint8)
             x1, y1, x2, y2 = box_at(number)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 from re3_core import Track
+from re3_core.drawing import LOST, TRACKED, TRUTH
 from training import runners
 from training import track as command
 
@@ -118,10 +119,10 @@ def test_drawing_marks_track_truth_and_loss():
     frame = np.zeros((100, 100, 3), np.uint8)
     box = np.float32([20, 30, 60, 70])
     found = command.draw(frame, Track(box, .5, False), np.float32([5, 5, 15, 15]))
-    assert tuple(found[50, 20]) == command.FOUND
-    assert tuple(found[5, 10]) == command.TRUE
+    assert tuple(found[50, 20]) == TRACKED
+    assert tuple(found[5, 10]) == TRUTH
     lost = command.draw(frame, Track(box, float('nan'), True), np.full(4, np.nan))
-    assert tuple(lost[50, 20]) == command.LOST
+    assert tuple(lost[50, 20]) == LOST
     assert (lost[:, :15] == 0).all()
     assert (frame == 0).all()
 

@@ -20,7 +20,8 @@ import argparse
 from pathlib import Path
 import sys
 
-from training.contact_sheet import tile, write_image
+from re3_core.drawing import write_picture
+from training.contact_sheet import tile
 from training.datasets.check import check_dataset, samples
 from training.datasets.formats import FORMATS
 from training.datasets.records import DataError
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(report)
     if pictures:
         sheet = options.sheet or Path('runs', 'check', f'{options.path.resolve().name}.jpg')
-        write_image(sheet, tile(pictures, 6, (180, 240)))
+        write_picture(sheet, tile(pictures, 6, (180, 240)))
         print(f'samples: {sheet}')
     return 1 if report.problems else 0
 

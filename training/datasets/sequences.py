@@ -17,8 +17,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from re3_core.video import VideoFile
 from training.frame_store import read_image
 
 
@@ -45,19 +45,11 @@ class VideoFrames:
         self.path, self.begin = Path(path), begin
 
     def __iter__(self):
-        capture = cv2.VideoCapture(str(self.path))
-        if not capture.isOpened():
-            raise ValueError(f'{self.path}: missing, or not a video that OpenCV can read')
+        source = VideoFile(self.path, self.begin)
         try:
-            for _ in range(self.begin):
-                capture.grab()
-            while True:
-                good, frame = capture.read()
-                if not good:
-                    return
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield from source
         finally:
-            capture.release()
+            source.release()
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import os
 from pathlib import Path
 import sys
 
-import cv2
 import numpy as np
+from re3_core.drawing import write_picture
+from re3_core.video import video_writer
 from training.clips import Clip
-from training.contact_sheet import clip_frame, clips_sheet, write_image
+from training.contact_sheet import clip_frame, clips_sheet
 from training.simulator.options import add_sources, simulator_from
 
 FRAMES_PER_SECOND = 15
@@ -39,20 +39,13 @@ def write_video(path: Path, clips: Sequence[Clip]) -> None:
     """
     Write clips with their boxes one after the other as an .mp4 file, atomically.
 
-    :raises ValueError: if OpenCV cannot write it
+    :raises OSError: if OpenCV cannot write it
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.stem}.tmp{path.suffix}')
-    height, width = clips[0].frames[0].shape[:2]
-    writer = cv2.VideoWriter(os.fspath(temporary), cv2.VideoWriter_fourcc(*'mp4v'),
-                             FRAMES_PER_SECOND, (width, height))
-    if not writer.isOpened():
-        raise ValueError(f'{path}: OpenCV cannot write this video')
-    for clip in clips:
-        for index in range(len(clip)):
-            writer.write(cv2.cvtColor(clip_frame(clip, index), cv2.COLOR_RGB2BGR))
-    writer.release()
-    os.replace(temporary, path)
+    with video_writer(path, FRAMES_PER_SECOND) as write:
+        for clip in clips:
+            for index in range(len(clip)):
+                write(clip_frame(clip, index))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.output.suffix.lower() == '.mp4':
             write_video(options.output, clips)
         else:
-            write_image(options.output, clips_sheet(clips))
+            write_picture(options.output, clips_sheet(clips))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

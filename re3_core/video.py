@@ -20,7 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from re3_ros.files import written_whole
+from re3_core.files import written_whole
 
 CODECS = ('avc1', 'mp4v')
 DEFAULT_RATE = 30.0
@@ -59,6 +59,11 @@ class FrameSource:
             return None
         self.index += 1
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
+
+    def __iter__(self):
+        """Give the remaining frames."""
+        while (frame := self.read()) is not None:
+            yield frame
 
     def rewind(self):
         """Go back to the first frame."""
@@ -193,33 +198,50 @@ def _open_writer(path, rate, size):
             writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
             if writer.isOpened():
                 return writer
-    raise RuntimeError(f'OpenCV can write none of the codecs {", ".join(CODECS)} to {path}')
+    raise OSError(f'OpenCV can write none of the codecs {", ".join(CODECS)} to {path}')
+
+
+class _VideoPart:
+    """A video file that is opened with the size of its first frame."""
+
+    def __init__(self, path, rate):
+        self._path, self._rate = path, rate
+        self._writer = self._shape = None
+
+    def write(self, frame):
+        """Append a frame."""
+        height, width = (side - side % 2 for side in frame.shape[:2])
+        if self._writer is None:
+            self._writer = _open_writer(self._path, self._rate, (width, height))
+            self._shape = frame.shape
+        if frame.shape != self._shape:
+            raise ValueError(f'the video has frames of {self._shape[1]} x {self._shape[0]}, got '
+                             f'one of {frame.shape[1]} x {frame.shape[0]}')
+        self._writer.write(cv2.cvtColor(np.ascontiguousarray(frame[:height, :width]),
+                                        cv2.COLOR_RGB2BGR))
+
+    def close(self):
+        """Write out what is left."""
+        if self._writer is not None:
+            self._writer.release()
 
 
 @contextmanager
-def video_writer(path, rate, shape):
+def video_writer(path, rate):
     """
     Give a function that appends a frame to an mp4 file, H.264 where OpenCV has it.
 
-    The file is there only after a clean end. The function takes H x W x 3 uint8 RGB and raises
-    ValueError if the size is not that of `shape`. Sides are made even, as the codecs want, by
-    leaving out the last row or column.
+    The file is there only after a clean end with a frame at least. The function takes H x W x 3
+    uint8 RGB, all of one size, and raises ValueError if one differs; OSError if OpenCV cannot
+    write. Sides are made even, as the codecs want, by leaving out the last row or column.
 
     :param rate: frames per second.
-    :param shape: height and width of the frames, more entries are ignored.
     """
-    height, width = (side - side % 2 for side in shape[:2])
     with written_whole(Path(path)) as part:
-        writer = _open_writer(part, rate, (width, height))
-
-        def write(frame):
-            if frame.shape[:2] != tuple(shape[:2]):
-                raise ValueError(f'{path} has frames of {shape[1]} x {shape[0]}, got one of '
-                                 f'{frame.shape[1]} x {frame.shape[0]}')
-            writer.write(cv2.cvtColor(np.ascontiguousarray(frame[:height, :width]),
-                                      cv2.COLOR_RGB2BGR))
-
+        video = _VideoPart(part, rate)
         try:
-            yield write
+            yield video.write
         finally:
-            writer.release()
+            video.close()
+        if not part.exists():
+            raise ValueError(f'{path}: a video needs a frame at least')

@@ -1,0 +1,66 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Drawing of boxes, texts and tracks."""
+
+import cv2
+import numpy as np
+import pytest
+from re3_core.drawing import draw_box, draw_text, draw_track, LOST, TRACKED, TRUTH, write_picture
+
+BOX = np.float32([20, 30, 60, 70])
+
+
+@pytest.fixture
+def black():
+    return np.zeros((100, 100, 3), np.uint8)
+
+
+def test_box_has_its_colour_on_its_edge_alone(black):
+    draw_box(black, BOX, TRUTH)
+    assert tuple(black[50, 20]) == tuple(black[30, 40]) == TRUTH
+    assert not black[50, 21].any() and not black[:30].any()
+
+
+@pytest.mark.parametrize('box', [[np.nan] * 4, [200, 200, 300, 300], [1e9, 0, 2e9, 10]])
+def test_box_that_is_not_there_or_not_in_view_draws_nothing(black, box):
+    draw_box(black, np.float64(box), TRUTH)
+    assert not black.any()
+
+
+def test_text_that_is_not_ascii_is_drawn_with_question_marks(black):
+    other = black.copy()
+    draw_text(black, 'm\u00fcde', (5, 50))
+    draw_text(other, 'm?de', (5, 50))
+    assert black.any() and (black == other).all()
+
+
+@pytest.mark.parametrize('lost, colour', [(False, TRACKED), (True, LOST)])
+def test_track_says_by_colour_whether_it_is_lost(black, lost, colour):
+    draw_track(black, BOX, '0.50', lost)
+    assert tuple(black[50, 20]) == colour
+    assert black[15:29].any()       # the text above it
+
+
+def test_text_of_a_track_at_the_top_is_in_the_image(black):
+    draw_track(black, np.float32([20, -50, 60, -20]), '0.50')
+    assert black.any()
+
+
+def test_picture_is_written_as_rgb_and_whole(tmp_path):
+    write_picture(tmp_path / 'new' / 'red.png', np.full((4, 6, 3), (255, 0, 0), np.uint8))
+    assert tuple(cv2.imread(str(tmp_path / 'new' / 'red.png'))[0, 0]) == (0, 0, 255)
+    with pytest.raises(ValueError, match='cannot be written'):
+        write_picture(tmp_path / 'red.xyz', np.zeros((4, 6, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ['new']
