@@ -2,6 +2,8 @@
 # make demo    set up, build and follow an object in a video
 #              (VIDEO=file or camera number, BOX=x,y,width,height in its first frame,
 #              DEMO_ARGS='further options', see docs/demo.md)
+# make stress  set up, build and stress the installed node for an hour, see docs/reliability.md
+#              (STRESS_ARGS='--quick --minutes 2' and others)
 # make setup   only make the environment .venv (PYTHON=python3, TORCH='arguments for pip install')
 # make build   only build the package into install/
 # make lint    check the style
@@ -11,7 +13,7 @@ PYTHON ?= python3
 SOURCES := $(shell find re3_core re3_ros training launch config resource \
 	-name __pycache__ -prune -o -print 2>/dev/null) LICENSE NOTICE package.xml setup.cfg setup.py
 
-.PHONY: all setup build test demo lint clean distclean
+.PHONY: all setup build test demo stress lint clean distclean
 
 all: build
 
@@ -31,6 +33,9 @@ test: build
 demo: build
 	@scripts/in_env.sh install/re3_ros/lib/re3_ros/demo --output demo_output \
 		$(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)') $(DEMO_ARGS)
+
+stress: build
+	@scripts/in_env.sh python -m scripts.stress --output stress_output $(STRESS_ARGS)
 
 lint: setup
 	@scripts/in_env.sh ruff check .

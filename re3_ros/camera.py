@@ -23,7 +23,7 @@ from re3_ros import health, qos, stream_watch
 from re3_ros.detections import fill_box
 from re3_ros.frames import Frame
 from re3_ros.images import (
-    check_frame_id,
+    check_text,
     compressed_size,
     compressed_to_rgb,
     fill_compressed,
@@ -234,7 +234,7 @@ class Camera:
         """Return the (height, width) of an image message; ImageError if it cannot be used."""
         size_of = compressed_size if self._compressed else image_size
         try:
-            check_frame_id(message.header.frame_id)
+            check_text('frame_id', message.header.frame_id)
             return size_of(message, self._parameters['max_image_pixels'])
         except ValueError:
             self.watch.refused(sequence)

@@ -30,8 +30,9 @@ from re3_ros.problem_log import Fault
 
 # Frames larger than this are refused unless the caller allows more: 8K UHD.
 MAX_PIXELS = 7680 * 4320
-# Characters in the name of an image's coordinate frame.
-MAX_FRAME_ID = 256
+# Characters in a text field of an image: `frame_id` is sent again with every track, and all are
+# kept with the image.
+MAX_TEXT = 256
 JPEG_QUALITY = 90
 
 
@@ -72,11 +73,11 @@ CV_BRIDGE_ENCODINGS = frozenset((
     'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'))
 
 
-def check_frame_id(frame_id):
-    """Raise ImageError unless an image's `frame_id` is short enough to be in every track."""
-    if len(frame_id) > MAX_FRAME_ID:
-        raise ImageError('frame_id', f'image with a frame_id {frame_id[:16]!r}... of '
-                         f'{len(frame_id)} characters, at most {MAX_FRAME_ID} are allowed')
+def check_text(name, text):
+    """Raise ImageError unless a text field of an image message is of bearable length."""
+    if len(text) > MAX_TEXT:
+        raise ImageError(f'long {name}', f'image with a {name} {text[:16]!r}... of {len(text)} '
+                         f'characters, at most {MAX_TEXT} are allowed')
 
 
 def image_size(message, max_pixels=MAX_PIXELS):
@@ -184,6 +185,7 @@ def compressed_size(message, max_pixels=MAX_PIXELS):
     Done before decoding, so that a small message cannot ask for a huge image. Raises ImageError
     if the data is empty, of another format, or its image too large.
     """
+    check_text('format', message.format)
     data = memoryview(message.data)
     if len(data) == 0:
         raise ImageError('empty', 'empty compressed image')

@@ -36,7 +36,7 @@ def parse_arguments(names):
                         help='measure briefly and repeat seldom: only whether it works')
     parser.add_argument('--only', nargs='+', choices=names, default=names, metavar='NAME',
                         help=f'scenarios to run: {", ".join(names)}')
-    parser.add_argument('--docs', type=Path,
+    parser.add_argument('--docs', type=Path, metavar='FILE',
                         help='Markdown file to put the report into, between its markers')
     return parser.parse_args()
 
@@ -52,22 +52,27 @@ def main():
     from scripts.stress.scenarios import SCENARIOS
     arguments = parse_arguments(list(SCENARIOS))
     effort = Effort.quick(arguments.minutes) if arguments.quick else Effort(arguments.minutes)
-    about = report.surroundings()
     bench = Bench(arguments.output, effort)
     rclpy.init()
-    results = {}
+    passed = True
     for name in arguments.only:
         print(f'{name} ...', flush=True)
-        results[name] = run_scenario(SCENARIOS[name], bench, Result)
-        results[name].write(arguments.output / f'{name}.json')
-        print(f'{name}: {"passed" if results[name].passed else "FAILED"}', flush=True)
+        about = report.circumstances(effort)
+        result = run_scenario(SCENARIOS[name], bench, Result)
+        result.about = about
+        result.write(bench.result_file(name))
+        passed &= result.passed
+        print(f'{name}: {"passed" if result.passed else "FAILED"}', flush=True)
     rclpy.try_shutdown()
-    markdown = report.to_markdown(results, about)
+    # Also those of earlier calls: one scenario may be repeated without the others.
+    markdown = report.to_markdown({
+        name: Result.read(bench.result_file(name)) for name in SCENARIOS
+        if bench.result_file(name).exists()})
     (arguments.output / 'report.md').write_text(markdown)
     if arguments.docs:
         report.put_into_docs(arguments.docs, markdown)
     print(markdown)
-    return 0 if all(result.passed for result in results.values()) else 1
+    return 0 if passed else 1
 
 
 def run_scenario(scenario, bench, result_type):
@@ -76,7 +81,7 @@ def run_scenario(scenario, bench, result_type):
         return scenario(bench)
     except (RuntimeError, OSError) as error:
         traceback.print_exc()
-        result = result_type(scenario.__doc__.strip().splitlines()[0], 'Broke down.')
+        result = result_type(scenario.__doc__.strip().splitlines()[0], 'It broke down.')
         result.check('the scenario runs to its end', False, error)
         return result
 

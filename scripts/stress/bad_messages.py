@@ -108,7 +108,7 @@ IMAGES = {
     'late': Bad(lambda rng, stamp: image(rng, stamp - int(rng.integers(2, 40)) * SECOND // 100),
                 'image is older than the one before it'),
     'long frame_id': Bad(lambda rng, stamp: _with_frame_id(image(rng, stamp), 'f' * 1_000_000),
-                         'frame_id'),
+                         'image with a frame_id'),
 }
 
 
@@ -137,6 +137,13 @@ def _claim_much(data, rng):
     return data
 
 
+def long_format(rng, stamp):
+    """Return a sound image whose format is described at length."""
+    message = compressed(rng, stamp)
+    message.format = 'jpeg ' * 100_000
+    return message
+
+
 COMPRESSED = {
     'format': Bad(lambda rng, stamp: compressed(rng, stamp, change=lambda data, rng: rng.bytes(
         int(rng.integers(1, 2000)))), 'neither JPEG nor PNG'),
@@ -149,6 +156,7 @@ COMPRESSED = {
         rng, stamp, '.png', lambda data, rng: data[:33] + rng.bytes(200)), 'cannot be decoded'),
     'huge': Bad(lambda rng, stamp: compressed(rng, stamp, '.png', _claim_much),
                 'is larger than'),
+    'long format': Bad(long_format, 'image with a format'),
 }
 
 

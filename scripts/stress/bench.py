@@ -37,10 +37,15 @@ class Table:
 
 @dataclass
 class Result:
-    """What a scenario found: tables, conditions with what was seen, names of plot files."""
+    """
+    What a scenario found: tables, conditions with what was seen, names of plot files.
+
+    `about` says when and how it was found.
+    """
 
     title: str
     text: str
+    about: dict = field(default_factory=dict)
     tables: list = field(default_factory=list)
     checks: list = field(default_factory=list)
     plots: list = field(default_factory=list)
@@ -81,6 +86,12 @@ class Effort:
     times: int = 20             # signals of each kind; two and a half times as many life cycles
     messages: int = 6000        # of fuzz, in each mode
 
+    @property
+    def text(self):
+        """The effort in words."""
+        return (f'{self.seconds:g} s each, {self.times} signals, {self.messages} messages, '
+                f'{self.minutes:g} min soak')
+
     @classmethod
     def quick(cls, minutes):
         """Return just enough to see that everything works."""
@@ -101,6 +112,10 @@ class Bench:
         self.effort = effort
         self._logs = self.output / 'logs'
         self._logs.mkdir(parents=True, exist_ok=True)
+
+    def result_file(self, name):
+        """Return the path of the file with a scenario's Result."""
+        return self.output / f'{name}.json'
 
     def start_node(self, name, arguments=(), **parameters):
         """Return a NodeProcess, started with these parameters and the packaged weights."""

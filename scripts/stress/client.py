@@ -27,8 +27,9 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 PATIENCE = 60
-# A server may answer before it knows where the client listens: then call again.
-CALL_AGAIN = 5
+# What nothing comes of is sent again: a server, for one, may answer before it knows where the
+# client listens.
+AGAIN = 5
 DEPTH = 1000
 
 # Tracks of one image: its stamp and the time of arrival in nanoseconds, {id: `xyxy` box}.
@@ -144,27 +145,35 @@ class Client:
         """Publish a box on `init`; without a box the target is removed."""
         self.inits.publish(detection(identity, box, stamp))
 
-    def start_targets(self, boxes, prefix='target '):
-        """Start a target at each box of the newest image and wait until all are tracked."""
-        names = [f'{prefix}{number}' for number in range(len(boxes))]
-        self.detections.publish(Detection2DArray(detections=[
-            detection(name, box) for name, box in zip(names, boxes, strict=True)]))
-        self.wait_until(lambda: self.arrivals and set(names) <= set(self.arrivals[-1].boxes),
-                        f'{len(names)} targets')
-        return names
+    def start_targets(self, boxes):
+        """
+        Start a target at each box of the newest image and wait until all are tracked.
 
-    def call(self, kind, service, patience=PATIENCE, **fields):
+        Sent again where nothing comes of it: a node that has just started may not hear yet.
+        """
+        names = [f'target {number}' for number in range(len(boxes))]
+        message = Detection2DArray(detections=[
+            detection(name, box) for name, box in zip(names, boxes, strict=True)])
+        sent = []
+
+        def tracked():
+            if not sent or time.monotonic() - sent[-1] > AGAIN:
+                self.detections.publish(message)
+                sent.append(time.monotonic())
+            return self.arrivals and set(names) <= set(self.arrivals[-1].boxes)
+        self.wait_until(tracked, f'{len(names)} targets')
+
+    def call(self, kind, service, **fields):
         """Call a service of the node and return its response; call again if none comes."""
         client = self._node.create_client(kind, f'tracker/{service}')
-        self.wait_until(client.service_is_ready, f'service {service}', patience)
+        self.wait_until(client.service_is_ready, f'service {service}')
         calls = []
 
         def answered():
-            if not calls or time.monotonic() - calls[-1][1] > CALL_AGAIN:
+            if not calls or time.monotonic() - calls[-1][1] > AGAIN:
                 calls.append((client.call_async(kind.Request(**fields)), time.monotonic()))
             return next((future.result() for future, _ in calls if future.done()), None)
-        response = self.wait_until(answered, f'an answer of {service}', patience)
-        self.called_again = len(calls) > 1
+        response = self.wait_until(answered, f'an answer of {service}')
         self._node.destroy_client(client)
         return response
 

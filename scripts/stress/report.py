@@ -27,26 +27,27 @@ BEGIN = '<!-- results: written by `make stress`, do not edit -->'
 END = '<!-- end of results -->'
 
 
-def surroundings():
-    """Return on what the figures were measured, in one line."""
+def machine():
+    """Return on what the figures are measured, in one line."""
     model = platform.processor() or platform.machine()
     for line in Path('/proc/cpuinfo').read_text().splitlines():
         if line.startswith('model name'):
             model = line.partition(':')[2].strip()
             break
-    return (f'{time.strftime("%d %B %Y")}, {model}, {os.cpu_count()} cores, Python '
-            f'{platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, '
-            f'load average before the start {os.getloadavg()[0]:.1f}')
+    return (f'{model}, {os.cpu_count()} cores, Python {platform.python_version()}, torch '
+            f'{torch.__version__}, numpy {np.__version__}')
 
 
-def to_markdown(results, about):
-    """
-    Return the report.
+def circumstances(effort):
+    """Return what a scenario is run with, as {word: text}."""
+    return {'when': time.strftime('%d %B %Y'), 'load before': f'{os.getloadavg()[0]:.1f}',
+            'effort': effort.text}
 
-    :param results: {name: `scripts.stress.bench.Result`}.
-    :param about: what `surroundings` said.
-    """
-    parts = [f'Measured: {about}.', _overview(results)]
+
+def to_markdown(results):
+    """Return the report of {name: `scripts.stress.bench.Result`}."""
+    parts = [f'{machine()}; load is the number of busy processes before the start.',
+             _overview(results)]
     for name, result in results.items():
         parts += [f'### {result.title} (`{name}`)', result.text]
         parts += [_table(table.columns, table.rows) for table in result.tables]
@@ -57,10 +58,11 @@ def to_markdown(results, about):
 
 
 def _overview(results):
-    rows = [(f'`{name}`', result.title,
-             f'{sum(check["passed"] for check in result.checks)} of {len(result.checks)}',
-             'passed' if result.passed else '**FAILED**') for name, result in results.items()]
-    return _table(('scenario', 'about', 'conditions that hold', ''), rows)
+    words = list(next(iter(results.values())).about)
+    return _table(('scenario', 'about', *words, 'conditions that hold'), [
+        (f'`{name}`', result.title, *result.about.values(),
+         f'{sum(check["passed"] for check in result.checks)} of {len(result.checks)}')
+        for name, result in results.items()])
 
 
 def _table(columns, rows):
