@@ -508,12 +508,12 @@ def leave(code):
     End the process at once: to unload torch's libraries would take another second.
 
     Only without the last reference to the node does the middleware remove its files in shared
-    memory, and a lifecycle node refers to itself.
+    memory: the executor has some until the shutdown, and a lifecycle node refers to itself.
     """
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
-    gc.collect()
     rclpy.try_shutdown()
+    gc.collect()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
