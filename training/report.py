@@ -122,7 +122,7 @@ def overall_table(report):
         rows.append([label, *cells, _number(tracker.get('fps'), '.0f'),
                      _number(confidence and confidence['roc_auc']),
                      _number(report['ratios'][main].get(label))])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def sequence_table(report):
@@ -135,7 +135,7 @@ def sequence_table(report):
         cells = [_mean(report['trackers'][label]['sequences'][name][main], True)
                  for label in labels]
         rows.append([name, str(frames), *cells])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _mean(value, with_spread):
@@ -147,6 +147,7 @@ def _number(value, style='.3f'):
     return '' if value is None or np.isnan(value) else format(value, style)
 
 
-def _markdown(rows):
+def markdown(rows):
+    """Return rows of cells, the first one the head, as a markdown table."""
     head, *body = ['| ' + ' | '.join(row) + ' |' for row in rows]
     return '\n'.join([head, '|' + '---|' * len(rows[0]), *body])

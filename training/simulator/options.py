@@ -24,15 +24,16 @@ from training.cache import DEFAULT_CACHE
 from training.simulator.simulator import Simulator, simulator_of, SIZE
 
 
-def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Add the options that tell where a simulator takes pictures from."""
+def add_sources(parser: argparse.ArgumentParser, length: bool = True) -> None:
+    """Add the options that tell where a simulator takes pictures from and what it makes."""
     parser.add_argument('--images', metavar='DIR',
                         help='photographs, with boxes.json and masks or not (default: drawn ones)')
     parser.add_argument('--videos', metavar='DIR', help='recordings as moving backgrounds')
     parser.add_argument('--cache', metavar='DIR', default=DEFAULT_CACHE,
                         help='where decoded pictures are kept (default: %(default)s)')
-    parser.add_argument('--length', type=int, default=32, metavar='N',
-                        help='frames of a sequence (default: %(default)s)')
+    if length:
+        parser.add_argument('--length', type=int, default=32, metavar='N',
+                            help='frames of a sequence (default: %(default)s)')
     parser.add_argument('--size', type=int, nargs=2, default=SIZE, metavar=('HEIGHT', 'WIDTH'),
                         help='of the frames (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0)

@@ -1,0 +1,158 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""Hidden targets: the wall, the figures, and the command from one end to the other."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from re3_core.weights import save_network
+from training import occlusion
+from training.occlusion_clips import AFTER, BEFORE, Event, hide, sequence_events, SLIDE
+from training.simulator import Simulator
+from training.simulator.material import DrawnMaterial
+
+LENGTH = 6
+COUNT = BEFORE + LENGTH + AFTER
+BLUE = (0, 0, 255)
+
+
+def moving(count=COUNT, speed=1.):
+    """Return frames and boxes of a blue square on noise without blue."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 255, (100, 160, 3), dtype=np.uint8)
+    ground[..., 2] = 0
+    x = 20 + speed * np.arange(count)
+    boxes = np.stack((x, np.full(count, 40.), x + 16, np.full(count, 56.)), 1)
+    frames = np.repeat(ground[None], count, 0)
+    for frame, (x1, y1, x2, y2) in zip(frames, boxes.round().astype(int), strict=True):
+        frame[y1:y2, x1:x2] = BLUE
+    return frames, boxes
+
+
+def blue(frame):
+    return int((frame == BLUE).all(-1).sum())
+
+
+def test_wall_hides_the_target_and_nothing_else_is_changed_before_and_after():
+    frames, boxes = moving()
+    event = hide('square', frames, boxes, LENGTH)
+    assert len(event) == COUNT and event.hidden == range(BEFORE, BEFORE + LENGTH)
+    seen = np.array([blue(event.frame(t)) for t in range(COUNT)])
+    assert (seen[list(event.hidden)] == 0).all()
+    assert seen[BEFORE - 1] < 256 and seen[event.hidden.stop] < 256     # it slides
+    for t in (0, BEFORE - SLIDE, event.hidden[-1] + SLIDE, COUNT - 1):
+        np.testing.assert_array_equal(event.frame(t), frames[t])
+    assert blue(frames[BEFORE]) == 256      # the frames themselves stay as they are
+
+
+def test_wall_is_the_same_every_time_and_another_for_another_name():
+    frames, boxes = moving()
+    first, again, other = (hide(name, frames, boxes, LENGTH) for name in ('a', 'a', 'b'))
+    np.testing.assert_array_equal(first.wall.texture, again.wall.texture)
+    assert not np.array_equal(first.wall.texture, other.wall.texture)
+
+
+@pytest.mark.parametrize('change', ['short', 'absent', 'everywhere'])
+def test_targets_that_cannot_be_hidden_are_left_out(change):
+    frames, boxes = moving()
+    if change == 'short':
+        frames, boxes = frames[:-1], boxes[:-1]
+    elif change == 'absent':
+        boxes[BEFORE + 2] = np.nan
+    else:
+        boxes[:] = (5, 5, 155, 95)
+    assert hide('square', frames, boxes, LENGTH) is None
+
+
+def event_of(boxes, hidden):
+    return Event('event', [None] * len(boxes), boxes, hidden, wall=True)
+
+
+def test_figures_of_one_hidden_target():
+    boxes = np.tile((0., 0., 10., 10.), (12, 1))
+    event = event_of(boxes, range(3, 7))
+    away = boxes + 50
+    #                 0  1  2  3  4  5  6  7  8  9 10 11     hidden: 3 to 6
+    lost = np.array([0, 0, 0, 0, 1, 1, 0, 1, 1, 1, 0, 0], bool)
+    expected = {'found': True, 'frames_until_found': 4., 'wrong': 1,
+                'tracked_while_hidden': .5, 'never_lost': False}
+    assert occlusion.judge(event, boxes, lost) == expected
+    elsewhere = occlusion.judge(event, away, lost)
+    assert not elsewhere['found'] and np.isnan(elsewhere['frames_until_found'])
+    assert elsewhere['wrong'] == 2
+    blind = occlusion.judge(event, boxes, np.zeros(12, bool))
+    assert blind['never_lost'] and blind['tracked_while_hidden'] == 1 and blind['wrong'] == 0
+    total = occlusion.summary([expected, elsewhere])
+    assert total['events'] == 2 and total['found'] == .5
+    assert total['frames_until_found'] == 4 and total['wrong'] == 1.5
+
+
+def test_figures_of_a_target_that_is_never_hidden():
+    boxes = np.tile((0., 0., 10., 10.), (4, 1))
+    boxes[3] = np.nan
+    found = occlusion.judge_plain(event_of(boxes, range(0)), np.nan_to_num(boxes, nan=7.),
+                                  np.array([False, True, False, False]))
+    assert found == {'auc': pytest.approx(20 / 21), 'lost': .25, 'wrong': 0}
+
+
+def test_clips_are_drawn_without_other_occlusions():
+    assert occlusion.SCENES.occlusion_share == occlusion.SCENES.leaving_share == 0
+    simulator = Simulator(DrawnMaterial((60, 80)), (60, 80), config=occlusion.SCENES)
+    clip = simulator.sample(np.random.default_rng(1), 4)
+    assert clip.present.all()
+
+
+def test_command_compares_with_and_without_search(memoryless, tmp_path, capsys):
+    weights = tmp_path / 'tiny.safetensors'
+    save_network(memoryless, weights)
+    frames, boxes = moving(COUNT + 4)
+    folder = tmp_path / 'data' / 'square' / 'img'
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f'{number:04}.png'), frame[..., ::-1])
+    np.savetxt(folder.parent / 'groundtruth_rect.txt',
+               np.c_[boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], delimiter=',')
+    output = tmp_path / 'out.json'
+    status = occlusion.main([
+        '--model', 'goturn_lite', '--weights', str(weights), '--device', 'cpu', '--clips', '1',
+        '--size', '60', '80', '--hidden', str(LENGTH), '--each', '2', '--candidates', '0', '2',
+        '--dataset', str(folder.parents[1]), '--json', str(output)])
+    assert status == 0
+    report = json.loads(output.read_text())
+    assert set(report) <= {f'simulated, hidden for {LENGTH}', 'simulated, never hidden',
+                           f'data, hidden for {LENGTH}', 'data, never hidden'}
+    hidden = report[f'data, hidden for {LENGTH}']
+    assert list(hidden) == ['no search', 'search, 2 places']
+    assert hidden['no search']['events'] == 2
+    assert 0 < report['data, never hidden']['no search']['auc'] < 1
+    assert '| data, never hidden | 1 | search, 2 places |' in capsys.readouterr().out
+
+
+def test_command_names_what_is_missing(tmp_path, capsys):
+    assert occlusion.main(['--clips', '0', '--dataset', str(tmp_path / 'nowhere')]) == 1
+    assert 'nowhere' in capsys.readouterr().err
+
+
+def test_sequences_give_events_spread_over_their_length():
+    frames, boxes = moving(COUNT + 20)
+    sequence = type('S', (), {'name': 's', 'frames': frames, 'boxes': boxes,
+                              '__len__': lambda self: len(boxes)})()
+    events = sequence_events([sequence], LENGTH, 3)
+    assert [event.name for event in events] == ['s@0', 's@10', 's@20']
+    np.testing.assert_array_equal(events[1].boxes[0], boxes[10])
+    assert sequence_events([sequence], LENGTH + 21, 3) == []
