@@ -81,8 +81,8 @@ PARAMETERS = (
     # Targets.
     Parameter('lost_score', tracker.LOST_SCORE, 'A target with a lower score for lost_after '
               'frames in a row is lost.', 0.0, 1.0, live=True),
-    Parameter('found_score', tracker.FOUND_SCORE, 'A lost target with at least this score is '
-              'found again; not below lost_score.', 0.0, 1.0, live=True),
+    Parameter('found_score', tracker.FOUND_SCORE, 'A lost target that keeps at least this '
+              'score for three frames is found again; not below lost_score.', 0.0, 1.0, live=True),
     Parameter('lost_after', tracker.LOST_AFTER, 'Frames in a row below lost_score.',
               1, 1000, live=True),
     Parameter('search_candidates', search.CANDIDATES, 'Places per image where a lost target is '
