@@ -45,7 +45,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
-        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml'),
+        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml', 'examples/*.py'),
     ],
     python_requires='>=3.10',
     # Lower bounds only: which torch, numpy or OpenCV build a machine uses is its owner's choice.

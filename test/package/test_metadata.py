@@ -46,7 +46,7 @@ def test_is_an_ament_python_package_of_format_3(package):
 
 
 def test_runtime_imports_are_declared(root, package, imports_of):
-    used = {name for folder in ('re3_core', 're3_ros', 'launch')
+    used = {name for folder in ('re3_core', 're3_ros', 'launch', 'examples')
             for path in (root / folder).rglob('*.py') for name in imports_of(path)}
     used -= OWN | OPTIONAL | WITHOUT_KEY | set(sys.stdlib_module_names)
     declared = {element.text for element in package.iter('exec_depend')}
@@ -71,7 +71,8 @@ def test_data_files_are_complete(root, setup_arguments):
     share = 'share/re3_ros'
     assert {'share/ament_index/resource_index/packages/re3_ros', f'{share}/package.xml',
             f'{share}/LICENSE', f'{share}/NOTICE', f'{share}/launch/tracker.launch.py',
-            f'{share}/config/tracker.yaml', f'{share}/config/fastdds.xml'} <= set(installed)
+            f'{share}/config/tracker.yaml', f'{share}/config/fastdds.xml',
+            f'{share}/examples/follow_target.py'} <= set(installed)
     for path in (root / 'config').rglob('*.yaml'):
         assert f'{share}/{path.relative_to(root)}' in installed
 

@@ -28,7 +28,7 @@ import time
 import numpy as np
 import pytest
 
-PATIENCE = 60
+PATIENCE = 180
 # Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.
 DOMAIN = 1 + os.getpid() % 100
 SIZE = (120, 160)
@@ -66,11 +66,10 @@ def ros():
 
 
 class NodeProcess:
-    """The tracker node's process."""
+    """A node's process: a command with arguments and parameters for ROS."""
 
-    def __init__(self, log, parameters, arguments=()):
-        from re3_ros.demo_processes import find_command
-        command = [*find_command('tracker_node'), '--ros-args']
+    def __init__(self, log, command, arguments, parameters):
+        command = [*command, '--ros-args']
         for name, value in parameters.items():
             command += ['-p', f'{name}:={value}']
         self._log = log
@@ -116,18 +115,28 @@ class NodeProcess:
 
 
 @pytest.fixture(scope='session')
-def start_node(ros, tiny_weights, tmp_path_factory):
-    """Return a context manager that runs the node, with parameters by keyword."""
+def start_process(ros, tmp_path_factory):
+    """Return a context manager that runs a command, a list, as a node."""
     @contextmanager
-    def run(*arguments, **parameters):
+    def run(command, *arguments, **parameters):
         log = tmp_path_factory.mktemp('node') / 'log.txt'
-        node = NodeProcess(log, {'weights': tiny_weights, 'device': 'cpu', **parameters},
-                           arguments)
+        node = NodeProcess(log, command, arguments, parameters)
         try:
             yield node
         finally:
             if node.alive:
                 node.end()
+    return run
+
+
+@pytest.fixture(scope='session')
+def start_node(start_process, tiny_weights):
+    """Return a context manager that runs the tracker node, with parameters by keyword."""
+    from re3_ros.demo_processes import find_command
+
+    def run(*arguments, **parameters):
+        parameters = {'weights': tiny_weights, 'device': 'cpu', **parameters}
+        return start_process(find_command('tracker_node'), *arguments, **parameters)
     return run
 
 

@@ -39,7 +39,7 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
 COUNT = 8
-PATIENCE = 60
+PATIENCE = 180
 
 
 def frame(number):
