@@ -22,6 +22,7 @@ of it at once.
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from re3_core import boxes as box_ops
@@ -40,6 +41,10 @@ LOST_AFTER = 3
 # A box never gets smaller than this many pixels, nor larger than this many frames.
 MIN_SIDE = 4.
 MAX_FRAMES = 1.5
+# What a CPU looks at in one forward. More at once is no faster, and takes memory that comes in new
+# sizes with every change of their number: up to 64 in one forward grew to 1270 MB, this stays
+# below 440.
+CPU_BATCH = 16
 
 PRECISIONS = {
     'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -85,8 +90,9 @@ class _Target:
 
 class Tracker:
     """
-    Follow targets with one of the networks, all targets in one batched forward per frame.
+    Follow targets with one of the networks, all targets of a frame in one batch.
 
+    On a CPU the batch goes through the network in parts of at most CPU_BATCH rows.
     A target is `lost` after `lost_after` frames in a row with a score below `lost_score`, and
     found again at the first score of at least `found_score`, or with the search (see
     `re3_core.search`) after a few of them in a row. All these, `search_candidates` and
@@ -179,7 +185,7 @@ class Tracker:
         for target in targets:
             target.steps += 1
         looks = self._looks(targets, images)
-        # 2. One forward for all of them: boxes in pixels, kept within reason.
+        # 2. All of them in one batch: boxes in pixels, kept within reason.
         boxes, scores, states = self._look(looks, images)
         # 3. Each target goes on with its best look; lost and found.
         for row, target in enumerate(targets):
@@ -259,10 +265,22 @@ class Tracker:
 
     def _look(self, looks, images):
         """
-        Ask the network about N Looks in one forward.
+        Ask the network about N Looks.
 
         Return guarded `xyxy` boxes (N, 4), scores (N,) from 0 to 1 and a list of N states.
         """
+        boxes, scores, states = zip(*(
+            self._look_at_once(part, images) for part in self._batches(looks)), strict=True)
+        return np.concatenate(boxes), np.concatenate(scores), list(chain(*states))
+
+    def _batches(self, rows):
+        """Return a list in parts, as equal as can be, that each go through one forward."""
+        parts = -(-len(rows) // CPU_BATCH) if self.device.type == 'cpu' else 1
+        size = -(-len(rows) // parts)
+        return [rows[first:first + size] for first in range(0, len(rows), size)]
+
+    def _look_at_once(self, looks, images):
+        """Do what `_look` does, in one forward."""
         before = np.stack([look.box for look in looks])
         images = [images[look.row] for look in looks]
         regions = region_of(before, self.network.current_crop.context)
@@ -331,8 +349,11 @@ class Tracker:
         due = [(target, image) for target, image in zip(targets, images, strict=True)
                if target.state.memory and self.reset_every
                and target.steps % self.reset_every == 0]
-        if not due:
-            return
+        for part in self._batches(due) if due else ():
+            self._return_at_once(part)
+
+    def _return_at_once(self, due):
+        """Do what `_return_to_first` does, for pairs (target, image), in one forward."""
         boxes = np.stack([target.box for target, _ in due])
         crops = self._cut_both([image for _, image in due], boxes)
         with self._inference():

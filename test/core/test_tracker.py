@@ -80,6 +80,26 @@ def test_batched_equals_one_by_one(network, frames):
             assert track.score == pytest.approx(tracks[name].score, abs=1e-4)
 
 
+def test_many_targets_go_through_the_network_in_parts(network, frames, monkeypatch):
+    def run():
+        tracker = Tracker(network=network)
+        for name, box in BOXES.items():
+            tracker.init(name, frames[0], box)
+        return [tracker.update(frame) for frame in frames[1:34]]
+
+    def counted(self, crops, state):
+        sizes.add(len(crops.current))
+        return step(self, crops, state)
+
+    whole, sizes, step = run(), set(), TrackerNetwork.step
+    monkeypatch.setattr(TrackerNetwork, 'step', counted)
+    monkeypatch.setattr('re3_core.tracker.CPU_BATCH', 3)
+    for tracks, expected in zip(run(), whole, strict=True):
+        for name, track in tracks.items():
+            np.testing.assert_allclose(track.box, expected[name].box, atol=1e-2)
+    assert sizes == {2}
+
+
 def test_targets_of_two_cameras_share_a_batch(network, frames):
     apart = Tracker(network=network)
     both = Tracker(network=network)
