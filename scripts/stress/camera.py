@@ -22,7 +22,7 @@ from rclpy.qos import QoSProfile
 from scripts.stress.scene import LENGTH, Reel, Scene
 from sensor_msgs.msg import Image
 
-PATIENCE = 60
+PATIENCE = 180
 
 
 class _Film:

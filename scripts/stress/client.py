@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
-PATIENCE = 60
+PATIENCE = 180
 # What nothing comes of is sent again: a server, for one, may answer before it knows where the
 # client listens.
 AGAIN = 5

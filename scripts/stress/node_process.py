@@ -22,7 +22,7 @@ import time
 
 from re3_ros.demo_processes import find_command
 
-PATIENCE = 60
+PATIENCE = 180
 PAGE = os.sysconf('SC_PAGE_SIZE')
 
 

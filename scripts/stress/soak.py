@@ -31,7 +31,11 @@ SLOPE, SPREAD = 60., 4      # MB per hour; threads and files
 
 
 class Guests:
-    """Targets of a random number, started and removed in all the ways that there are."""
+    """
+    Targets of a random number, started and removed in all the ways that there are.
+
+    Removed are those that are tracked: on another topic a removal may overtake the start.
+    """
 
     def __init__(self, client, scene):
         self.started = self.removed = 0
@@ -44,8 +48,10 @@ class Guests:
     def change(self):
         """Start or remove some."""
         goal = int(self._rng.integers(0, MOST + 1))
-        while len(self._present) > goal:
-            self._remove(str(self._rng.choice(list(self._present))))
+        tracked = [name for name in self._present if name in self._client.arrivals[-1].boxes]
+        surplus = max(0, len(self._present) - goal)
+        for identity in self._rng.permutation(tracked)[:surplus]:
+            self._remove(str(identity))
         new = [self._new() for _ in range(goal - len(self._present))]
         if self._rng.random() < .5:
             self._client.detections.publish(Detection2DArray(detections=new))
@@ -61,7 +67,7 @@ class Guests:
         identity = f'guest {self._number}'
         self._present[identity] = place
         stamp = 0
-        if self._client.arrivals and self._rng.random() < .5:
+        if self._rng.random() < .5:
             stamp = self._client.arrivals[-1].stamp - int(self._rng.integers(0, 300_000_000))
         return detection(identity, self._boxes[place], stamp)
 
@@ -71,9 +77,14 @@ class Guests:
         self._client.init(identity, None)
 
     def leave(self):
-        """Remove all that are left."""
+        """Wait until all are tracked and remove them."""
+        self._client.wait_until(
+            lambda: set(self._present) <= set(self._client.arrivals[-1].boxes),
+            'tracks of all targets that were started')
         for identity in list(self._present):
             self._remove(identity)
+        self._client.wait_until(lambda: not self._client.arrivals[-1].boxes,
+                                'the last target to be removed')
 
 
 class Samples:
@@ -124,6 +135,7 @@ def run_soak(bench):
             node, client, camera, scene), bench.timed_progress(60 * minutes) as progress:
         for name in client.arrivals[-1].boxes:
             client.init(name, None)
+        client.wait_until(lambda: not client.arrivals[-1].boxes, 'an empty scene')
         guests, samples = Guests(client, scene), Samples(node)
         begin = time.monotonic()
         while (past := time.monotonic() - begin) < 60 * minutes:
@@ -132,7 +144,6 @@ def run_soak(bench):
             client.spin(1)
             samples.take(client)
         guests.leave()
-        client.next_tracks(5)
         left = [state for state in client.states.values() if state != 'removed']
         figures = client.next_figures()
         alive, log = node.alive, node.log
