@@ -77,6 +77,24 @@ def xywh_to_xyxy(boxes):
     return _stack(x, y, x + w, y + h)
 
 
+def temper_size(boxes, before, gain):
+    """
+    Let `xyxy` boxes (..., 4) change the size of those before only in part; centres are theirs.
+
+    :param gain: power of the factor by which a side changes: 1 leaves `boxes` as they are, 0
+        the sizes of those before.
+
+    >>> temper_size(np.array([10., 10., 50., 50.]), np.array([10., 20., 20., 30.]), .5)
+    array([20., 20., 40., 40.])
+    """
+    if gain == 1:
+        return boxes
+    x, y, w, h = _split(xyxy_to_cxcywh(boxes))
+    _, _, old_w, old_h = _split(xyxy_to_cxcywh(before))
+    return cxcywh_to_xyxy(_stack(
+        x, y, old_w * (w / old_w).clip(0) ** gain, old_h * (h / old_h).clip(0) ** gain))
+
+
 def area(boxes):
     """
     Return the area, shape (...), of `xyxy` boxes (..., 4); a box turned inside out has area 0.

@@ -288,7 +288,8 @@ class Tracker:
                       crop_batch(images, regions, self.network.current_crop.size))
         with self._inference():
             prediction, states = self.network.step(crops, _join([look.state for look in looks]))
-        boxes = decode(prediction.boxes.double().cpu().numpy(), regions)
+        boxes = box_ops.temper_size(decode(prediction.boxes.double().cpu().numpy(), regions),
+                                    before, self.network.size_gain)
         scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
         for row, image in enumerate(images):
             finite = bool(np.isfinite(boxes[row]).all())

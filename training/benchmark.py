@@ -200,8 +200,8 @@ def benchmark_config(options, frozen):
         model=options.model, loss=LossWeights(l1=5., giou=1.))
     drawn = {**DRAWN, 'clips': options.batch, 'length': options.unroll}
     return replace(
-        config, start_from=options.weights or '', data=(drawn,), validation=(drawn,),
-        validation_clips=1, validation_length=2, cache=options.cache,
+        config, start_from=options.weights or '', backbone_from='', data=(drawn,),
+        validation=(drawn,), validation_clips=1, validation_length=2, cache=options.cache,
         stages=(Stage(10 ** 6, options.unroll, options.batch, 1.),), precision=options.precision,
         frozen=('backbone',) if frozen else (), compile=options.compile and frozen)
 

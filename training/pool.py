@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed, ProcessPoolExecutor
+from dataclasses import replace
 import json
 import multiprocessing
 import os
@@ -43,6 +44,8 @@ from training.simulator.simulator import SIZE
 SETTINGS_FILE = 'settings.json'
 BATCH = 4
 START_VISIBLE = 0.5
+# Sides of a part of a target, in sides of the target.
+PART_SIDES = (0.5, 0.9)
 
 
 def _arrays(directory: Path, settings: dict, mode: str) -> dict[str, np.ndarray]:
@@ -64,10 +67,13 @@ class Pool:
     :param directory: made by `build_pool`
     :param strides: every how many frames a drawn clip goes on, drawn per clip from these; those
         that do not fit are left out
+    :param parts: share of clips of which a part of the target is the target, so that a box is
+        learned to be followed even if it is not that of a whole object
     :raises OSError: if there is no finished pool
     """
 
-    def __init__(self, directory: os.PathLike | str, strides: tuple[int, ...] = (1,)):
+    def __init__(self, directory: os.PathLike | str, strides: tuple[int, ...] = (1,),
+                 parts: float = 0.):
         directory = Path(directory)
         if not (directory / SETTINGS_FILE).is_file():
             raise OSError(f'{directory}: no finished pool of clips')
@@ -75,7 +81,7 @@ class Pool:
         arrays = _arrays(directory, self.settings, 'r')
         self._frames, self._boxes = np.asarray(arrays['frames']), np.asarray(arrays['boxes'])
         self._visible = np.asarray(arrays['visible'])
-        self.strides = tuple(strides)
+        self.strides, self.parts = tuple(strides), parts
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -97,7 +103,18 @@ class Pool:
         good = np.flatnonzero(whole.visible[:last + 1] >= START_VISIBLE)
         # A target that is hidden in every possible first frame is rare; then any will do.
         start = int(rng.choice(good)) if len(good) else 0
-        return cut(whole, start, length, stride)
+        clip = cut(whole, start, length, stride)
+        return part_of(clip, rng) if self.parts and rng.random() < self.parts else clip
+
+
+def part_of(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Make the target a part of what it is, the same in all frames: half of each side or more."""
+    shares = rng.uniform(*PART_SIDES, 2)
+    corner = rng.uniform(0, 1, 2) * (1 - shares)
+    inner = np.concatenate((corner, corner + shares))
+    origin = np.tile(clip.boxes[:, :2], 2)
+    size = np.tile(clip.boxes[:, 2:] - clip.boxes[:, :2], 2)
+    return replace(clip, boxes=(origin + inner * size).astype(np.float32))
 
 
 _worker: dict = {}

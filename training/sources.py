@@ -20,13 +20,14 @@ its kind needs; what has to be decoded or rendered is, on first use, in the cach
 
 - simulated: sequences rendered beforehand: `stills` (folder of photographs; none: drawn
   pictures), `videos` (folder of recordings as moving backgrounds), `clips`, `length`, `size`
-  (height, width), `seed`, `strides`, `processes` that render;
+  (height, width), `seed`, `strides`, `parts` (how often a part of an object is the target),
+  `processes` that render;
 - recordings: `path` of a data set of recordings with boxes, `format` (see
   `training.datasets`), `strides`, `reversed_share`, `max_side`;
 - stills: `path` of a data set of photographs with boxes, `format`, `largest` share of the
   picture that a box may take; each clip is one picture;
 - pool, video: `path` of what `python -m training.pool` and `python -m training.cache` have
-  made, `strides`, and `reversed_share` for video.
+  made, `strides`, and `parts` for a pool, `reversed_share` for video.
 """
 
 from __future__ import annotations
@@ -88,14 +89,15 @@ def _check_settings(kind: str, settings: dict) -> None:
 
 def _simulated(cache: Path, stills: str | None = None, videos: str | None = None,
                clips: int = 1000, length: int = 32, size: Sequence[int] = SIZE, seed: int = 0,
-               strides: Sequence[int] = (1,), processes: int | None = None) -> ClipSource:
+               strides: Sequence[int] = (1,), parts: float = 0.,
+               processes: int | None = None) -> ClipSource:
     make = functools.partial(simulator_of, stills, videos, cache, tuple(size))
     # Made here first: it decodes the pictures once, before several processes need them.
     content = _content(make())
     shape = {'clips': clips, 'length': length, 'size': tuple(size), 'seed': seed}
     directory = cache / f'pool-{cache_key([], [content, shape])}'
     build_pool(directory, make, **shape, processes=processes, settings=content)
-    return Pool(directory, tuple(strides))
+    return Pool(directory, tuple(strides), parts)
 
 
 def _content(simulator: Simulator) -> dict:
@@ -126,8 +128,9 @@ def _stills(cache: Path, path: str, format: str = 'auto',  # noqa: A002
     return StillClips(cache_stills(items, cache, find_objects=True), largest)
 
 
-def _pool(cache: Path, path: str, strides: Sequence[int] = (1,)) -> ClipSource:
-    return Pool(path, tuple(strides))
+def _pool(cache: Path, path: str, strides: Sequence[int] = (1,),
+          parts: float = 0.) -> ClipSource:
+    return Pool(path, tuple(strides), parts)
 
 
 def _video(cache: Path, path: str, strides: Sequence[int] = (1,),

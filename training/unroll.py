@@ -166,7 +166,8 @@ def _next_boxes(network, prediction, batch, t, box, noise):
     """Return the boxes (B, 4) for both crops of time t + 1 that follow from a prediction."""
     context = network.current_crop.context
     coordinates = mirror_coordinates(prediction.boxes.clamp(-WILD, WILD), batch.mirrored)
-    predicted = decode(coordinates, region_of(box, context))
+    predicted = box_ops.temper_size(decode(coordinates, region_of(box, context)), box,
+                                    network.size_gain)
     truth = batch.held[t + 1 if noise.foresee else t]
     predicted = _limit_size(predicted, truth, noise.largest_change)
     pulled = pull_boxes(predicted, truth, noise.least_covered, context)

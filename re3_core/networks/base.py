@@ -66,13 +66,15 @@ class TrackerNetwork(nn.Module):
     once; and `recur`, which goes from moment to moment. Subclasses set `name`, `previous_crop`
     and `current_crop` (`re3_core.crops.CropSpec`), keep in `config` the keyword arguments that
     rebuild them, and implement the three and, where they have them, `reference` and
-    `zero_memory`.
+    `zero_memory`. `size_gain` tells how much of a change of size is to be taken over from frame
+    to frame, see `re3_core.boxes.temper_size`.
     """
 
     name = ''
     feature_modules = ()    # beginnings of the parameter names that `features` uses
     previous_crop = None
     current_crop = None
+    size_gain = 1.
 
     def __init__(self, config):
         super().__init__()

@@ -130,6 +130,9 @@ class CompactNet(TrackerNetwork):
     # 44.8 pixels per side of the box in both.
     previous_crop = CropSpec(size=64, context=2.5 * 64 / 112)
     current_crop = CropSpec(size=112, context=2.5)
+    # Things change their size slowly; most of what is seen of it from one frame to the next is
+    # noise, which adds up where nothing but the last box tells the size.
+    size_gain = .3
 
     def __init__(self, config, embedding, templates):
         super().__init__(config)

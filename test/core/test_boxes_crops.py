@@ -74,6 +74,17 @@ def test_iou(other, overlap):
     assert float(box_ops.iou(torch.from_numpy(a), torch.from_numpy(b))) == pytest.approx(overlap)
 
 
+@pytest.mark.parametrize('library', [np.array, torch.tensor])
+def test_sizes_are_tempered_and_centres_kept(library):
+    before = library([[0., 0., 10., 20.], [0., 0., 10., 20.]])
+    boxes = library([[30., 30., 70., 50.], [0., 0., -5., 20.]])
+    tempered = np.asarray(box_ops.temper_size(boxes, before, .5))
+    np.testing.assert_allclose(tempered[0], [40., 30., 60., 50.])
+    assert np.isfinite(tempered).all() and (tempered[:, 2:] >= tempered[:, :2]).all()
+    assert box_ops.temper_size(boxes, before, 1.) is boxes
+    np.testing.assert_allclose(np.asarray(box_ops.temper_size(boxes, before, 0.))[0], [45, 30, 55, 50])
+
+
 def test_centred_box_of_same_size_encodes_to_the_middle_half():
     box = np.array([30., 20., 50., 30.])
     region = region_of(box, 2.)

@@ -21,6 +21,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from re3_core.crops import encode
 from training import cache as cache_module
 from training.cache import cache_recordings, cache_stills, VideoCache
 from training.clips import Clip, cut, mirror, MixedSource, reverse
@@ -347,3 +348,21 @@ def test_mixed_sources():
     assert 0.68 < np.mean(np.array(drawn) == 2) < 0.82
     with pytest.raises(ValueError, match='one weight'):
         MixedSource([Constant(1)], [0.5, 0.5])
+
+
+def test_parts_of_targets_keep_their_place_in_them(pool_folder):
+    wholes, parts = Pool(pool_folder), Pool(pool_folder, parts=1.)
+    sides = []
+    for seed in range(20):
+        whole = wholes.sample(np.random.default_rng(seed), 4)
+        part = parts.sample(np.random.default_rng(seed), 4)
+        inner = encode(part.boxes, whole.boxes)
+        assert np.allclose(inner, inner[0], atol=1e-3)
+        assert (inner >= -1e-3).all() and (inner <= 1 + 1e-3).all()
+        sides.extend(inner[0, 2:] - inner[0, :2])
+    assert .5 <= min(sides) + 1e-3 and max(sides) <= .9 + 1e-3 and np.std(sides) > .05
+    mixed = Pool(pool_folder, parts=.5)
+    same = [np.array_equal(mixed.sample(np.random.default_rng(seed), 4).boxes,
+                           wholes.sample(np.random.default_rng(seed), 4).boxes)
+            for seed in range(40)]
+    assert 8 < sum(same) < 32
