@@ -25,8 +25,9 @@ from re3_ros.demo_recorder import DemoRecorder
 # File name of what a camera device saw, in the output folder.
 RECORDING = 'camera.mp4'
 # Seconds: for the node to load its network and see an image, for the target to appear in the
-# tracks, and for the last tracks after the last image.
-START_TIMEOUT, TARGET_TIMEOUT, LAST_TIMEOUT = 90, 20, 3
+# tracks, and for the next tracks after the last image. The first two are for machines that are
+# busy with other things: a process that ends is noticed at once.
+START_TIMEOUT, TARGET_TIMEOUT, LAST_TIMEOUT = 300, 60, 5
 # Looks at the held first frame before the video starts: the first ones take a network longer.
 WARM_UP = 5
 
@@ -90,8 +91,12 @@ class Run:
         self._player.check()
 
     def wait_for_stamp(self, stamp):
-        """Wait a moment for the tracks of the image with this stamp (nanoseconds)."""
-        self._spin_until(lambda: self._recorder.newest_stamp() >= stamp, LAST_TIMEOUT)
+        """Wait for the tracks of the image with this stamp (nanoseconds), while any come."""
+        newest = -1
+        while newest < (now := self._recorder.newest_stamp()) < stamp:
+            newest = now
+            self._spin_until(lambda before=now: self._recorder.newest_stamp() > before,
+                             LAST_TIMEOUT)
 
     def _start_video(self):
         self._wait('its ~/play was there', self._recorder.can_start_video, START_TIMEOUT)
