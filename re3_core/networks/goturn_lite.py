@@ -31,7 +31,7 @@ class GoturnLiteNet(CompactNet):
 
     With the default widths it has about as many parameters as `Re3LiteNet`.
 
-    :param backbone: 'efficientnet_lite0' or 'dense'.
+    :param backbone: 'dense' or 'efficientnet_lite0'.
     :param width: factor on the backbone's channels.
     :param embedding: channels of the correlated maps.
     :param fc: widths of the fully connected layers.
@@ -41,7 +41,7 @@ class GoturnLiteNet(CompactNet):
     name = 'goturn_lite'
 
     def __init__(self, width=1., embedding=48, fc=(896, 896, 896), dropout=0.2,
-                 backbone='efficientnet_lite0'):
+                 backbone='dense'):
         config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout,
                   'backbone': backbone}
         super().__init__(config, embedding, templates=1)

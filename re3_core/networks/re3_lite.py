@@ -37,7 +37,7 @@ class Re3LiteNet(CompactNet):
     """
     Re3 on the compact backbone, see the module's text.
 
-    :param backbone: 'efficientnet_lite0' or 'dense'.
+    :param backbone: 'dense' or 'efficientnet_lite0'.
     :param width: factor on the backbone's channels.
     :param embedding: channels of the correlated maps.
     :param fc6: outputs of the full connection.
@@ -48,7 +48,7 @@ class Re3LiteNet(CompactNet):
     name = 're3_lite'
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
-                 backbone='efficientnet_lite0'):
+                 backbone='dense'):
         config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
                   'peephole': peephole, 'backbone': backbone}
         super().__init__(config, embedding, templates=2)

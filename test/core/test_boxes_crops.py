@@ -82,7 +82,8 @@ def test_sizes_are_tempered_and_centres_kept(library):
     np.testing.assert_allclose(tempered[0], [40., 30., 60., 50.])
     assert np.isfinite(tempered).all() and (tempered[:, 2:] >= tempered[:, :2]).all()
     assert box_ops.temper_size(boxes, before, 1.) is boxes
-    np.testing.assert_allclose(np.asarray(box_ops.temper_size(boxes, before, 0.))[0], [45, 30, 55, 50])
+    same_size = np.asarray(box_ops.temper_size(boxes, before, 0.))
+    np.testing.assert_allclose(same_size[0], [45, 30, 55, 50])
 
 
 def test_centred_box_of_same_size_encodes_to_the_middle_half():

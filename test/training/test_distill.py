@@ -16,11 +16,12 @@
 
 import numpy as np
 import pytest
+from re3_core.networks import Re3LiteNet
 from re3_core.networks.backbone import CompactBackbone
-from re3_core.weights import read_metadata
+from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from training import distill
-from training.backbone_weights import BACKBONE
+from training.backbone_weights import BACKBONE, load_backbone
 
 
 @pytest.fixture
@@ -32,9 +33,17 @@ def teacher(monkeypatch):
 
 
 def test_a_student_is_taught_and_written(teacher, tiny_config, tmp_path, capsys, logged):
-    output = tmp_path / 'dense' / 'backbone.safetensors'
+    output, before = tmp_path / 'dense' / 'backbone.safetensors', tmp_path / 'before.safetensors'
+    trained = Re3LiteNet(embedding=8, fc6=16, hidden=8, backbone='efficientnet_lite0')
+    save_network(trained, before, dtype=torch.float32)
     assert distill.main(['--config', str(tiny_config), '--output', str(output), '--batch', '8',
-                         '--iterations', '25']) == 0
+                         '--iterations', '25', '--into', str(before)]) == 0
+    network = load_network(weights=output.parent / 're3_lite.safetensors')
+    assert torch.allclose(network.fc6.weight, trained.fc6.weight, atol=1e-3)
+    again = Re3LiteNet(embedding=8, fc6=16, hidden=8)
+    for path in (output, output.parent / 're3_lite.safetensors'):
+        load_backbone(again, path)
+        assert torch.equal(again.backbone.layers[3].weight, network.backbone.layers[3].weight)
     assert read_metadata(output)['model'] == BACKBONE
     assert 'is not explained, at stride 4, 8, 16' in capsys.readouterr().out
     assert set(logged(output.parent, 'distill/unexplained_16')) == {0, 20}

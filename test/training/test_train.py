@@ -216,7 +216,7 @@ def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
     (['start_from=/none.safetensors'], 'no weights file /none.safetensors'),
     (['data=[{kind: films}]'], "kind of data must be one of .*got 'films'"),
     (['data=[{kind: pool, path: /none}]'], '/none: no finished pool'),
-    (['data=[{kind: pool, folder: /none}]'], r"data of kind 'pool'.*\['path', 'strides'\]"),
+    (['data=[{kind: pool, folder: /none}]'], r"data of kind 'pool'.*\['path', 'strides', 'parts'\]"),
     (['stages.1.unroll=20'], 'frames 0..19 asked of a clip of 6'),
 ])
 def test_mistakes_are_told_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
@@ -251,7 +251,7 @@ def test_training_starts_from_given_weights(tiny_config, tmp_path):
 
 
 def test_compact_networks_start_from_imagenet_weights(monkeypatch):
-    network = network_class('re3_lite')()
+    network = network_class('re3_lite')(backbone='efficientnet_lite0')
     pytest.importorskip(backbone_weights.PACKAGE)
     backbone_weights.load_imagenet(network)
     statistics = network.backbone.stem[2].running_var
@@ -285,7 +285,8 @@ def test_dense_networks_start_from_a_taught_backbone(tiny_config, tmp_path):
 def test_a_trained_network_goes_on_with_another_backbone(tiny_config, tmp_path):
     torch.manual_seed(7)
     config = load_config(tiny_config)
-    trained = network_class('re3_lite')(**config.network)
+    trained = network_class('re3_lite')(
+        **{**config.network, 'backbone': 'efficientnet_lite0'})
     start, taught = tmp_path / 'start.safetensors', tmp_path / 'backbone.safetensors'
     save_network(trained, start, dtype=torch.float32)
     dense = {**config.network, 'backbone': 'dense'}
