@@ -276,7 +276,8 @@ def test_dense_networks_start_from_a_taught_backbone(tiny_config, tmp_path):
     with pytest.raises(ValueError, match='holds a dense backbone, which re3_lite .* has not'):
         build_network(replace(config, network={**dense, 'backbone': 'efficientnet_lite0'}))
     with pytest.raises(ValueError, match='holds no dense backbone'):
-        save_network(network, path)
+        save_network(network_class('re3_lite')(
+            **{**dense, 'backbone': 'efficientnet_lite0'}), path)
         build_network(config)
     with pytest.raises(ValueError, match='backbone must be one of dense, efficientnet_lite0'):
         build_network(replace(config, network={**dense, 'backbone': 'vgg'}))
