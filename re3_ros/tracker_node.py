@@ -46,8 +46,8 @@ from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
 MAX_DETECTIONS = 1000
 # How often to look whether the publishers' quality of service has changed.
 FOLLOW_PERIOD = 0.5
-# Seconds that the middleware may take to say goodbye.
-LEAVE_TIMEOUT = 2.0
+# Seconds that the middleware may take to say goodbye: ros2 launch waits for five.
+LEAVE_TIMEOUT = 4.5
 WARM_UP_SIZE = (480, 640, 3)
 UNUSABLE = {
     stream_watch.LATE: 'image is older than the one before it; ignored',
