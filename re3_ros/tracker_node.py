@@ -27,7 +27,7 @@ import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
@@ -487,18 +487,23 @@ def main(args=None):
 
 def run():
     """Create the node and spin it; return an exit code if it cannot even start."""
+    # The libraries stay to the end: no need to look for garbage among them.
+    gc.freeze()
     try:
         node = TrackerNode()
     except PARAMETER_ERRORS as error:
         get_logger('tracker').error(f'cannot start: {error}')
         return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
         if node.parameters['autostart'] and not node.start():
             return 1
-        rclpy.spin(node)
+        executor.spin()
     finally:
         # Fast DDS with TCP (LARGE_DATA) may wait for ever here, eProsima/Fast-DDS#6066.
         faulthandler.dump_traceback_later(LEAVE_TIMEOUT, exit=True)
+        executor.shutdown()
         node.destroy_node()
     return 0
 
@@ -508,12 +513,12 @@ def leave(code):
     End the process at once: to unload torch's libraries would take another second.
 
     Only without the last reference to the node does the middleware remove its files in shared
-    memory: the executor has some until the shutdown, and a lifecycle node refers to itself.
+    memory, and a lifecycle node refers to itself.
     """
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
-    rclpy.try_shutdown()
     gc.collect()
+    rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

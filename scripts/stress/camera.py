@@ -120,5 +120,6 @@ class Camera:
 
     def __exit__(self, *error):
         """End the process."""
-        self._connection.send(('stop',))
+        if self._process.is_alive():
+            self._connection.send(('stop',))
         self._process.join(PATIENCE)

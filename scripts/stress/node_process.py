@@ -45,6 +45,7 @@ class NodeProcess:
         command = [*find_command('tracker_node'), '--ros-args', *arguments]
         for name, value in parameters.items():
             command += ['-p', f'{name}:={_as_yaml(value)}']
+        self._before = _segments()
         self.started = time.monotonic()
         with open(log, 'wb') as file:
             self._process = subprocess.Popen(
@@ -93,10 +94,10 @@ class NodeProcess:
         return len(os.listdir(f'/proc/{self.pid}/fd'))
 
     def segments(self):
-        """Return the Paths of the middleware's shared memory that nobody else has a use for."""
-        paths = {line.split()[-1] for line in self._proc('maps').splitlines()
-                 if '/dev/shm/fast' in line}
-        return {Path(path) for path in paths if '_port' not in path}
+        """Return the Paths of its own shared memory: used, and not there before."""
+        used = {Path(line.split()[-1]) for line in self._proc('maps').splitlines()
+                if '/dev/shm/' in line}
+        return used & _segments() - self._before
 
     def processor_seconds(self):
         """Return the processor time used so far."""
@@ -130,6 +131,11 @@ class NodeProcess:
         """End it."""
         if self.alive:
             self.end()
+
+
+def _segments():
+    """Return the Paths of the middleware's shared memory that each belong to one process."""
+    return {path for path in Path('/dev/shm').glob('fast*') if '_port' not in path.name}
 
 
 def _as_yaml(value):

@@ -95,24 +95,25 @@ def test_bad_parameters_end_the_node(start_node, parameters, text):
         assert 'Traceback' not in node.log
 
 
-def shared_memory_of(pid):
-    """Return the Paths of the middleware's segments that only this process has a use for."""
-    lines = Path(f'/proc/{pid}/maps').read_text().splitlines()
-    paths = {line.split()[-1] for line in lines if '/dev/shm/fast' in line}
-    return {Path(path) for path in paths if '_port' not in path}
+def shared_memory():
+    """Return the Paths of the middleware's segments that each belong to one process."""
+    return {path for path in Path('/dev/shm').glob('fast*') if '_port' not in path.name}
 
 
 @pytest.mark.parametrize('which', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_node_in_peace(start_node, make_client, which):
+    client = make_client(namespace='/end')
+    before = shared_memory()
     with start_node('-r', '__ns:=/end', lost_score=0.0) as node:
-        client = make_client(namespace='/end').connect()
+        client.connect()
         client.start_target('cup', BOX)
         for _ in range(20):     # so that it is in the middle of them
             client.send()
-        segments = shared_memory_of(node.pid)
+        used = Path(f'/proc/{node.pid}/maps').read_text()
+        own = {path for path in shared_memory() - before if str(path) in used}
         assert node.end(which) == 0, node.log
         assert 'Traceback' not in node.log
-        assert segments and not [path for path in segments if path.exists()]
+        assert own and not own & shared_memory()
 
 
 def test_thresholds_change_while_running(client):
