@@ -16,9 +16,12 @@
 
 import numpy as np
 import pytest
+from re3_core.boxes import iou
+from re3_core.weights import weights_path
 
 BOX = (40., 30., 80., 90.)
 OTHER = (100., 20., 150., 60.)
+SIZE = (120, 160)
 
 
 def box_of(detection):
@@ -185,3 +188,32 @@ def test_debug_image_shows_the_tracks(client):
     message = client.wait_until(lambda: received.get(header.stamp.nanosec), 'the debug image')
     assert message.header == header
     assert image_to_rgb(message).any()
+
+
+@pytest.mark.parametrize('model', ['re3_lite', 'goturn_lite'])
+def test_packaged_networks_follow_many_targets(start_node, make_client, model):
+    """Two patches that stand out move, each its own way; the same topics whatever the network."""
+    background = np.full((*SIZE, 3), 90, np.uint8)
+    patch = np.kron(np.random.default_rng(3).integers(0, 255, (6, 6, 3), np.uint8),
+                    np.ones((5, 5, 1), np.uint8))
+
+    def scene(step):
+        frame = background.copy()
+        for x, y in corners(step):
+            frame[y:y + 30, x:x + 30] = patch
+        return frame
+
+    def corners(step):
+        return (20 + 2 * step, 15), (110 - 2 * step, 75)
+    with start_node('-r', f'__ns:=/{model}', model=model, weights=weights_path(model)) as node:
+        client = make_client(namespace=f'/{model}').connect()
+        stamp = client.send(scene(0))
+        for name, (x, y) in zip('ab', corners(0), strict=True):
+            client.init(name, (x, y, x + 30, y + 30), stamp=stamp)
+        client.track_until(lambda tracks: len(tracks) == 2, 'both targets')
+        for step in range(1, 16):
+            tracks = client.track(scene(step))
+        node.wait_for_log(f'network {model}')
+    for name, (x, y) in zip('ab', corners(15), strict=True):
+        assert iou(box_of(tracks[name]), np.array([x, y, x + 30., y + 30.])) > .3
+        assert 0 <= tracks[name].results[0].hypothesis.score <= 1
