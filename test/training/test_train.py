@@ -216,7 +216,8 @@ def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
     (['start_from=/none.safetensors'], 'no weights file /none.safetensors'),
     (['data=[{kind: films}]'], "kind of data must be one of .*got 'films'"),
     (['data=[{kind: pool, path: /none}]'], '/none: no finished pool'),
-    (['data=[{kind: pool, folder: /none}]'], r"data of kind 'pool'.*\['path', 'strides', 'parts'\]"),
+    (['data=[{kind: pool, folder: /none}]'],
+     r"data of kind 'pool'.*\['path', 'strides', 'parts'\]"),
     (['stages.1.unroll=20'], 'frames 0..19 asked of a clip of 6'),
 ])
 def test_mistakes_are_told_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
