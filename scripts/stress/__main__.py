@@ -21,6 +21,7 @@ import sys
 import traceback
 
 from re3_ros.demo_processes import find_config, share_surroundings
+from tqdm import tqdm
 
 # Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.
 DOMAIN = 1 + os.getpid() % 100
@@ -55,14 +56,13 @@ def main():
     bench = Bench(arguments.output, effort)
     rclpy.init()
     passed = True
-    for name in arguments.only:
-        print(f'{name} ...', flush=True)
+    for name in tqdm(arguments.only, unit='scenario'):
         about = report.circumstances(effort)
         result = run_scenario(SCENARIOS[name], bench, Result)
         result.about = about
         result.write(bench.result_file(name))
         passed &= result.passed
-        print(f'{name}: {"passed" if result.passed else "FAILED"}', flush=True)
+        tqdm.write(f'{name}: {"passed" if result.passed else "FAILED"}')
     rclpy.try_shutdown()
     # Also those of earlier calls: one scenario may be repeated without the others.
     markdown = report.to_markdown({
@@ -80,7 +80,7 @@ def run_scenario(scenario, bench, result_type):
     try:
         return scenario(bench)
     except (RuntimeError, OSError) as error:
-        traceback.print_exc()
+        tqdm.write(traceback.format_exc())
         result = result_type(scenario.__doc__.strip().splitlines()[0], 'It broke down.')
         result.check('the scenario runs to its end', False, error)
         return result

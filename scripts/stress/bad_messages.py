@@ -209,9 +209,10 @@ BOXES = {
     'removal of nobody': Bad(lambda rng, stamp: detection(f'nobody {rng.integers(1000)}', None),
                              "cannot remove 'nobody"),
     'too old': Bad(lambda rng, stamp: detection(
-        'bad', BOX, max(1, stamp - int(rng.integers(100, 10_000)) * SECOND)), 'older than'),
+        'bad', BOX, max(1, stamp - int(rng.integers(100, 10_000)) * SECOND)),
+        'than the newest image'),
     'too new': Bad(lambda rng, stamp: detection(
-        'bad', BOX, stamp + int(rng.integers(100, 10_000)) * SECOND), 'newer than'),
+        'bad', BOX, stamp + int(rng.integers(100, 10_000)) * SECOND), 'than the newest image'),
     'waiting': Bad(waiting, 'boxes already wait for their image'),
 }
 
@@ -230,7 +231,7 @@ ARRAYS = {
                     'only the first 1000 are used'),
     'too old': Bad(lambda rng, stamp: Detection2DArray(
         header=header_of(max(1, stamp - 100 * SECOND)), detections=[detection('bad', BOX)]),
-        'older than'),
+        'than the newest image'),
 }
 
 

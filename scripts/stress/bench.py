@@ -129,9 +129,9 @@ class Bench:
             yield node
 
     @contextmanager
-    def client(self, camera=''):
+    def client(self, camera='', executor=None):
         """Give a Client."""
-        client = Client(camera)
+        client = Client(camera, executor)
         try:
             yield client
         finally:

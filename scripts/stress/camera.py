@@ -85,6 +85,7 @@ class Camera:
     """
 
     def __init__(self, topic='/re3/image'):
+        self.rate = 0.
         context = multiprocessing.get_context('spawn')
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_film, args=(other, topic), daemon=True)
@@ -103,16 +104,12 @@ class Camera:
 
     def play(self, rate):
         """Publish `rate` pictures a second from now on; return how many were sent so far."""
+        self.rate = rate
         return self._command('rate', float(rate))
 
     def pause(self):
         """Stand still; return how many pictures were sent so far."""
         return self._command('rate', 0.)
-
-    @property
-    def sent(self):
-        """How many pictures were sent so far."""
-        return self._command('count')
 
     def __enter__(self):
         """Return the camera."""

@@ -54,11 +54,17 @@ def detection(identity, box, stamp=0):
 class Client:
     """Detector and controller in one, for one camera of the node."""
 
-    def __init__(self, camera=''):
+    def __init__(self, camera='', executor=None):
+        """
+        Create the topics.
+
+        :param camera: name of the camera, if the node has several.
+        :param executor: another client's `executor`: whoever waits, both take in what comes.
+        """
         prefix = f'{camera}/' if camera else ''
         self._node = rclpy.create_node(f'client_{time.monotonic_ns()}', namespace='/re3')
-        self._executor = rclpy.executors.SingleThreadedExecutor()
-        self._executor.add_node(self._node)
+        self.executor = executor or rclpy.executors.SingleThreadedExecutor()
+        self.executor.add_node(self._node)
         self.inits = self.publisher(Detection2D, f'{prefix}init')
         self.detections = self.publisher(Detection2DArray, f'{prefix}detections')
         self.arrivals = []
@@ -97,7 +103,7 @@ class Client:
         """Take in what comes for that long."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
+            self.executor.spin_once(timeout_sec=left)
 
     def wait_until(self, condition, what, patience=PATIENCE):
         """Take in what comes until `condition()` is true; RuntimeError if it never is."""
@@ -105,7 +111,7 @@ class Client:
         while not (result := condition()):
             if time.monotonic() > end:
                 raise RuntimeError(f'waited {patience} s in vain for {what}')
-            self._executor.spin_once(timeout_sec=.02)
+            self.executor.spin_once(timeout_sec=.02)
         return result
 
     def connect(self, *publishers):
@@ -186,5 +192,5 @@ class Client:
 
     def close(self):
         """Leave."""
-        self._executor.remove_node(self._node)
+        self.executor.remove_node(self._node)
         self._node.destroy_node()

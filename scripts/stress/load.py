@@ -37,39 +37,46 @@ COLUMNS = ('camera images/s', 'tracks/s', 'skipped', 'latency ms median', 'p95',
 
 
 class Measurement:
-    """What happened while a camera played for some seconds."""
+    """What happens to the images of one camera while it plays for some time."""
 
-    def __init__(self, client, camera, node, scene, seconds):
-        """Let the camera play and record."""
-        begin = self._counts(client, camera, node)
-        client.arrivals.clear()
-        client.spin(seconds)
-        self.arrivals = list(client.arrivals)
-        end = self._counts(client, camera, node)
-        self.counts = {name: end[name] - begin[name] for name in begin}
-        self.figures = client.figures
-        self._memory = node.memory()
-        self.on_target = share_on_target(self.arrivals, scene)
+    def __init__(self, client, camera, node, scene):
+        """Let the camera stand still and count."""
+        self._client, self._camera, self._node, self._scene = client, camera, node, scene
+        self._begin = self._counts()
+
+    def _counts(self):
+        """Let the camera stand still; return all counts once nothing more comes."""
+        sent = self._camera.pause()
+        self._client.next_figures()
+        figures = self._client.next_figures()
+        return {**{name: int(figures[f'frames_{name}']) for name in COUNTS}, 'sent': sent}
+
+    def start(self):
+        """Let the camera play."""
+        self._client.arrivals.clear()
+        self._started = time.monotonic(), self._node.processor_seconds()
+        self._camera.play(self._camera.rate)
+
+    def stop(self):
+        """Let the camera stand still again and take stock."""
+        self.seconds = time.monotonic() - self._started[0]
+        self._processor = (self._node.processor_seconds() - self._started[1]) / self.seconds
+        self._memory = self._node.memory()
+        end = self._counts()
+        self.counts = {name: end[name] - self._begin[name] for name in end}
+        self.figures = dict(self._client.figures)
+        self.arrivals = list(self._client.arrivals)
+        self.on_target = share_on_target(self.arrivals, self._scene)
         self.latencies = latencies(self.arrivals)
-
-    @staticmethod
-    def _counts(client, camera, node):
-        """Return all counts at one moment."""
-        figures = client.next_figures()
-        counts = {name: int(figures[f'frames_{name}']) for name in COUNTS}
-        return {**counts, 'sent': camera.sent, 'seconds': time.monotonic(),
-                'processor': node.processor_seconds()}
 
     def row(self):
         """Return what `COLUMNS` names."""
         median, p95, maximum = quantiles(self.latencies)
-        seconds = self.counts['seconds']
-        return [f'{self.counts["sent"] / seconds:.1f}',
-                f'{self.counts["processed"] / seconds:.1f}', self.counts['skipped'],
+        return [f'{self.counts["sent"] / self.seconds:.1f}',
+                f'{self.counts["processed"] / self.seconds:.1f}', self.counts['skipped'],
                 f'{median:.0f}', f'{p95:.0f}', f'{maximum:.0f}',
                 self.figures['processing_ms_mean'], self.figures['processing_ms_p95'],
-                f'{self.counts["processor"] / seconds:.0%}', f'{self._memory:.0f}',
-                f'{self.on_target:.0%}']
+                f'{self._processor:.0%}', f'{self._memory:.0f}', f'{self.on_target:.0%}']
 
     def grows(self):
         """Tell whether the latency grew all the time."""
@@ -77,6 +84,21 @@ class Measurement:
         first, last = (np.median(part) for part in (self.latencies[:third],
                                                     self.latencies[-third:]))
         return last > GROWTH * first + GROWTH_MS
+
+
+def measure(seconds, node, *subjects):
+    """
+    Return the Measurements of some cameras that play at the same time.
+
+    :param subjects: (client, camera, scene) each; the clients share an executor.
+    """
+    measured = [Measurement(client, camera, node, scene) for client, camera, scene in subjects]
+    for one in measured:
+        one.start()
+    subjects[0][0].spin(seconds)
+    for one in measured:
+        one.stop()
+    return measured
 
 
 def share_on_target(arrivals, scene):
@@ -123,10 +145,9 @@ def run_load(bench):
                 client.next_tracks()
                 client.start_targets(scene.boxes(0))
                 name = f'{size[1]}x{size[0]}, {number}'
-                measured[name] = Measurement(client, camera, node, scene, bench.effort.seconds)
+                measured[name], = measure(bench.effort.seconds, node, (client, camera, scene))
                 expected[name] = number
                 table.rows.append([f'{size[1]}x{size[0]}', number, *measured[name].row()])
-                camera.pause()
     check_load(result, measured, expected)
     return result
 
@@ -143,21 +164,21 @@ def run_two_cameras(bench):
     result = Result('Two cameras in one process', (
         'Two cameras of 640x480 at 30 Hz with four targets each; both have the same ids.'))
     table = result.table('camera', 'targets', *COLUMNS)
-    names, measured = ('front', 'rear'), {}
+    names = ('front', 'rear')
     with bench.running_node('two_cameras', cameras=str(list(names))) as node, \
             Camera('/re3/front/image') as front, Camera('/re3/rear/image') as rear, \
-            bench.client('front') as front_client, bench.client('rear') as rear_client:
-        both = list(zip(names, (front, rear), (front_client, rear_client), strict=True))
-        scenes = {}
-        for seed, (name, camera, client) in enumerate(both):
-            scenes[name] = camera.show(VGA, 4, seed)
+            bench.client('front') as front_client, \
+            bench.client('rear', front_client.executor) as rear_client:
+        subjects = []
+        for seed, (camera, client) in enumerate(((front, front_client), (rear, rear_client))):
+            scene = camera.show(VGA, 4, seed)
             camera.play(30)
             client.connect().next_tracks()
-            client.start_targets(scenes[name].boxes(0))
-        for name, camera, client in bench.progress(both, 'camera'):
-            measured[name] = Measurement(client, camera, node, scenes[name],
-                                         bench.effort.seconds)
-            table.rows.append([name, 4, *measured[name].row()])
+            client.start_targets(scene.boxes(0))
+            subjects.append((client, camera, scene))
+        measured = dict(zip(names, measure(bench.effort.seconds, node, *subjects), strict=True))
+    for name, one in measured.items():
+        table.rows.append([name, 4, *one.row()])
     check_load(result, measured, dict.fromkeys(names, 4))
     rates = [len(m.arrivals) for m in measured.values()]
     result.check('neither camera gets less than 80 % of the other one', min(rates) >=
@@ -172,9 +193,8 @@ def run_fast_camera(bench):
         'skipped and counted.'))
     table = result.table('image', 'targets', *COLUMNS)
     seconds = 2 * bench.effort.seconds
-    with bench.following('fast_camera', VGA, 16, FAST) as (node, client, camera, scene), \
-            bench.timed_progress(seconds):
-        measured = Measurement(client, camera, node, scene, seconds)
+    with bench.following('fast_camera', VGA, 16, FAST) as (node, client, camera, scene):
+        measured, = measure(seconds, node, (client, camera, scene))
     table.rows.append(['640x480', 16, *measured.row()])
     check_load(result, {'fast': measured}, {'fast': 16})
     _, p95, _ = quantiles(measured.latencies)
