@@ -210,7 +210,7 @@ def test_packaged_networks_follow_many_targets(start_node, make_client, model):
         stamp = client.send(scene(0))
         for name, (x, y) in zip('ab', corners(0), strict=True):
             client.init(name, (x, y, x + 30, y + 30), stamp=stamp)
-        client.track_until(lambda tracks: len(tracks) == 2, 'both targets')
+        client.wait_until(lambda: len(client.track(scene(0))) == 2, 'both targets')
         for step in range(1, 16):
             tracks = client.track(scene(step))
         node.wait_for_log(f'network {model}')
