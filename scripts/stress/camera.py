@@ -14,6 +14,7 @@
 
 """A camera in a process of its own, which can be paused, sped up and changed in resolution."""
 
+from contextlib import suppress
 import multiprocessing
 import time
 
@@ -117,6 +118,6 @@ class Camera:
 
     def __exit__(self, *error):
         """End the process."""
-        if self._process.is_alive():
+        with suppress(OSError):     # if it has ended by itself
             self._connection.send(('stop',))
         self._process.join(PATIENCE)
