@@ -58,10 +58,14 @@ class Measurement:
         self._camera.play(self._camera.rate)
 
     def stop(self):
-        """Let the camera stand still again and take stock."""
+        """Let the camera stand still again."""
+        self._camera.pause()
         self.seconds = time.monotonic() - self._started[0]
         self._processor = (self._node.processor_seconds() - self._started[1]) / self.seconds
         self._memory = self._node.memory()
+
+    def take_stock(self):
+        """Note what came of it, once all cameras stand still."""
         end = self._counts()
         self.counts = {name: end[name] - self._begin[name] for name in end}
         self.figures = dict(self._client.figures)
@@ -96,8 +100,11 @@ def measure(seconds, node, *subjects):
     for one in measured:
         one.start()
     subjects[0][0].spin(seconds)
+    # One that goes on while others are counted would have the network to itself.
     for one in measured:
         one.stop()
+    for one in measured:
+        one.take_stock()
     return measured
 
 
