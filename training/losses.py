@@ -57,7 +57,7 @@ def generalised_iou(a, b):
     return shared / union - (hull_area - union) / hull_area
 
 
-def unroll_loss(prediction, targets, visible, weights):
+def unroll_loss(prediction, targets, visible, weights, reached=None):
     """
     Return the loss (scalar, a mean over all T x B moments) and its parts (dict, for logging).
 
@@ -68,13 +68,16 @@ def unroll_loss(prediction, targets, visible, weights):
     :param targets: true boxes (T, B, 4) in the same coordinates, NaN where there is no target.
     :param visible: visible fraction of the target (T, B).
     :param weights: LossWeights.
+    :param reached: boxes (T, B, 4) that the tracker makes of the predicted ones, by which the
+        score is judged; None: the same.
     """
+    reached = prediction.boxes if reached is None else reached
     present = torch.isfinite(targets).all(-1)
     targets = torch.where(present[..., None], targets, prediction.boxes.detach())
     share = present * _seen_share(targets, visible, weights.half_hidden)
     corner = ((prediction.boxes - targets).abs().sum(-1) * share).mean()
     giou = ((1 - generalised_iou(prediction.boxes, targets)) * share).mean()
-    overlap = box_ops.iou(prediction.boxes.detach(), targets) * present
+    overlap = box_ops.iou(reached.detach(), targets) * present
     parts = {'l1': corner, 'giou': giou,
              'overlap': overlap.sum() / present.sum().clamp(min=1)}
     loss = weights.l1 * corner

@@ -214,4 +214,14 @@ class Learner(nn.Module):
 
     def forward(self, seen):
         """Return the loss and its parts, see `unroll_loss`."""
-        return unroll_loss(self.unroll(seen), seen.targets, seen.visible, self.weights)
+        prediction, network = self.unroll(seen), self.unroll.network
+        reached = box_ops.temper_size(
+            prediction.boxes.detach(), _last_box(prediction.boxes, network.current_crop.context),
+            network.size_gain)
+        return unroll_loss(prediction, seen.targets, seen.visible, self.weights, reached)
+
+
+def _last_box(boxes, context):
+    """Return the box (4,), like `boxes`, that a region of `context` was cut around, in it."""
+    half = .5 / context
+    return boxes.new_tensor((.5 - half, .5 - half, .5 + half, .5 + half))

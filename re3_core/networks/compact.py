@@ -160,14 +160,14 @@ class CompactNet(TrackerNetwork):
         network._modules = {**self._modules, 'backbone': folded(self.backbone)}
         return network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
 
-    def join(self, features, templates=()):
+    def join(self, features, templates):
         """
         Return skips and matches of both crops as one vector (N, joined_size).
 
-        :param templates: embedded maps to find again, beside the previous crop's.
+        :param templates: embedded maps to find again in the current crop.
         """
         previous, current = features[:3], features[3:]
-        matched = self.matcher((self.neck(previous), *templates), self.neck(current))
+        matched = self.matcher(templates, self.neck(current))
         return torch.cat((
             self.previous_skips(previous), self.current_skips(current), matched), 1)
 

@@ -50,7 +50,7 @@ class GoturnLiteNet(CompactNet):
 
     def encode(self, features, reference=()):
         """Return the last hidden layer (N, F)."""
-        return self.fc(self.join(features))
+        return self.fc(self.join(features, (self.neck(features[:3]),)))
 
     def recur(self, encoded, memory=()):
         """Return the Prediction; there is no memory."""

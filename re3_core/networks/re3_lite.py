@@ -23,14 +23,38 @@ PReLU, one full connection, two factored peephole LSTM layers, regression. What 
 - the full connection also sees where each part of the target is found again: a pixel-wise
   correlation (Yan et al. 2021, Alpha-Refine) of the current crop with the previous one, which
   follows changes, and with the first one, which does not drift;
+- what the last box holds is compared with what the first one held, place by place: a box that is
+  too large or too small shows another part of the target at another scale;
 - the box is regressed as a shift and a change of size, in units of the last box;
 - a second output tells the overlap to expect.
 """
 
 from re3_core.lstm import FactoredLSTM
-from re3_core.networks.compact import CompactNet, Head
+from re3_core.networks.compact import CompactNet, Head, Matcher
+import torch
 from torch import nn
 from torch.nn import functional
+
+
+class Anchor(nn.Module):
+    """
+    Tell from embedded crops (N, C, S, S) at the first and the last box how well the latter fits.
+
+    Both crops show their box at the same scale. Return (N, outputs + S S): where the parts of the
+    first crop are found in the last one, and how alike both are at the same place.
+    """
+
+    def __init__(self, width, side, outputs):
+        super().__init__()
+        self.matcher = Matcher(width, side ** 2)
+        cells = ((side + 1) // 2) ** 2
+        self.full = nn.Linear(self.matcher.second.out_channels * cells, outputs)
+        self.size = outputs + side ** 2
+
+    def forward(self, first, last):
+        found = functional.relu(self.full(self.matcher((first,), last)))
+        alike = (first * last).sum(1).flatten(1)
+        return torch.cat((found, alike), 1)
 
 
 class Re3LiteNet(CompactNet):
@@ -43,26 +67,30 @@ class Re3LiteNet(CompactNet):
     :param fc6: outputs of the full connection.
     :param hidden: units of each LSTM layer.
     :param peephole: 'full', 'diagonal' or 'none'.
+    :param anchor: outputs of the comparison of the last box with the first one.
     """
 
     name = 're3_lite'
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
-                 backbone='dense'):
+                 anchor=128, backbone='dense'):
         config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
-                  'peephole': peephole, 'backbone': backbone}
+                  'peephole': peephole, 'anchor': anchor, 'backbone': backbone}
         super().__init__(config, embedding, templates=2)
         self.fc6 = nn.Linear(self.joined_size, fc6)
         self.lstm = FactoredLSTM(fc6, hidden, peephole)
-        self.head = Head(hidden, self.current_crop.context)
+        self.anchor = Anchor(embedding, self.previous_crop.size // 8, anchor)
+        self.head = Head(hidden + self.anchor.size, self.current_crop.context)
 
     def reference(self, features):
         """Return the embedded first crop, as the template that never changes."""
         return (self.neck(features[:3]),)
 
     def encode(self, features, reference):
-        """Join skips and matches of both crops in the full connection: (N, fc6)."""
-        return functional.relu(self.fc6(self.join(features, reference)))
+        """Return (N, F): both crops in the full connection, and how the last box fits."""
+        last = self.neck(features[:3])
+        moment = functional.relu(self.fc6(self.join(features, (last, *reference))))
+        return torch.cat((moment, self.anchor(*reference, last)), 1)
 
     def zero_memory(self, encoded):
         """Return (h1, c1, h2, c2) of zeros."""
@@ -70,5 +98,6 @@ class Re3LiteNet(CompactNet):
 
     def recur(self, encoded, memory):
         """Take one step of the LSTM; return (Prediction, new memory)."""
-        hidden, memory = self.lstm(encoded, memory)
-        return self.head(hidden), memory
+        moment, fit = encoded.tensor_split((self.fc6.out_features,), 1)
+        hidden, memory = self.lstm(moment, memory)
+        return self.head(torch.cat((hidden, fit), 1)), memory

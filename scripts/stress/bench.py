@@ -23,7 +23,7 @@ import numpy as np
 from re3_core.files import written_whole
 from scripts.stress.camera import Camera
 from scripts.stress.client import Client
-from scripts.stress.node_process import NodeProcess
+from scripts.stress.node_process import TrackerProcess
 from tqdm import tqdm
 
 
@@ -118,12 +118,12 @@ class Bench:
         return self.output / f'{name}.json'
 
     def start_node(self, name, arguments=(), **parameters):
-        """Return a NodeProcess, started with these parameters and the packaged weights."""
-        return NodeProcess(self._logs / f'{name}.txt', arguments, device='cpu', **parameters)
+        """Return a TrackerProcess, started with these parameters and the packaged weights."""
+        return TrackerProcess(self._logs / f'{name}.txt', arguments, device='cpu', **parameters)
 
     @contextmanager
     def running_node(self, name, **parameters):
-        """Give a NodeProcess that takes images."""
+        """Give a TrackerProcess that takes images."""
         with self.start_node(name, **parameters) as node:
             node.wait_until_active()
             yield node

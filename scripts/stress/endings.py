@@ -51,7 +51,7 @@ def run_signals(bench):
                 client.start_targets(scene.boxes(0))
                 client.spin(rng.uniform(0, WITHIN))
                 segments = node.segments()
-                ends[which].append(node.end(which))
+                ends[which].append(node.timed_end(which))
                 left += sum(path.exists() for path in segments)
                 tracebacks += 'Traceback' in node.log
     for which, results in ends.items():

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The tracker node's process: start, watch from outside, end."""
+"""Processes of ROS nodes: start, watch from outside, end. The tests use them too."""
 
 import os
 from pathlib import Path
@@ -26,26 +26,26 @@ PATIENCE = 180
 PAGE = os.sysconf('SC_PAGE_SIZE')
 
 
-class NodeProcess:
+class RosProcess:
     """
-    The installed node in a process of its own, its output in a file.
+    A node in a process of its own, its output in a file.
 
     Interrupted at the end of the `with` block if it still runs.
     """
 
-    def __init__(self, log, arguments=(), **parameters):
+    def __init__(self, log, command, arguments=(), **parameters):
         """
         Start it.
 
         :param log: path of the file for its output.
+        :param command: list of the program and its own arguments.
         :param arguments: further ROS arguments, as for example remappings.
         :param parameters: parameters of the node.
         """
         self._log = Path(log)
-        command = [*find_command('tracker_node'), '--ros-args', *arguments]
+        command = [*command, '--ros-args', *arguments]
         for name, value in parameters.items():
             command += ['-p', f'{name}:={_as_yaml(value)}']
-        self._before = _segments()
         self.started = time.monotonic()
         with open(log, 'wb') as file:
             self._process = subprocess.Popen(
@@ -66,20 +66,58 @@ class NodeProcess:
         """All that it has said so far."""
         return self._log.read_text(errors='replace')
 
+    def wait_for_log(self, text, count=1):
+        """Wait until it has said `text` that often; RuntimeError if it ends or does not."""
+        end = time.monotonic() + PATIENCE
+        while self.log.count(text) < count:
+            if not self.alive:
+                raise RuntimeError(
+                    f'the node ended with {self._process.returncode}:\n{self.log[-2000:]}')
+            if time.monotonic() > end:
+                raise RuntimeError(f'no {text!r} in the log:\n{self.log[-2000:]}')
+            time.sleep(.02)
+
+    def wait_for_end(self):
+        """Wait until it has ended; return the exit code. RuntimeError if it does not end."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError(
+                f'the node did not end within {PATIENCE} s:\n{self.log[-2000:]}') from None
+
+    def end(self, which=signal.SIGINT):
+        """Send a signal and wait; return the exit code."""
+        self._process.send_signal(which)
+        return self.wait_for_end()
+
+    def kill(self):
+        """Kill it and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self):
+        """Return the process."""
+        return self
+
+    def __exit__(self, *error):
+        """End it."""
+        if self.alive:
+            self.end()
+
+
+class TrackerProcess(RosProcess):
+    """The installed tracker node, and what it uses of the machine."""
+
+    def __init__(self, log, arguments=(), **parameters):
+        """Start it; see `RosProcess`."""
+        self._before = _segments()
+        super().__init__(log, find_command('tracker_node'), arguments, **parameters)
+
     def wait_until_active(self):
         """Wait until it takes images; return the seconds since its start."""
         self.wait_for_log('active, waiting for images')
         return time.monotonic() - self.started
-
-    def wait_for_log(self, text):
-        """Wait until it has said `text`; RuntimeError if it ends or does not say it."""
-        end = time.monotonic() + PATIENCE
-        while text not in self.log:
-            if not self.alive:
-                raise RuntimeError(f'the node ended:\n{self.log[-2000:]}')
-            if time.monotonic() > end:
-                raise RuntimeError(f'no {text!r} in {self._log}')
-            time.sleep(.02)
 
     def memory(self):
         """Return the resident memory in MB."""
@@ -107,30 +145,11 @@ class NodeProcess:
     def _proc(self, name):
         return Path(f'/proc/{self.pid}/{name}').read_text()
 
-    def end(self, which=signal.SIGINT):
+    def timed_end(self, which):
         """Send a signal; return (exit code, seconds until the process had ended)."""
         begin = time.monotonic()
-        self._process.send_signal(which)
-        try:
-            code = self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise RuntimeError(f'the node did not end within {PATIENCE} s') from None
+        code = self.end(which)
         return code, time.monotonic() - begin
-
-    def kill(self):
-        """Kill it and wait until it is gone."""
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self):
-        """Return the process."""
-        return self
-
-    def __exit__(self, *error):
-        """End it."""
-        if self.alive:
-            self.end()
 
 
 def _segments():

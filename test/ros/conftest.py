@@ -19,10 +19,7 @@ Nothing here waits for a time to pass: a client waits for what it expects to see
 only after PATIENCE.
 """
 
-from contextlib import contextmanager
 import os
-import signal
-import subprocess
 import time
 
 import numpy as np
@@ -65,67 +62,14 @@ def ros():
     os.environ.update(before)
 
 
-class NodeProcess:
-    """A node's process: a command with arguments and parameters for ROS."""
-
-    def __init__(self, log, command, arguments, parameters):
-        command = [*command, '--ros-args']
-        for name, value in parameters.items():
-            command += ['-p', f'{name}:={value}']
-        self._log = log
-        with open(log, 'wb') as file:
-            self._process = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-
-    @property
-    def pid(self):
-        """Return the process's id."""
-        return self._process.pid
-
-    @property
-    def alive(self):
-        """Whether it still runs."""
-        return self._process.poll() is None
-
-    @property
-    def log(self):
-        """All that it has said so far."""
-        return self._log.read_text(errors='replace')
-
-    def wait_for_log(self, text, count=1):
-        """Wait until it has said `text` that often."""
-        end = time.monotonic() + PATIENCE
-        while self.log.count(text) < count:
-            assert self.alive, f'the node ended with {self._process.returncode}:\n{self.log}'
-            assert time.monotonic() < end, f'no {text!r} in the log:\n{self.log}'
-            time.sleep(.02)
-
-    def wait_for_end(self):
-        """Wait for its end; return the exit code."""
-        try:
-            return self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise AssertionError(f'the node did not end:\n{self.log}') from None
-
-    def end(self, with_signal=signal.SIGINT):
-        """Send a signal and wait; return the exit code."""
-        self._process.send_signal(with_signal)
-        return self.wait_for_end()
-
-
 @pytest.fixture(scope='session')
 def start_process(ros, tmp_path_factory):
     """Return a context manager that runs a command, a list, as a node."""
-    @contextmanager
+    from scripts.stress.node_process import RosProcess
+
     def run(command, *arguments, **parameters):
         log = tmp_path_factory.mktemp('node') / 'log.txt'
-        node = NodeProcess(log, command, arguments, parameters)
-        try:
-            yield node
-        finally:
-            if node.alive:
-                node.end()
+        return RosProcess(log, command, arguments, **parameters)
     return run
 
 
