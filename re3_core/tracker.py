@@ -26,7 +26,7 @@ from itertools import chain
 
 import numpy as np
 from re3_core import boxes as box_ops
-from re3_core import search
+from re3_core import search, size_check
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, State
 from re3_core.weights import load_network
@@ -104,6 +104,8 @@ class Tracker:
     :param precision: 'float32', 'bfloat16' or 'float16' (of the network's arithmetic).
     :param network: a TrackerNetwork to use instead of loading one.
     :param reset_every: frames between returns to the first frame's state; 0 for never.
+    :param check_every: frames between checks of the size (see `re3_core.size_check`), with the
+        networks that can compare; 0 for never.
     :param search_candidates: places per frame where a lost target is searched for; 0: no search,
         the network just goes on.
     :param search_limit: places per frame for all lost targets together.
@@ -112,7 +114,8 @@ class Tracker:
     def __init__(self, model=None, *, weights=None, device='auto', precision='float32',
                  network=None, lost_score=LOST_SCORE, found_score=FOUND_SCORE,
                  lost_after=LOST_AFTER, reset_every=RESET_EVERY,
-                 search_candidates=search.CANDIDATES, search_limit=search.LIMIT):
+                 check_every=size_check.EVERY, search_candidates=search.CANDIDATES,
+                 search_limit=search.LIMIT):
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
         self.device = choose_device(device)
@@ -121,6 +124,7 @@ class Tracker:
         self.precision = precision
         self.lost_score, self.found_score, self.lost_after = lost_score, found_score, lost_after
         self.reset_every = reset_every
+        self.check_every = check_every if network.can_compare else 0
         self.search_candidates, self.search_limit = search_candidates, search_limit
         self._targets = {}
 
@@ -193,13 +197,15 @@ class Tracker:
             if mine:    # else it is not this lost target's turn to be searched for
                 best = max(mine, key=scores.__getitem__)
                 self._move(target, boxes[best], float(scores[best]), states[best])
-        # 4. What the next frame will be compared with.
+        # 4. Errors of size add up: hold the boxes against the first ones, from time to time.
+        self._check_sizes(targets, images)
+        # 5. What the next frame will be compared with.
         previous = self._cut(images, targets, self.network.previous_crop)
         for target, crop in zip(targets, previous.split(1), strict=True):
             target.previous = crop
-        # 5. Forget what has crept in, from time to time.
+        # 6. Forget what has crept in, from time to time.
         self._return_to_first(targets, images)
-        # 6. Keep what is needed to search for those that get lost; predict those that are.
+        # 7. Keep what is needed to search for those that get lost; predict those that are.
         for target, image in zip(targets, images, strict=True):
             self._remember(target, image.shape[:2])
         return {target_id: self._targets[target_id].track for target_id in ids}
@@ -339,6 +345,30 @@ class Tracker:
                 past.velocity, past.box, target.box, target.steps - past.step)
             target.trusted = search.Trusted(
                 target.box, velocity, target.previous, target.state, target.steps)
+
+    def _check_sizes(self, targets, images):
+        """Correct the sizes of the targets whose time has come, unless they are lost."""
+        due = [(target, image) for target, image in zip(targets, images, strict=True)
+               if self.check_every and target.steps % self.check_every == 0 and not target.lost]
+        if due and self.device.type != 'cpu':
+            self._check_at_once(due)
+        else:    # the crops of one target are enough for a forward
+            for pair in due:
+                self._check_at_once([pair])
+
+    def _check_at_once(self, due):
+        """Do what `_check_sizes` does, for pairs (target, image), in one forward."""
+        boxes = size_check.boxes_to_compare(np.stack([target.box for target, _ in due]))
+        count, spec = boxes.shape[1], self.network.previous_crop
+        crops = crop_batch([image for _, image in due for _ in range(count)],
+                           region_of(boxes.reshape(-1, 4), spec.context), spec.size)
+        references = (torch.cat(parts).repeat_interleave(count, 0) for parts in zip(
+            *(target.state.reference for target, _ in due), strict=True))
+        with self._inference():
+            alike = self.network.alike(crops, tuple(references))
+        alike = alike.float().cpu().numpy().reshape(-1, count)
+        for (target, image), some in zip(due, alike, strict=True):
+            target.box = guard_box(size_check.corrected(target.box, some), image.shape[:2])
 
     def _return_to_first(self, targets, images):
         """

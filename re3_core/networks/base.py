@@ -67,7 +67,7 @@ class TrackerNetwork(nn.Module):
     and `current_crop` (`re3_core.crops.CropSpec`), keep in `config` the keyword arguments that
     rebuild them, and implement the three and, where they have them, `reference` and
     `zero_memory`. `size_gain` tells how much of a change of size is to be taken over from frame
-    to frame, see `re3_core.boxes.temper_size`.
+    to frame, see `re3_core.boxes.temper_size`; `can_compare` whether there is `alike`.
     """
 
     name = ''
@@ -75,6 +75,7 @@ class TrackerNetwork(nn.Module):
     previous_crop = None
     current_crop = None
     size_gain = 1.
+    can_compare = False
 
     def __init__(self, config):
         super().__init__()
@@ -107,6 +108,16 @@ class TrackerNetwork(nn.Module):
 
     def recur(self, encoded, memory):
         """Take one step in time; return (Prediction, new memory)."""
+        raise NotImplementedError
+
+    def alike(self, crops, reference):
+        """
+        Compare crops with the first one.
+
+        :param crops: (N, 3, Sp, Sp) uint8 RGB, cut as previous crops are.
+        :param reference: of the State of N targets.
+        :return: cosine (N,), -1..1: 1 for the first crop itself.
+        """
         raise NotImplementedError
 
     def start(self, crops):

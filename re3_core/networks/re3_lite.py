@@ -23,10 +23,9 @@ PReLU, one full connection, two factored peephole LSTM layers, regression. What 
 - the full connection also sees where each part of the target is found again: a pixel-wise
   correlation (Yan et al. 2021, Alpha-Refine) of the current crop with the previous one, which
   follows changes, and with the first one, which does not drift;
-- what the last box holds is compared with what the first one held, place by place: a box that is
-  too large or too small shows another part of the target at another scale;
 - the box is regressed as a shift and a change of size, in units of the last box;
-- a second output tells the overlap to expect.
+- a second output tells the overlap to expect. It also sees how what the last box holds compares
+  with what the first one held: the memory does not know when it is wrong.
 """
 
 from re3_core.lstm import FactoredLSTM
@@ -36,7 +35,7 @@ from torch import nn
 from torch.nn import functional
 
 
-class Anchor(nn.Module):
+class Evidence(nn.Module):
     """
     Tell from embedded crops (N, C, S, S) at the first and the last box how well the latter fits.
 
@@ -67,30 +66,35 @@ class Re3LiteNet(CompactNet):
     :param fc6: outputs of the full connection.
     :param hidden: units of each LSTM layer.
     :param peephole: 'full', 'diagonal' or 'none'.
-    :param anchor: outputs of the comparison of the last box with the first one.
+    :param evidence: outputs of the comparison of the last box with the first one.
     """
 
     name = 're3_lite'
+    can_compare = True
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
-                 anchor=128, backbone='dense'):
+                 evidence=128, backbone='dense'):
         config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
-                  'peephole': peephole, 'anchor': anchor, 'backbone': backbone}
+                  'peephole': peephole, 'evidence': evidence, 'backbone': backbone}
         super().__init__(config, embedding, templates=2)
         self.fc6 = nn.Linear(self.joined_size, fc6)
         self.lstm = FactoredLSTM(fc6, hidden, peephole)
-        self.anchor = Anchor(embedding, self.previous_crop.size // 8, anchor)
-        self.head = Head(hidden + self.anchor.size, self.current_crop.context)
+        self.evidence = Evidence(embedding, self.previous_crop.size // 8, evidence)
+        self.head = Head(hidden, self.current_crop.context, self.evidence.size)
 
     def reference(self, features):
         """Return the embedded first crop, as the template that never changes."""
         return (self.neck(features[:3]),)
 
+    def alike(self, crops, reference):
+        """Return the mean cosine of the embedded crops and the first one, place by place."""
+        return (self.neck(self.backbone(crops)) * reference[0]).sum(1).mean((1, 2))
+
     def encode(self, features, reference):
         """Return (N, F): both crops in the full connection, and how the last box fits."""
         last = self.neck(features[:3])
         moment = functional.relu(self.fc6(self.join(features, (last, *reference))))
-        return torch.cat((moment, self.anchor(*reference, last)), 1)
+        return torch.cat((moment, self.evidence(*reference, last)), 1)
 
     def zero_memory(self, encoded):
         """Return (h1, c1, h2, c2) of zeros."""
@@ -100,4 +104,4 @@ class Re3LiteNet(CompactNet):
         """Take one step of the LSTM; return (Prediction, new memory)."""
         moment, fit = encoded.tensor_split((self.fc6.out_features,), 1)
         hidden, memory = self.lstm(moment, memory)
-        return self.head(torch.cat((hidden, fit), 1)), memory
+        return self.head(hidden, fit), memory

@@ -1,0 +1,66 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The size check: hold a box, and some that are larger and smaller, against the first one.
+
+A network that goes from box to box adds up its errors of size: nothing that it sees says what
+belonged to the target at first, only what belonged to the last box. So from time to time the
+crops of a few boxes around the one just found are compared with the first crop, and the box
+takes over part of the change that makes it look most like that, if it does so clearly. The
+positions stay the network's.
+"""
+
+import numpy as np
+
+# Frames from one check to the next.
+EVERY = 4
+# Powers of two by which width and height of the boxes that are compared differ.
+STEP = .3
+# Taken over, as a power of the factor.
+GAIN = .3
+# A crop must be this much more alike (cosine) than that of the box itself.
+MARGIN = .01
+# Of width and height; the first is the box as it is.
+CHANGES = np.array([(0, 0)] + [
+    (w, h) for w in (-STEP, 0, STEP) for h in (-STEP, 0, STEP) if (w, h) != (0, 0)])
+
+
+def resized(boxes, changes):
+    """
+    Return `xyxy` boxes (..., 4) with the same centres, their sides times two to the `changes`.
+
+    :param changes: (..., 2), of width and height.
+
+    >>> resized(np.array([10., 10., 30., 20.]), np.array([1., -1.]))
+    array([ 0. , 12.5, 40. , 17.5])
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    centre, half = (low + high) / 2, (high - low) / 2 * 2. ** changes
+    return np.concatenate((centre - half, centre + half), -1)
+
+
+def boxes_to_compare(boxes):
+    """Return the boxes (N, 9, 4) to be held against the first ones: `boxes` (N, 4), 8 around."""
+    return resized(np.repeat(boxes[:, None], len(CHANGES), 1), CHANGES)
+
+
+def corrected(box, alike):
+    """
+    Return `box` (4,) with its size corrected.
+
+    :param alike: (9,) how alike the crops of `boxes_to_compare` are to the first one, -1..1.
+    """
+    best = int(np.argmax(alike))
+    return resized(box, GAIN * CHANGES[best] * (alike[best] > alike[0] + MARGIN))

@@ -1,0 +1,116 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The size check, with a network that never changes the size and can tell a square's."""
+
+import numpy as np
+import pytest
+from re3_core import size_check, Tracker
+from re3_core.crops import CropSpec
+from re3_core.networks import Crops, Prediction, TrackerNetwork
+import torch
+
+SIZE = 60
+
+
+class Still(TrackerNetwork):
+    """Leave the box as it is; alike are crops that are as bright as the first one."""
+
+    name = 'still'
+    previous_crop = CropSpec(32, 1.5)
+    current_crop = CropSpec(50, 2.5)
+    can_compare = True
+
+    def features(self, crops):
+        return (crops.previous.float().mean((1, 2, 3))[:, None],)
+
+    def reference(self, features):
+        return features
+
+    def encode(self, features, reference):
+        return features[0]
+
+    def recur(self, encoded, memory):
+        return Prediction(torch.tensor([[.3, .3, .7, .7]]).repeat(len(encoded), 1),
+                          torch.full((len(encoded),), 2.)), memory
+
+    def alike(self, crops, reference):
+        brightness, = self.features(Crops(crops, None))
+        return 1 - (brightness - reference[0])[:, 0].abs() / 255
+
+
+def picture(side):
+    """Return a black image with a white square in its middle."""
+    frame = np.zeros((200, 200, 3), np.uint8)
+    low = (200 - side) // 2
+    frame[low:low + side, low:low + side] = 255
+    return frame
+
+
+def box_of(side):
+    return np.array((100 - side / 2, 100 - side / 2, 100 + side / 2, 100 + side / 2))
+
+
+def follow(sides, **settings):
+    """Return the sides of the boxes of a square that is `sides` large, frame by frame."""
+    tracker = Tracker(network=Still({}), device='cpu', **settings)
+    tracker.init('a', picture(SIZE), box_of(SIZE))
+    boxes = [tracker.update(picture(side))['a'].box for side in sides]
+    return np.array([(box[2] - box[0], box[3] - box[1]) for box in boxes])
+
+
+@pytest.mark.parametrize('side', [36, 100])
+def test_a_box_of_the_wrong_size_is_corrected_step_by_step(side):
+    sizes = follow([side] * 60)
+    assert abs(np.log2(sizes[-1] / side)).max() < size_check.STEP
+    errors = abs(np.log2(sizes[:, 0] / side))
+    assert (np.diff(errors) <= 1e-6).all()
+    changed = np.flatnonzero(abs(np.diff(sizes[:, 0])) > .01) + 2
+    assert set(changed % size_check.EVERY) == {0}, 'only checks change it'
+
+
+def test_without_the_check_or_a_network_that_can_compare_nothing_is_corrected():
+    assert follow([36] * 20, check_every=0) == pytest.approx(SIZE, abs=1e-3)
+
+    class Blind(Still):
+        can_compare = False
+    assert Tracker(network=Blind({}), device='cpu').check_every == 0
+
+
+def test_a_box_that_fits_is_left_alone():
+    assert follow([SIZE] * 20) == pytest.approx(SIZE, abs=1e-3)
+
+
+def test_a_lost_target_is_not_checked():
+    class Doubtful(Still):
+        def recur(self, encoded, memory):
+            prediction, memory = super().recur(encoded, memory)
+            return Prediction(prediction.boxes, prediction.score - 4), memory
+    tracker = Tracker(network=Doubtful({}), device='cpu', lost_after=1, search_candidates=0)
+    tracker.init('a', picture(SIZE), box_of(SIZE))
+    for _ in range(9):
+        track = tracker.update(picture(36))['a']
+    assert track.lost
+    assert track.box == pytest.approx(box_of(SIZE), abs=1e-3)
+
+
+def test_a_correction_must_be_clear():
+    alike = np.full(9, .5)
+    alike[3] = .5 + size_check.MARGIN / 2
+    box = np.array([0., 0., 10., 10.])
+    assert size_check.corrected(box, alike) == pytest.approx(box)
+    alike[3] = .5 + 2 * size_check.MARGIN
+    expected = size_check.resized(box, size_check.GAIN * size_check.CHANGES[3])
+    assert size_check.corrected(box, alike) == pytest.approx(expected)
