@@ -196,7 +196,10 @@ class Tracker:
             mine = [index for index, look in enumerate(looks) if look.row == row]
             if mine:    # else it is not this lost target's turn to be searched for
                 best = max(mine, key=scores.__getitem__)
-                self._move(target, boxes[best], float(scores[best]), states[best])
+                score = float(scores[best])
+                if self._searches(target):
+                    score = self._judge(looks[best], boxes[best], score, images[row])
+                self._move(target, boxes[best], score, states[best])
         # 4. Errors of size add up: hold the boxes against the first ones, from time to time.
         self._check_sizes(targets, images)
         # 5. What the next frame will be compared with.
@@ -305,6 +308,15 @@ class Tracker:
                 scores[row] = _fraction_inside(boxes[row], image.shape[:2])
             scores[row] *= finite
         return boxes, scores, _rows(states, len(looks))
+
+    def _judge(self, look, box, score, image):
+        """Return the score of a place where a lost target may be, by what is to be seen there."""
+        spec = self.network.previous_crop
+        found = crop_batch([image], region_of(box[None], spec.context), spec.size)
+        with self._inference():
+            logit = self.network.rejudge(torch.logit(torch.tensor([score]), 1e-6).to(self.device),
+                                         look.previous, found, look.state.reference)
+        return float(torch.sigmoid(logit.float()))
 
     def _cut(self, images, targets, spec):
         boxes = np.stack([target.box for target in targets])

@@ -140,8 +140,7 @@ class Config:
 
     `model` and `network` name the network and its arguments; `start_from` a weights file, or
     'backbone' for the dense backbone of the packaged weights, 'imagenet' for EfficientNet-Lite0's
-    published ones, or ''; `grow`: that file may be of a network with fewer parts, see
-    `training.growing`; `backbone_from` a file of `training.distill`, or of a network, whose
+    published ones, or ''; `backbone_from` a file of `training.distill`, or of a network, whose
     dense backbone replaces that of `start_from`, or ''; `frozen` the parts that are
     not trained, by the beginning of their names; `data` and `validation` the sources of clips,
     see `training.sources`, `cache` the folder of what is decoded and rendered (''; the user's
@@ -153,7 +152,6 @@ class Config:
     model: str = 're3_lite'
     network: dict = field(default_factory=dict)
     start_from: str = 'backbone'
-    grow: bool = False
     backbone_from: str = ''
     frozen: tuple[str, ...] = ('backbone',)
     data: tuple[dict, ...] = ()

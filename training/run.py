@@ -28,7 +28,6 @@ from training.averaging import AveragedNetwork
 from training.backbone_weights import load_backbone, load_imagenet, replace_backbone
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.config import differences, dump_config
-from training.growing import load_grown
 from training.loader import Loader
 from training.optimizers import Optimizer
 from training.processes import first_process_first, rank_and_world
@@ -233,8 +232,6 @@ def build_network(config):
 
 def _started(config, network):
     """Return a network with a file's weights, but for a backbone that is replaced."""
-    if config.grow:
-        return load_grown(network, config.start_from)
     loaded = load_network(config.model, config.start_from)
     if config.backbone_from:
         replace_backbone(loaded, config.backbone_from)

@@ -120,6 +120,16 @@ class TrackerNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def rejudge(self, score, before, found, reference):
+        """
+        Judge by what was found, at once: a score judges in part by the crop of the last box.
+
+        :param score: logits (N,) of a step whose previous crops were `before` (N, 3, Sp, Sp).
+        :param found: crops around the boxes found, cut as previous crops are.
+        :return: the logits with `found` in place of `before`.
+        """
+        return score
+
     def start(self, crops):
         """
         See targets for the first time; return (Prediction, State).

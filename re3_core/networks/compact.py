@@ -98,30 +98,22 @@ class Matcher(nn.Module):
 
 
 class Head(nn.Module):
-    """
-    Turn a vector (N, F) into a Prediction: a box relative to the last one, and a score.
+    """Turn a vector (N, F) into a Prediction: a box relative to the last one, and a score."""
 
-    :param inputs: F.
-    :param context: size of the region searched, in boxes.
-    :param evidence: length of what the score, and only the score, is told besides.
-    """
-
-    def __init__(self, inputs, context, evidence=0):
+    def __init__(self, inputs, context):
         super().__init__()
         self.context = context
         self.box = nn.Linear(inputs, 4)
-        self.score = nn.Sequential(
-            nn.Linear(inputs + evidence, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.score = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 1))
         nn.init.normal_(self.box.weight, std=1e-3)
         nn.init.zeros_(self.box.bias)
 
-    def forward(self, inputs, *evidence):
+    def forward(self, inputs):
         change = self.box(inputs).float()
         centre = .5 + change[:, :2] / self.context
         half = change[:, 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() / (2 * self.context)
         boxes = torch.cat((centre - half, centre + half), 1)
-        score = self.score(torch.cat((inputs, *evidence), 1))
-        return Prediction(boxes, score.float()[:, 0])
+        return Prediction(boxes, self.score(inputs).float()[:, 0])
 
 
 class CompactNet(TrackerNetwork):

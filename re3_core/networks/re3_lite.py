@@ -24,36 +24,19 @@ PReLU, one full connection, two factored peephole LSTM layers, regression. What 
   correlation (Yan et al. 2021, Alpha-Refine) of the current crop with the previous one, which
   follows changes, and with the first one, which does not drift;
 - the box is regressed as a shift and a change of size, in units of the last box;
-- a second output tells the overlap to expect. It also sees how what the last box holds compares
-  with what the first one held: the memory does not know when it is wrong.
+- a second output tells the overlap to expect. It asks the memory, which does not know when it is
+  wrong, and more than that how alike the last box and the first one look to the convolutions,
+  place by place: both crops show their box at the same scale.
 """
 
 from re3_core.lstm import FactoredLSTM
-from re3_core.networks.compact import CompactNet, Head, Matcher
+from re3_core.networks.compact import CompactNet, Head
 import torch
 from torch import nn
 from torch.nn import functional
 
-
-class Evidence(nn.Module):
-    """
-    Tell from embedded crops (N, C, S, S) at the first and the last box how well the latter fits.
-
-    Both crops show their box at the same scale. Return (N, outputs + S S): where the parts of the
-    first crop are found in the last one, and how alike both are at the same place.
-    """
-
-    def __init__(self, width, side, outputs):
-        super().__init__()
-        self.matcher = Matcher(width, side ** 2)
-        cells = ((side + 1) // 2) ** 2
-        self.full = nn.Linear(self.matcher.second.out_channels * cells, outputs)
-        self.size = outputs + side ** 2
-
-    def forward(self, first, last):
-        found = functional.relu(self.full(self.matcher((first,), last)))
-        alike = (first * last).sum(1).flatten(1)
-        return torch.cat((found, alike), 1)
+# What makes up the score's logit: see `training.calibrate`.
+MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = .15, 2.72, -.87
 
 
 class Re3LiteNet(CompactNet):
@@ -66,35 +49,47 @@ class Re3LiteNet(CompactNet):
     :param fc6: outputs of the full connection.
     :param hidden: units of each LSTM layer.
     :param peephole: 'full', 'diagonal' or 'none'.
-    :param evidence: outputs of the comparison of the last box with the first one.
     """
 
     name = 're3_lite'
     can_compare = True
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
-                 evidence=128, backbone='dense'):
+                 backbone='dense'):
         config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
-                  'peephole': peephole, 'evidence': evidence, 'backbone': backbone}
+                  'peephole': peephole, 'backbone': backbone}
         super().__init__(config, embedding, templates=2)
         self.fc6 = nn.Linear(self.joined_size, fc6)
         self.lstm = FactoredLSTM(fc6, hidden, peephole)
-        self.evidence = Evidence(embedding, self.previous_crop.size // 8, evidence)
-        self.head = Head(hidden, self.current_crop.context, self.evidence.size)
+        self.head = Head(hidden, self.current_crop.context)
 
     def reference(self, features):
-        """Return the embedded first crop, as the template that never changes."""
-        return (self.neck(features[:3]),)
+        """Return the first crop, embedded and as unit vectors: templates that never change."""
+        return self.neck(features[:3]), _unit_vectors(features)
 
     def alike(self, crops, reference):
-        """Return the mean cosine of the embedded crops and the first one, place by place."""
+        """Return the mean cosine of embedded crops and the first one, place by place."""
         return (self.neck(self.backbone(crops)) * reference[0]).sum(1).mean((1, 2))
 
+    def likeness(self, features, reference):
+        """
+        Return the same (N,) of the convolutions' maps of stride 8 of the previous crop.
+
+        Not of the embedded ones: boxes whose size was chosen for being alike there always are.
+        """
+        return (_unit_vectors(features) * reference[1]).sum(1).mean((1, 2))
+
+    def rejudge(self, score, before, found, reference):
+        """Return logits with the likeness of what was found, see the base."""
+        change = self.likeness(self.backbone(found), reference) - (
+            self.likeness(self.backbone(before), reference))
+        return score + ALIKE_WEIGHT * change
+
     def encode(self, features, reference):
-        """Return (N, F): both crops in the full connection, and how the last box fits."""
-        last = self.neck(features[:3])
-        moment = functional.relu(self.fc6(self.join(features, (last, *reference))))
-        return torch.cat((moment, self.evidence(*reference, last)), 1)
+        """Return (N, fc6 + 1): both crops in the full connection, and how alike both boxes are."""
+        templates = self.neck(features[:3]), reference[0]
+        moment = functional.relu(self.fc6(self.join(features, templates)))
+        return torch.cat((moment, self.likeness(features, reference)[:, None]), 1)
 
     def zero_memory(self, encoded):
         """Return (h1, c1, h2, c2) of zeros."""
@@ -102,6 +97,14 @@ class Re3LiteNet(CompactNet):
 
     def recur(self, encoded, memory):
         """Take one step of the LSTM; return (Prediction, new memory)."""
-        moment, fit = encoded.tensor_split((self.fc6.out_features,), 1)
+        moment, alike = encoded[:, :-1], encoded[:, -1]
         hidden, memory = self.lstm(moment, memory)
-        return self.head(hidden, fit), memory
+        prediction = self.head(hidden)
+        return prediction._replace(score=(
+            MEMORY_WEIGHT * prediction.score + ALIKE_WEIGHT * alike + SCORE_BIAS)), memory
+
+
+def _unit_vectors(features):
+    """Return the previous crop's map of stride 8 as unit vectors (N, C, H, W)."""
+    return functional.normalize(features[1].float(), dim=1)
+

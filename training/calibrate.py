@@ -1,0 +1,142 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Calibrate the score of `re3_lite`: `python -m training.calibrate --config FILE`.
+
+The score's logit is a sum of what the memory says, of how alike the last box and the first one
+look, and of a bias. Trained on the same clips as everything else, the memory is too sure of
+itself on others, so its weight is given, not learned. The other two are fitted here, by
+cross-entropy against the overlap that the tracker reaches on whole clips, not on the short ones
+of training. The results belong into `re3_core.networks.re3_lite`.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+from re3_core import boxes as box_ops
+from re3_core import Tracker
+from re3_core.crops import crop_batch, region_of
+from re3_core.networks import Crops, re3_lite
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+from training.config import load_config
+from training.metrics import roc_auc
+from training.sources import DRAWN, make_source
+from training.validation import fixed_clips
+
+
+class Likeness:
+    """How alike the last box and the first one of each clip look to a network."""
+
+    def __init__(self, network):
+        self._network, self._references = network, {}
+
+    @torch.inference_mode()
+    def start(self, name, frame, box):
+        """Remember a clip's first frame and box."""
+        self._references[name] = self._network.reference(self._features(frame, box))
+
+    @torch.inference_mode()
+    def __call__(self, name, frame, box):
+        """Return the mean cosine of what is in a box with what was in the first one."""
+        return float(self._network.likeness(self._features(frame, box), self._references[name]))
+
+    def _features(self, frame, box):
+        """Return the features of both crops of one frame."""
+        return self._network.features(Crops(*(
+            crop_batch([frame], region_of(np.asarray(box, float)[None], spec.context), spec.size)
+            for spec in (self._network.previous_crop, self._network.current_crop))))
+
+
+def observe(tracker, clips):
+    """
+    Track clips; return logits of the memory, likenesses and overlaps reached, (N,) each.
+
+    The tracker goes on when it has lost a target: that is what its score has to tell.
+    """
+    rows, likeness = [], Likeness(tracker.network)
+    for clip in tqdm(clips, unit='clip'):
+        frames = [np.ascontiguousarray(frame) for frame in clip.frames]
+        tracker.init('it', frames[0], clip.boxes[0])
+        likeness.start('it', frames[0], clip.boxes[0])
+        for t in range(1, len(frames)):
+            alike = likeness('it', frames[t - 1], tracker.track('it').box)
+            track = tracker.update(frames[t])['it']
+            if np.isfinite(clip.boxes[t]).all():
+                rows.append((_logit(track.score), alike,
+                             box_ops.iou(track.box, clip.boxes[t])))
+    total, alike, overlap = np.array(rows).T
+    memory = (total - re3_lite.ALIKE_WEIGHT * alike - re3_lite.SCORE_BIAS
+              ) / re3_lite.MEMORY_WEIGHT
+    return memory, alike, overlap
+
+
+def _logit(score):
+    score = np.clip(score, 1e-6, 1 - 1e-6)
+    return np.log(score / (1 - score))
+
+
+def fit(memory, alike, overlap, memory_weight):
+    """Return the weight of the likeness and the bias that minimise the cross-entropy."""
+    known = torch.from_numpy(memory_weight * memory)
+    inputs, targets = torch.from_numpy(alike), torch.from_numpy(overlap)
+    found = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([found], max_iter=200, line_search_fn='strong_wolfe')
+
+    def loss():
+        optimizer.zero_grad()
+        value = functional.binary_cross_entropy_with_logits(
+            known + found[0] * inputs + found[1], targets)
+        value.backward()
+        return value
+    optimizer.step(loss)
+    return tuple(found.tolist())
+
+
+def main(arguments=None):
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m training.calibrate', description='Calibrate the score of re3_lite.')
+    parser.add_argument('--config', help='training configuration: its data are used')
+    parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
+                        help='settings that replace those of the file')
+    parser.add_argument('--weights', help='weights file; default: the packaged ones')
+    parser.add_argument('--memory-weight', type=float, default=re3_lite.MEMORY_WEIGHT,
+                        help='weight of what the memory says (default: %(default)s)')
+    parser.add_argument('--clips', type=int, default=100, help='clips to track')
+    parser.add_argument('--length', type=int, default=32, help='frames of each')
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config, options.overrides)
+        clips = fixed_clips(make_source(config.data or (DRAWN,), config.cache), options.clips,
+                            options.length)
+        tracker = Tracker(re3_lite.Re3LiteNet.name, weights=options.weights,
+                          search_candidates=0)
+        memory, alike, overlap = observe(tracker, clips)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    weight, bias = fit(memory, alike, overlap, options.memory_weight)
+    score = options.memory_weight * memory + weight * alike + bias
+    print(f'MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = {options.memory_weight:g}, {weight:.2f}, '
+          f'{bias:.2f}\nROC-AUC of an overlap above .5: memory {roc_auc(memory, overlap > .5):.3f}'
+          f', likeness {roc_auc(alike, overlap > .5):.3f}, score '
+          f'{roc_auc(score, overlap > .5):.3f}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
