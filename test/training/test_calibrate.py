@@ -1,0 +1,67 @@
+# Copyright 2026 re3_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Calibrating the score."""
+
+import re
+
+import numpy as np
+import pytest
+from re3_core import save_network, Tracker
+from re3_core.networks import re3_lite, Re3LiteNet
+import torch
+from training import calibrate
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_fit_finds_the_weight_and_the_bias():
+    rng = np.random.default_rng(0)
+    memory, alike = rng.normal(0, 1, 500), rng.uniform(0, 1, 500)
+    weight, bias = calibrate.fit(memory, alike, sigmoid(.3 * memory + 4 * alike - 2), .3)
+    assert (weight, bias) == pytest.approx((4, -2), abs=.01)
+
+
+def test_observed_parts_add_up_to_the_score_of_the_tracker(network, clips):
+    tracker = Tracker(network=network, device='cpu', search_candidates=0)
+    memory, alike, overlap = calibrate.observe(tracker, clips[:2])
+    assert len(memory) == len(alike) == len(overlap) == 8
+    assert alike[0] == pytest.approx(1, abs=1e-5), 'the first look is compared with itself'
+    assert (alike[1:4] < 1).all()
+    tracker.init('it', clips[0].frames[0], clips[0].boxes[0])
+    for row in range(4):
+        score = tracker.update(clips[0].frames[row + 1])['it'].score
+        assert sigmoid(re3_lite.MEMORY_WEIGHT * memory[row] + re3_lite.ALIKE_WEIGHT * alike[row]
+                       + re3_lite.SCORE_BIAS) == pytest.approx(score, abs=1e-4)
+    # What is left is what the memory says: not a matter of likeness.
+    assert np.abs(memory).max() < 20
+
+
+def test_the_command_prints_what_belongs_into_the_network(tiny_config, tmp_path, capsys):
+    torch.manual_seed(0)
+    save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), tmp_path / 'weights')
+    assert calibrate.main([
+        '--config', str(tiny_config), '--weights', str(tmp_path / 'weights'), '--clips', '3',
+        '--length', '6', '--memory-weight', '.2']) == 0
+    said = capsys.readouterr().out
+    assert re.match(r'MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = 0.2, -?\d+\.\d\d, -?\d+\.\d\d',
+                    said)
+
+
+def test_a_missing_file_is_named(tiny_config, capsys):
+    assert calibrate.main(['--config', str(tiny_config), '--weights', 'none',
+                           '--length', '6']) == 1
+    assert 'none' in capsys.readouterr().err
