@@ -23,6 +23,7 @@ of it at once.
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
+from zlib import crc32
 
 import numpy as np
 from re3_core import boxes as box_ops
@@ -77,6 +78,7 @@ class _Target:
     lost: bool = False
     doubtful: int = 0        # frames in a row with a low score
     steps: int = 0           # frames since the first one
+    turn: int = 0            # so that targets started together are not all checked together
     # For the search; without it a target has no `trusted`.
     trusted: search.Trusted | None = None
     good: int = 0            # frames in a row with a good score
@@ -153,7 +155,7 @@ class Tracker:
         crops = self._cut_both([self._load(frame)], box[None])
         with self._inference():
             prediction, state = self.network.start(crops)
-        target = _Target(box, crops.previous, state, state)
+        target = _Target(box, crops.previous, state, state, turn=crc32(target_id.encode(errors='replace')))
         if not torch.isnan(prediction.score).any():
             target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
         self._targets[target_id] = target
@@ -361,7 +363,8 @@ class Tracker:
     def _check_sizes(self, targets, images):
         """Correct the sizes of the targets whose time has come, unless they are lost."""
         due = [(target, image) for target, image in zip(targets, images, strict=True)
-               if self.check_every and target.steps % self.check_every == 0 and not target.lost]
+               if self.check_every and not target.lost
+               and (target.steps + target.turn) % self.check_every == 0]
         if due and self.device.type != 'cpu':
             self._check_at_once(due)
         else:    # the crops of one target are enough for a forward
