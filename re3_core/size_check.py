@@ -25,11 +25,11 @@ positions stay the network's.
 import numpy as np
 
 # Frames from one check to the next.
-EVERY = 4
+EVERY = 8
 # Powers of two by which width and height of the boxes that are compared differ.
 STEP = .3
 # Taken over, as a power of the factor.
-GAIN = .3
+GAIN = .5
 # A crop must be this much more alike (cosine) than that of the box itself.
 MARGIN = .01
 # Of width and height; the first is the box as it is.

@@ -36,8 +36,8 @@ import torch
 # Re3 returns to the state after the first frame every 32 frames (paper, section III-E).
 RESET_EVERY = 32
 # The score at which a target counts as lost or found again, and after how many such frames.
-LOST_SCORE = .35
-FOUND_SCORE = .5
+LOST_SCORE = .47
+FOUND_SCORE = .55
 LOST_AFTER = 3
 # A box never gets smaller than this many pixels, nor larger than this many frames.
 MIN_SIDE = 4.
@@ -155,7 +155,8 @@ class Tracker:
         crops = self._cut_both([self._load(frame)], box[None])
         with self._inference():
             prediction, state = self.network.start(crops)
-        target = _Target(box, crops.previous, state, state, turn=crc32(target_id.encode(errors='replace')))
+        turn = crc32(target_id.encode(errors='replace'))
+        target = _Target(box, crops.previous, state, state, turn=turn)
         if not torch.isnan(prediction.score).any():
             target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
         self._targets[target_id] = target

@@ -67,26 +67,21 @@ def observe(tracker, clips):
 
     The tracker goes on when it has lost a target: that is what its score has to tell.
     """
-    rows, likeness = [], Likeness(tracker.network)
+    rows, likeness, said = [], Likeness(tracker.network), []
+    handle = tracker.network.head.register_forward_hook(
+        lambda module, inputs, prediction: said.append(float(prediction.score)))
     for clip in tqdm(clips, unit='clip'):
         frames = [np.ascontiguousarray(frame) for frame in clip.frames]
         tracker.init('it', frames[0], clip.boxes[0])
         likeness.start('it', frames[0], clip.boxes[0])
         for t in range(1, len(frames)):
             alike = likeness('it', frames[t - 1], tracker.track('it').box)
-            track = tracker.update(frames[t])['it']
+            said.clear()
+            box = tracker.update(frames[t])['it'].box
             if np.isfinite(clip.boxes[t]).all():
-                rows.append((_logit(track.score), alike,
-                             box_ops.iou(track.box, clip.boxes[t])))
-    total, alike, overlap = np.array(rows).T
-    memory = (total - re3_lite.ALIKE_WEIGHT * alike - re3_lite.SCORE_BIAS
-              ) / re3_lite.MEMORY_WEIGHT
-    return memory, alike, overlap
-
-
-def _logit(score):
-    score = np.clip(score, 1e-6, 1 - 1e-6)
-    return np.log(score / (1 - score))
+                rows.append((said[0], alike, box_ops.iou(box, clip.boxes[t])))
+    handle.remove()
+    return tuple(np.array(rows).T)
 
 
 def fit(memory, alike, overlap, memory_weight):

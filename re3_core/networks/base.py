@@ -126,7 +126,7 @@ class TrackerNetwork(nn.Module):
 
         :param score: logits (N,) of a step whose previous crops were `before` (N, 3, Sp, Sp).
         :param found: crops around the boxes found, cut as previous crops are.
-        :return: the logits with `found` in place of `before`.
+        :return: the logits, lowered where `found` is worse than `before`.
         """
         return score
 

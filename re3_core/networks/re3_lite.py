@@ -35,8 +35,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# What makes up the score's logit: see `training.calibrate`.
+# What makes up the logit of the score, see `training.calibrate`. Other than that the memory is
+# believed when it is in doubt: a score is at most so much above what it says.
 MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = .15, 2.72, -.87
+DOUBT_MARGIN = .5
 
 
 class Re3LiteNet(CompactNet):
@@ -80,10 +82,10 @@ class Re3LiteNet(CompactNet):
         return (_unit_vectors(features) * reference[1]).sum(1).mean((1, 2))
 
     def rejudge(self, score, before, found, reference):
-        """Return logits with the likeness of what was found, see the base."""
+        """Return logits, lowered by how much less alike the found box is, see the base."""
         change = self.likeness(self.backbone(found), reference) - (
             self.likeness(self.backbone(before), reference))
-        return score + ALIKE_WEIGHT * change
+        return score + ALIKE_WEIGHT * change.clamp(max=0)
 
     def encode(self, features, reference):
         """Return (N, fc6 + 1): both crops in the full connection, and how alike both boxes are."""
@@ -100,8 +102,9 @@ class Re3LiteNet(CompactNet):
         moment, alike = encoded[:, :-1], encoded[:, -1]
         hidden, memory = self.lstm(moment, memory)
         prediction = self.head(hidden)
-        return prediction._replace(score=(
-            MEMORY_WEIGHT * prediction.score + ALIKE_WEIGHT * alike + SCORE_BIAS)), memory
+        score = MEMORY_WEIGHT * prediction.score + ALIKE_WEIGHT * alike + SCORE_BIAS
+        return prediction._replace(
+            score=torch.minimum(score, prediction.score + DOUBT_MARGIN)), memory
 
 
 def _unit_vectors(features):
