@@ -44,7 +44,7 @@ class FollowTarget(Node):
         self.width = self.declare_parameter('width', 640).value          # of the image, pixels
         self.height = self.declare_parameter('height', 480).value
         self.gain = self.declare_parameter('gain', 1.0).value     # rad/s at the image's edge
-        self.min_score = self.declare_parameter('min_score', 0.35).value
+        self.min_score = self.declare_parameter('min_score', 0.43).value
         self.timeout = self.declare_parameter('timeout', 0.5).value      # seconds without tracks
         self.state = self.doing = ''
         self.commands = self.create_publisher(Twist, 'cmd_vel', 1)

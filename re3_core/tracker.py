@@ -36,8 +36,8 @@ import torch
 # Re3 returns to the state after the first frame every 32 frames (paper, section III-E).
 RESET_EVERY = 32
 # The score at which a target counts as lost or found again, and after how many such frames.
-LOST_SCORE = .47
-FOUND_SCORE = .55
+LOST_SCORE = .43
+FOUND_SCORE = .52
 LOST_AFTER = 3
 # A box never gets smaller than this many pixels, nor larger than this many frames.
 MIN_SIDE = 4.

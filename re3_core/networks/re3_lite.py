@@ -38,7 +38,7 @@ from torch.nn import functional
 # What makes up the logit of the score, see `training.calibrate`. Other than that the memory is
 # believed when it is in doubt: a score is at most so much above what it says.
 MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = .15, 2.72, -.87
-DOUBT_MARGIN = .5
+DOUBT_MARGIN = .35
 
 
 class Re3LiteNet(CompactNet):
