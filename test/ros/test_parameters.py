@@ -59,7 +59,7 @@ def test_entry(parameter):
 @pytest.mark.parametrize('changes, text', [
     ({'lost_score': float('nan')}, 'lost_score must be 0.0 to 1.0, got nan'),
     ({'precision': 'double'}, 'precision must be float32, bfloat16 or float16'),
-    ({'lost_score': .6}, 'found_score 0.5 must not be below lost_score 0.6'),
+    ({'lost_score': .6}, f'found_score {tracker.FOUND_SCORE} must not be below lost_score 0.6'),
     ({'latency_error': .1}, 'latency_error 0.1 must not be below latency_warn 0.5'),
 ])
 def test_problems(changes, text):
