@@ -37,7 +37,7 @@ import torch
 RESET_EVERY = 32
 # The score at which a target counts as lost or found again, and after how many such frames.
 LOST_SCORE = .43
-FOUND_SCORE = .52
+FOUND_SCORE = .56
 LOST_AFTER = 3
 # A box never gets smaller than this many pixels, nor larger than this many frames.
 MIN_SIDE = 4.
