@@ -251,6 +251,8 @@ class TrackerNode(LifecycleNode):
             self.destroy_guard_condition(self._frames_wait)
         self._cameras, self._own_services = [], []
         self._tracker = self._update_frames = None
+        # Cameras and node refer to each other: until they are collected, the network stays.
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
