@@ -206,7 +206,7 @@ class Tracker:
         # 4. Errors of size add up: hold the boxes against the first ones, from time to time.
         self._check_sizes(targets, images)
         # 5. What the next frame will be compared with.
-        previous = self._cut(images, targets, self.network.previous_crop)
+        previous = self._cut(images, _boxes_of(targets), self.network.previous_crop)
         for target, crop in zip(targets, previous.split(1), strict=True):
             target.previous = crop
         # 6. Forget what has crept in, from time to time.
@@ -314,20 +314,20 @@ class Tracker:
 
     def _judge(self, look, box, score, image):
         """Return the score of a place where a lost target may be, by what is to be seen there."""
-        spec = self.network.previous_crop
-        found = crop_batch([image], region_of(box[None], spec.context), spec.size)
+        found = self._cut([image], box[None], self.network.previous_crop)
         with self._inference():
             logit = self.network.rejudge(torch.logit(torch.tensor([score]), 1e-6).to(self.device),
                                          look.previous, found, look.state.reference)
         return float(torch.sigmoid(logit.float()))
 
-    def _cut(self, images, targets, spec):
-        boxes = np.stack([target.box for target in targets])
+    @staticmethod
+    def _cut(images, boxes, spec):
+        """Cut crops of N images around boxes (N, 4)."""
         return crop_batch(images, region_of(boxes, spec.context), spec.size)
 
     def _cut_both(self, images, boxes):
         """Cut both crops from the same frames at the same boxes (N, 4)."""
-        return Crops(*(crop_batch(images, region_of(boxes, spec.context), spec.size)
+        return Crops(*(self._cut(images, boxes, spec)
                        for spec in (self.network.previous_crop, self.network.current_crop)))
 
     def _move(self, target, box, score, state):
@@ -374,10 +374,10 @@ class Tracker:
 
     def _check_at_once(self, due):
         """Do what `_check_sizes` does, for pairs (target, image), in one forward."""
-        boxes = size_check.boxes_to_compare(np.stack([target.box for target, _ in due]))
-        count, spec = boxes.shape[1], self.network.previous_crop
-        crops = crop_batch([image for _, image in due for _ in range(count)],
-                           region_of(boxes.reshape(-1, 4), spec.context), spec.size)
+        boxes = size_check.boxes_to_compare(_boxes_of(target for target, _ in due))
+        count = boxes.shape[1]
+        crops = self._cut([image for _, image in due for _ in range(count)],
+                          boxes.reshape(-1, 4), self.network.previous_crop)
         references = (torch.cat(parts).repeat_interleave(count, 0) for parts in zip(
             *(target.state.reference for target, _ in due), strict=True))
         with self._inference():
@@ -401,8 +401,8 @@ class Tracker:
 
     def _return_at_once(self, due):
         """Do what `_return_to_first` does, for pairs (target, image), in one forward."""
-        boxes = np.stack([target.box for target, _ in due])
-        crops = self._cut_both([image for _, image in due], boxes)
+        crops = self._cut_both([image for _, image in due],
+                               _boxes_of(target for target, _ in due))
         with self._inference():
             _, states = self.network.step(crops, _join([t.first_state for t, _ in due]))
         for (target, _), state in zip(due, _rows(states, len(due)), strict=True):
@@ -456,6 +456,11 @@ def _fraction_inside(box, frame_size):
     height, width = frame_size
     frame = np.array([0., 0., width, height])
     return float(box_ops.intersection(box, frame) / box_ops.area(box))
+
+
+def _boxes_of(targets):
+    """Return the boxes (N, 4) of N targets."""
+    return np.stack([target.box for target in targets])
 
 
 def _join(states):

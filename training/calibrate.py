@@ -22,13 +22,13 @@ of training. The results belong into `re3_core.networks.re3_lite`.
 """
 
 import argparse
+from contextlib import contextmanager
 import sys
 
 import numpy as np
 from re3_core import boxes as box_ops
 from re3_core import Tracker
-from re3_core.crops import crop_batch, region_of
-from re3_core.networks import Crops, re3_lite
+from re3_core.networks import re3_lite
 import torch
 from torch.nn import functional
 from tqdm import tqdm
@@ -38,27 +38,22 @@ from training.sources import DRAWN, make_source
 from training.validation import fixed_clips
 
 
-class Likeness:
-    """How alike the last box and the first one of each clip look to a network."""
+@contextmanager
+def listening(network):
+    """Give lists of what `network` hears of memory and likeness, in the order of its steps."""
+    memory, alike, likeness = [], [], network.likeness
 
-    def __init__(self, network):
-        self._network, self._references = network, {}
-
-    @torch.inference_mode()
-    def start(self, name, frame, box):
-        """Remember a clip's first frame and box."""
-        self._references[name] = self._network.reference(self._features(frame, box))
-
-    @torch.inference_mode()
-    def __call__(self, name, frame, box):
-        """Return the mean cosine of what is in a box with what was in the first one."""
-        return float(self._network.likeness(self._features(frame, box), self._references[name]))
-
-    def _features(self, frame, box):
-        """Return the features of both crops of one frame."""
-        return self._network.features(Crops(*(
-            crop_batch([frame], region_of(np.asarray(box, float)[None], spec.context), spec.size)
-            for spec in (self._network.previous_crop, self._network.current_crop))))
+    def heard(features, reference):
+        alike.append(float(result := likeness(features, reference)))
+        return result
+    network.likeness = heard
+    handle = network.head.register_forward_hook(
+        lambda module, inputs, prediction: memory.append(float(prediction.score)))
+    try:
+        yield memory, alike
+    finally:
+        handle.remove()
+        del network.likeness
 
 
 def observe(tracker, clips):
@@ -67,20 +62,18 @@ def observe(tracker, clips):
 
     The tracker goes on when it has lost a target: that is what its score has to tell.
     """
-    rows, likeness, said = [], Likeness(tracker.network), []
-    handle = tracker.network.head.register_forward_hook(
-        lambda module, inputs, prediction: said.append(float(prediction.score)))
-    for clip in tqdm(clips, unit='clip'):
-        frames = [np.ascontiguousarray(frame) for frame in clip.frames]
-        tracker.init('it', frames[0], clip.boxes[0])
-        likeness.start('it', frames[0], clip.boxes[0])
-        for t in range(1, len(frames)):
-            alike = likeness('it', frames[t - 1], tracker.track('it').box)
-            said.clear()
-            box = tracker.update(frames[t])['it'].box
-            if np.isfinite(clip.boxes[t]).all():
-                rows.append((said[0], alike, box_ops.iou(box, clip.boxes[t])))
-    handle.remove()
+    rows = []
+    with listening(tracker.network) as (memory, alike):
+        for clip in tqdm(clips, unit='clip'):
+            frames = [np.ascontiguousarray(frame) for frame in clip.frames]
+            tracker.init('it', frames[0], clip.boxes[0])
+            for frame, truth in zip(frames[1:], clip.boxes[1:], strict=True):
+                memory.clear()
+                alike.clear()
+                box = tracker.update(frame)['it'].box
+                if np.isfinite(truth).all():
+                    # What follows the first step of an update is the return to the first state.
+                    rows.append((memory[0], alike[0], box_ops.iou(box, truth)))
     return tuple(np.array(rows).T)
 
 

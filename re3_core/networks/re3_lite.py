@@ -110,4 +110,3 @@ class Re3LiteNet(CompactNet):
 def _unit_vectors(features):
     """Return the previous crop's map of stride 8 as unit vectors (N, C, H, W)."""
     return functional.normalize(features[1].float(), dim=1)
-
