@@ -14,7 +14,7 @@
 
 """A node that plays a video file, a folder of pictures or a camera device as a ROS camera."""
 
-from contextlib import ExitStack
+from contextlib import contextmanager, ExitStack
 import csv
 from pathlib import Path
 import sys
@@ -219,7 +219,8 @@ class CameraPlayer(Node):
     def close(self):
         """Wait for slow subscribers, write the files that were asked for, close the video."""
         if self.context.ok():
-            self._sender.flush()
+            with shutdown_is_no_error(self.context):
+                self._sender.flush()
         self._files.close()
         self._source.release()
         if self._values['stamps_file']:
@@ -240,15 +241,26 @@ def read_stamps(path):
         return [(int(row['frame']), int(row['stamp_ns'])) for row in csv.DictReader(file)]
 
 
+@contextmanager
+def shutdown_is_no_error(context=None):
+    """Drop the error of a call that a shutdown of the context (None: the default) overtook."""
+    try:
+        yield
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        if rclpy.ok(context=context):
+            raise
+
+
 def main(args=None):
     """Play until the end of the video or an interrupt; returns the exit code."""
     rclpy.init(args=args)
     player = None
     try:
-        player = CameraPlayer()
-        rclpy.spin_until_future_complete(player, player.finished)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        with shutdown_is_no_error():
+            player = CameraPlayer()
+            rclpy.spin_until_future_complete(player, player.finished)
     except (ValueError, OSError, InvalidParameterTypeException,
             InvalidParameterValueException) as error:
         print(f'camera_player: {error}', file=sys.stderr)

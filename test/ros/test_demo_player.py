@@ -114,13 +114,13 @@ def listen(own_domain):
 
 
 @contextmanager
-def player(**parameters):
+def player(program=('-m', 're3_ros.camera_player'), **parameters):
     """Run the camera player with parameters until the end of the block."""
     defaults = {'rate': 50.0, 'depth': 100, 'wait_for_subscribers': 1}
     settings = [part for name, value in {**defaults, **parameters}.items()
                 for part in ('-p', f'{name}:={value}')]
     process = subprocess.Popen(
-        [sys.executable, '-m', 're3_ros.camera_player', '--ros-args', *settings],
+        [sys.executable, *program, '--ros-args', *settings],
         stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -186,8 +186,32 @@ def test_loop_goes_on_until_an_interrupt_which_is_no_error(folder, listen):
     with player(video=folder, loop='true', end=3) as process:
         listener.spin_until(lambda: len(listener.images) >= 8)
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(PATIENCE) == 0, process.stderr.read()
     assert numbers(listener)[:8] == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+OVERTAKEN = """
+import sys
+import rclpy
+from re3_ros import camera_player
+call = camera_player.ImageSender.{method}
+def overtaken(*arguments):
+    rclpy.shutdown()
+    call(*arguments)
+camera_player.ImageSender.{method} = overtaken
+sys.exit(camera_player.main(sys.argv))
+"""
+
+
+@pytest.mark.parametrize('method, sent', [('send', 0), ('flush', COUNT)])
+def test_shutdown_in_the_middle_is_no_error(folder, own_domain, tmp_path, method, sent):
+    program, log = OVERTAKEN.format(method=method), tmp_path / 'stamps.csv'
+    with player(('-c', program), video=folder, stamps_file=log,
+                wait_for_subscribers=0) as process:
+        _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said
+    assert 'Traceback' not in said
+    assert len(camera_player.read_stamps(log)) == sent
 
 
 class FakeCamera:
