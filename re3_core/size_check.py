@@ -23,9 +23,12 @@ positions stay the network's.
 """
 
 import numpy as np
+from re3_core import boxes as box_ops
 
 # Frames from one check to the next.
 EVERY = 8
+# What counts of a change of area, as a natural logarithm: things do come nearer.
+MOST_CHANGE = 1.
 # Powers of two by which width and height of the boxes that are compared differ.
 STEP = .3
 # Taken over, as a power of the factor.
@@ -49,6 +52,19 @@ def resized(boxes, changes):
     low, high = boxes[..., :2], boxes[..., 2:]
     centre, half = (low + high) / 2, (high - low) / 2 * 2. ** changes
     return np.concatenate((centre - half, centre + half), -1)
+
+
+def change_of_area(boxes, first_areas):
+    """
+    Return how far the areas of `xyxy` boxes (..., 4) are from the first ones, 0 to MOST_CHANGE.
+
+    Most boxes that have grown or shrunk a lot did so by mistake, so a score should know of it.
+
+    >>> change_of_area(np.array([[0., 0., 20., 10.], [0., 0., 9., 1.]]), np.array([200., 180.]))
+    array([0., 1.])
+    """
+    changes = np.abs(np.log(box_ops.area(boxes) / first_areas))
+    return np.minimum(changes, MOST_CHANGE)
 
 
 def boxes_to_compare(boxes):

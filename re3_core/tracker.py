@@ -74,6 +74,7 @@ class _Target:
     previous: torch.Tensor   # crop around `box` in the last frame, (1, 3, S, S) uint8
     state: State             # the network's, one row
     first_state: State       # the one after the first frame
+    first_area: float        # of the first box
     score: float = 1.
     lost: bool = False
     doubtful: int = 0        # frames in a row with a low score
@@ -156,7 +157,7 @@ class Tracker:
         with self._inference():
             prediction, state = self.network.start(crops)
         turn = crc32(target_id.encode(errors='replace'))
-        target = _Target(box, crops.previous, state, state, turn=turn)
+        target = _Target(box, crops.previous, state, state, box_ops.area(box), turn=turn)
         if not torch.isnan(prediction.score).any():
             target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
         self._targets[target_id] = target
@@ -259,14 +260,14 @@ class Tracker:
         for row, boxes, count in zip(lost, places, counts, strict=True):
             trusted = targets[row].trusted
             targets[row].tried += count
-            looks += [search.Look(row, box, trusted.previous, trusted.state)
-                      for box in boxes[:count]]
+            looks += [search.Look(row, box, trusted.previous, trusted.state,
+                                  targets[row].first_area) for box in boxes[:count]]
         return looks
 
     def _next_look(self, row, target):
         """Return the Look at where a target was; one to be confirmed is compared with itself."""
         known = target.trusted if self._searches(target) else target
-        return search.Look(row, target.box, known.previous, known.state)
+        return search.Look(row, target.box, known.previous, known.state, target.first_area)
 
     def _since_trusted(self, targets):
         """Return boxes and velocities of N targets when last trusted and the frames since."""
@@ -302,15 +303,21 @@ class Tracker:
             prediction, states = self.network.step(crops, _join([look.state for look in looks]))
         boxes = box_ops.temper_size(decode(prediction.boxes.double().cpu().numpy(), regions),
                                     before, self.network.size_gain)
-        scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
-        for row, image in enumerate(images):
-            finite = bool(np.isfinite(boxes[row]).all())
-            boxes[row] = guard_box(boxes[row] if finite else before[row], image.shape[:2])
-            if np.isnan(scores[row]):
-                # A network without a score: all that can be said is whether the box is in sight.
-                scores[row] = _fraction_inside(boxes[row], image.shape[:2])
-            scores[row] *= finite
-        return boxes, scores, _rows(states, len(looks))
+        finite = np.isfinite(boxes).all(1)
+        boxes = np.stack([
+            guard_box(box if good else last, image.shape[:2])
+            for box, last, good, image in zip(boxes, before, finite, images, strict=True)])
+        return (boxes, finite * self._scores(prediction.score, boxes, looks, images),
+                _rows(states, len(looks)))
+
+    def _scores(self, logits, boxes, looks, images):
+        """Return the scores (N,), 0 to 1, of the boxes (N, 4) found by N Looks."""
+        changes = size_check.change_of_area(boxes, np.array([look.first_area for look in looks]))
+        logits = logits.double().cpu() - self.network.area_doubt * torch.from_numpy(changes)
+        # Without a score of the network, all that can be said is whether the box is in sight.
+        in_sight = np.array([_fraction_inside(box, image.shape[:2])
+                             for box, image in zip(boxes, images, strict=True)])
+        return np.where(torch.isnan(logits), in_sight, torch.sigmoid(logits))
 
     def _judge(self, look, box, score, image):
         """Return the score of a place where a lost target may be, by what is to be seen there."""

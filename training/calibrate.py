@@ -15,10 +15,10 @@
 Calibrate the score of `re3_lite`: `python -m training.calibrate --config FILE`.
 
 The score's logit is a sum of what the memory says, of how alike the last box and the first one
-look, and of a bias. Trained on the same clips as everything else, the memory is too sure of
-itself on others, so its weight is given, not learned. The other two are fitted here, by
-cross-entropy against the overlap that the tracker reaches on whole clips, not on the short ones
-of training. The results belong into `re3_core.networks.re3_lite`.
+look, of how far the area has changed, and of a bias. Trained on the same clips as everything
+else, the memory is too sure of itself on others, so its weight is given, not learned. The others
+are fitted here, by cross-entropy against the overlap that the tracker reaches on whole clips,
+not on the short ones of training. The results belong into `re3_core.networks.re3_lite`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import sys
 
 import numpy as np
 from re3_core import boxes as box_ops
-from re3_core import Tracker
+from re3_core import size_check, Tracker
 from re3_core.networks import re3_lite
 import torch
 from torch.nn import functional
@@ -58,7 +58,7 @@ def listening(network):
 
 def observe(tracker, clips):
     """
-    Track clips; return logits of the memory, likenesses and overlaps reached, (N,) each.
+    Track clips; return logits of the memory, likenesses, areas' changes and overlaps, (N,) each.
 
     The tracker goes on when it has lost a target: that is what its score has to tell.
     """
@@ -67,27 +67,29 @@ def observe(tracker, clips):
         for clip in tqdm(clips, unit='clip'):
             frames = [np.ascontiguousarray(frame) for frame in clip.frames]
             tracker.init('it', frames[0], clip.boxes[0])
+            first_area = box_ops.area(np.asarray(clip.boxes[0], float))
             for frame, truth in zip(frames[1:], clip.boxes[1:], strict=True):
                 memory.clear()
                 alike.clear()
                 box = tracker.update(frame)['it'].box
                 if np.isfinite(truth).all():
                     # What follows the first step of an update is the return to the first state.
-                    rows.append((memory[0], alike[0], box_ops.iou(box, truth)))
+                    change = size_check.change_of_area(box, first_area)
+                    rows.append((memory[0], alike[0], change, box_ops.iou(box, truth)))
     return tuple(np.array(rows).T)
 
 
-def fit(memory, alike, overlap, memory_weight):
-    """Return the weight of the likeness and the bias that minimise the cross-entropy."""
-    known = torch.from_numpy(memory_weight * memory)
-    inputs, targets = torch.from_numpy(alike), torch.from_numpy(overlap)
-    found = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+def fit(memory, alike, change, overlap, memory_weight):
+    """Return the weights of likeness and change and the bias that minimise the cross-entropy."""
+    known, targets = torch.from_numpy(memory_weight * memory), torch.from_numpy(overlap)
+    inputs = torch.from_numpy(np.stack((alike, -change, np.ones(len(alike))), 1))
+    found = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([found], max_iter=200, line_search_fn='strong_wolfe')
 
     def loss():
         optimizer.zero_grad()
         value = functional.binary_cross_entropy_with_logits(
-            known + found[0] * inputs + found[1], targets)
+            known + inputs @ found, targets)
         value.backward()
         return value
     optimizer.step(loss)
@@ -113,16 +115,17 @@ def main(arguments=None):
                             options.length)
         tracker = Tracker(re3_lite.Re3LiteNet.name, weights=options.weights,
                           search_candidates=0)
-        memory, alike, overlap = observe(tracker, clips)
+        memory, alike, change, overlap = observe(tracker, clips)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    weight, bias = fit(memory, alike, overlap, options.memory_weight)
-    score = options.memory_weight * memory + weight * alike + bias
-    print(f'MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = {options.memory_weight:g}, {weight:.2f}, '
-          f'{bias:.2f}\nROC-AUC of an overlap above .5: memory {roc_auc(memory, overlap > .5):.3f}'
-          f', likeness {roc_auc(alike, overlap > .5):.3f}, score '
-          f'{roc_auc(score, overlap > .5):.3f}')
+    weight, doubt, bias = fit(memory, alike, change, overlap, options.memory_weight)
+    score = options.memory_weight * memory + weight * alike - doubt * change + bias
+    print(f'MEMORY_WEIGHT, ALIKE_WEIGHT, AREA_WEIGHT, SCORE_BIAS = {options.memory_weight:g}, '
+          f'{weight:.2f}, {doubt:.2f}, {bias:.2f}')
+    print('ROC-AUC of an overlap above .5: ' + ', '.join(
+        f'{name} {roc_auc(values, overlap > .5):.3f}' for name, values in
+        (('memory', memory), ('likeness', alike), ('area', -change), ('score', score))))
     return 0
 
 

@@ -74,6 +74,11 @@ class Stage:
         """Return the number of clips that an iteration draws."""
         return self.batch // self.copies
 
+    @property
+    def clip_length(self):
+        """Return the number of frames of the longest clip that an iteration draws."""
+        return self.unroll + (self.gap if self.second_looks else 0)
+
 
 @dataclass(frozen=True)
 class Group:

@@ -39,6 +39,24 @@ from training.validation import fixed_clips, validation_auc
 MAX_REFUSED = 20
 
 
+def check_lengths(source, stages):
+    """
+    Draw the longest clip that any stage needs from each part of a MixedSource.
+
+    A run is not to fail at its last stage, after hours.
+
+    :raises ValueError: if there is no clip as long.
+    """
+    longest = max((stage for stage in stages if stage.iterations),
+                  key=lambda stage: stage.clip_length)
+    for part in source.sources:
+        try:
+            part.sample(np.random.default_rng(0), longest.clip_length)
+        except ValueError as error:
+            raise ValueError(f'a stage with unroll {longest.unroll} and gap {longest.gap} needs '
+                             f'clips of {longest.clip_length} frames: {error}') from None
+
+
 class Run:
     """
     A training run of one process, possibly one of several.
@@ -66,6 +84,7 @@ class Run:
                 find_unused_parameters=not config.loss.score)
         with first_process_first():
             source = make_source(config.data or (DRAWN,), config.cache)
+            check_lengths(source, config.stages)
             self.validation = fixed_clips(
                 make_source(config.validation or (DRAWN_VALIDATION,), config.cache),
                 config.validation_clips, config.validation_length)

@@ -28,17 +28,18 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_fit_finds_the_weight_and_the_bias():
+def test_fit_finds_the_weights_and_the_bias():
     rng = np.random.default_rng(0)
-    memory, alike = rng.normal(0, 1, 500), rng.uniform(0, 1, 500)
-    weight, bias = calibrate.fit(memory, alike, sigmoid(.3 * memory + 4 * alike - 2), .3)
-    assert (weight, bias) == pytest.approx((4, -2), abs=.01)
+    memory, alike, change = rng.normal(0, 1, 500), *rng.uniform(0, 1, (2, 500))
+    found = calibrate.fit(
+        memory, alike, change, sigmoid(.3 * memory + 4 * alike - .5 * change - 2), .3)
+    assert found == pytest.approx((4, .5, -2), abs=.01)
 
 
 def test_observed_parts_add_up_to_the_score_of_the_tracker(network, clips):
     tracker = Tracker(network=network, device='cpu', search_candidates=0)
-    memory, alike, overlap = calibrate.observe(tracker, clips[:2])
-    assert len(memory) == len(alike) == len(overlap) == 8
+    memory, alike, change, overlap = calibrate.observe(tracker, clips[:2])
+    assert len(memory) == len(alike) == len(change) == len(overlap) == 8
     assert alike[0] == pytest.approx(1, abs=1e-5), 'the first look is compared with itself'
     assert (alike[1:4] < 1).all()
     tracker.init('it', clips[0].frames[0], clips[0].boxes[0])
@@ -46,8 +47,9 @@ def test_observed_parts_add_up_to_the_score_of_the_tracker(network, clips):
         score = tracker.update(clips[0].frames[row + 1])['it'].score
         mixed = (re3_lite.MEMORY_WEIGHT * memory[row] + re3_lite.ALIKE_WEIGHT * alike[row]
                  + re3_lite.SCORE_BIAS)
-        assert sigmoid(min(mixed, memory[row] + re3_lite.DOUBT_MARGIN)) == (
-            pytest.approx(score, abs=1e-4))
+        logit = (min(mixed, memory[row] + re3_lite.DOUBT_MARGIN)
+                 - re3_lite.AREA_WEIGHT * change[row])
+        assert sigmoid(logit) == pytest.approx(score, abs=1e-4)
 
 
 def test_the_command_prints_what_belongs_into_the_network(tiny_config, tmp_path, capsys):
@@ -57,7 +59,8 @@ def test_the_command_prints_what_belongs_into_the_network(tiny_config, tmp_path,
         '--config', str(tiny_config), '--weights', str(tmp_path / 'weights'), '--clips', '3',
         '--length', '6', '--memory-weight', '.2']) == 0
     said = capsys.readouterr().out
-    assert re.match(r'MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = 0.2, -?\d+\.\d\d, -?\d+\.\d\d',
+    assert re.match(r'MEMORY_WEIGHT, ALIKE_WEIGHT, AREA_WEIGHT, SCORE_BIAS = 0.2'
+                    r'(, -?\d+\.\d\d){3}\n',
                     said)
 
 

@@ -218,7 +218,8 @@ def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
     (['data=[{kind: pool, path: /none}]'], '/none: no finished pool'),
     (['data=[{kind: pool, folder: /none}]'],
      r"data of kind 'pool'.*\['path', 'strides', 'parts'\]"),
-    (['stages.1.unroll=20'], 'frames 0..19 asked of a clip of 6'),
+    (['stages.1.unroll=20'], 'unroll 20 and gap 0 needs .* 20 frames: .* of a clip of 6'),
+    (['stages.1.second_looks=.5', 'stages.1.gap=9'], 'gap 9 needs .* frames: .* of a clip of 6'),
 ])
 def test_mistakes_are_told_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
     import re
