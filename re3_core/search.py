@@ -68,17 +68,12 @@ class Trusted(NamedTuple):
 
 
 class Look(NamedTuple):
-    """
-    A place that the network is asked about.
-
-    `row` tells whose target it is, `first_area` the area of that target's first box.
-    """
+    """A place that the network is asked about: `row` tells whose target it is."""
 
     row: int
     box: np.ndarray
     previous: torch.Tensor
     state: State
-    first_area: float
 
 
 def velocity_after(velocity, before, after, frames=1):

@@ -20,6 +20,9 @@ belonged to the target at first, only what belonged to the last box. So from tim
 crops of a few boxes around the one just found are compared with the first crop, and the box
 takes over part of the change that makes it look most like that, if it does so clearly. The
 positions stay the network's.
+
+What has grown or shrunk a lot has often done so by mistake, so the score of a box knows of it.
+Whether a target is lost does not depend on that: things do come nearer.
 """
 
 import numpy as np
@@ -27,7 +30,7 @@ from re3_core import boxes as box_ops
 
 # Frames from one check to the next.
 EVERY = 8
-# What counts of a change of area, as a natural logarithm: things do come nearer.
+# What counts of a change of area, as a natural logarithm.
 MOST_CHANGE = 1.
 # Powers of two by which width and height of the boxes that are compared differ.
 STEP = .3
@@ -58,13 +61,26 @@ def change_of_area(boxes, first_areas):
     """
     Return how far the areas of `xyxy` boxes (..., 4) are from the first ones, 0 to MOST_CHANGE.
 
-    Most boxes that have grown or shrunk a lot did so by mistake, so a score should know of it.
-
     >>> change_of_area(np.array([[0., 0., 20., 10.], [0., 0., 9., 1.]]), np.array([200., 180.]))
     array([0., 1.])
     """
     changes = np.abs(np.log(box_ops.area(boxes) / first_areas))
     return np.minimum(changes, MOST_CHANGE)
+
+
+def rated(score, change, weight, bias):
+    """
+    Return the overlap to expect (0..1) of a box by its score and its change of area.
+
+    :param score: 0..1, as if nothing were known of the area.
+    :param weight: how much the logit falls with the change, `bias` by how much it is too low
+        for a box whose area has not changed.
+
+    >>> rated(.5, 1., weight=0., bias=0.), rated(1., 1., weight=.7, bias=.2)
+    (0.5, 1.0)
+    """
+    odds = score * np.exp(bias - weight * change)
+    return float(odds / (odds + 1 - score))
 
 
 def boxes_to_compare(boxes):

@@ -75,7 +75,7 @@ class _Target:
     state: State             # the network's, one row
     first_state: State       # the one after the first frame
     first_area: float        # of the first box
-    score: float = 1.
+    score: float = 1.        # decides what is lost
     lost: bool = False
     doubtful: int = 0        # frames in a row with a low score
     steps: int = 0           # frames since the first one
@@ -86,10 +86,6 @@ class _Target:
     tried: int = 0           # places looked at since it was lost
     shown: Track | None = None
 
-    @property
-    def track(self):
-        return self.shown or Track(self.box.astype(np.float32), self.score, self.lost)
-
 
 class Tracker:
     """
@@ -98,7 +94,8 @@ class Tracker:
     On a CPU the batch goes through the network in parts of at most CPU_BATCH rows.
     A target is `lost` after `lost_after` frames in a row with a score below `lost_score`, and
     found again at the first score of at least `found_score`, or with the search (see
-    `re3_core.search`) after a few of them in a row. All these, `search_candidates` and
+    `re3_core.search`) after a few of them in a row. This score is the one told, but for what the
+    target's area says of the box (see `re3_core.size_check`). All these, `search_candidates` and
     `search_limit` are attributes that may be changed at any time. Not thread safe.
 
     :param model: 're3_lite', 're3', ...: see `re3_core.weights.available_models`.
@@ -138,7 +135,7 @@ class Tracker:
 
     def track(self, target_id):
         """Return the latest Track of a target; KeyError if there is none of this id."""
-        return self._target(target_id).track
+        return self._track(self._target(target_id))
 
     def init(self, target_id, frame, box):
         """
@@ -161,7 +158,7 @@ class Tracker:
         if not torch.isnan(prediction.score).any():
             target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
         self._targets[target_id] = target
-        return target.track
+        return self._track(target)
 
     def update(self, frame, ids=None):
         """
@@ -215,7 +212,7 @@ class Tracker:
         # 7. Keep what is needed to search for those that get lost; predict those that are.
         for target, image in zip(targets, images, strict=True):
             self._remember(target, image.shape[:2])
-        return {target_id: self._targets[target_id].track for target_id in ids}
+        return {target_id: self._track(self._targets[target_id]) for target_id in ids}
 
     def remove(self, target_id):
         """Forget one target; KeyError if there is none of this id."""
@@ -230,6 +227,13 @@ class Tracker:
         if target_id not in self._targets:
             raise KeyError(f'no target {target_id!r}; there are: {", ".join(self.ids) or "none"}')
         return self._targets[target_id]
+
+    def _track(self, target):
+        """Return what is told of a target; of one that is searched for, where it may be."""
+        change = size_check.change_of_area(target.box, target.first_area)
+        score = size_check.rated(
+            target.score, change, self.network.area_weight, self.network.area_bias)
+        return target.shown or Track(target.box.astype(np.float32), score, target.lost)
 
     def _load(self, frame):
         """Bring a frame to where it is cut: numpy on a CPU, else a tensor on the device."""
@@ -260,14 +264,14 @@ class Tracker:
         for row, boxes, count in zip(lost, places, counts, strict=True):
             trusted = targets[row].trusted
             targets[row].tried += count
-            looks += [search.Look(row, box, trusted.previous, trusted.state,
-                                  targets[row].first_area) for box in boxes[:count]]
+            looks += [search.Look(row, box, trusted.previous, trusted.state)
+                      for box in boxes[:count]]
         return looks
 
     def _next_look(self, row, target):
         """Return the Look at where a target was; one to be confirmed is compared with itself."""
         known = target.trusted if self._searches(target) else target
-        return search.Look(row, target.box, known.previous, known.state, target.first_area)
+        return search.Look(row, target.box, known.previous, known.state)
 
     def _since_trusted(self, targets):
         """Return boxes and velocities of N targets when last trusted and the frames since."""
@@ -303,21 +307,15 @@ class Tracker:
             prediction, states = self.network.step(crops, _join([look.state for look in looks]))
         boxes = box_ops.temper_size(decode(prediction.boxes.double().cpu().numpy(), regions),
                                     before, self.network.size_gain)
-        finite = np.isfinite(boxes).all(1)
-        boxes = np.stack([
-            guard_box(box if good else last, image.shape[:2])
-            for box, last, good, image in zip(boxes, before, finite, images, strict=True)])
-        return (boxes, finite * self._scores(prediction.score, boxes, looks, images),
-                _rows(states, len(looks)))
-
-    def _scores(self, logits, boxes, looks, images):
-        """Return the scores (N,), 0 to 1, of the boxes (N, 4) found by N Looks."""
-        changes = size_check.change_of_area(boxes, np.array([look.first_area for look in looks]))
-        logits = logits.double().cpu() - self.network.area_doubt * torch.from_numpy(changes)
-        # Without a score of the network, all that can be said is whether the box is in sight.
-        in_sight = np.array([_fraction_inside(box, image.shape[:2])
-                             for box, image in zip(boxes, images, strict=True)])
-        return np.where(torch.isnan(logits), in_sight, torch.sigmoid(logits))
+        scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
+        for row, image in enumerate(images):
+            finite = bool(np.isfinite(boxes[row]).all())
+            boxes[row] = guard_box(boxes[row] if finite else before[row], image.shape[:2])
+            if np.isnan(scores[row]):
+                # A network without a score: all that can be said is whether the box is in sight.
+                scores[row] = _fraction_inside(boxes[row], image.shape[:2])
+            scores[row] *= finite
+        return boxes, scores, _rows(states, len(looks))
 
     def _judge(self, look, box, score, image):
         """Return the score of a place where a lost target may be, by what is to be seen there."""

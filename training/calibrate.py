@@ -15,10 +15,11 @@
 Calibrate the score of `re3_lite`: `python -m training.calibrate --config FILE`.
 
 The score's logit is a sum of what the memory says, of how alike the last box and the first one
-look, of how far the area has changed, and of a bias. Trained on the same clips as everything
-else, the memory is too sure of itself on others, so its weight is given, not learned. The others
-are fitted here, by cross-entropy against the overlap that the tracker reaches on whole clips,
-not on the short ones of training. The results belong into `re3_core.networks.re3_lite`.
+look, and of a bias. Trained on the same clips as everything else, the memory is too sure of
+itself on others, so its weight is given, not learned. The other two are fitted here, and then,
+with these, what the change of area says. Both by cross-entropy against the overlap that the
+tracker reaches on whole clips, not on the short ones of training. The results belong into
+`re3_core.networks.re3_lite`.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def listening(network):
 
 def observe(tracker, clips):
     """
-    Track clips; return logits of the memory, likenesses, areas' changes and overlaps, (N,) each.
+    Track clips; return the memory's logits, likenesses, changes of area and overlaps, each (N,).
 
     The tracker goes on when it has lost a target: that is what its score has to tell.
     """
@@ -74,22 +75,21 @@ def observe(tracker, clips):
                 box = tracker.update(frame)['it'].box
                 if np.isfinite(truth).all():
                     # What follows the first step of an update is the return to the first state.
-                    change = size_check.change_of_area(box, first_area)
+                    change = size_check.change_of_area(box.astype(float), first_area)
                     rows.append((memory[0], alike[0], change, box_ops.iou(box, truth)))
     return tuple(np.array(rows).T)
 
 
-def fit(memory, alike, change, overlap, memory_weight):
-    """Return the weights of likeness and change and the bias that minimise the cross-entropy."""
-    known, targets = torch.from_numpy(memory_weight * memory), torch.from_numpy(overlap)
-    inputs = torch.from_numpy(np.stack((alike, -change, np.ones(len(alike))), 1))
-    found = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+def fit(known, values, overlap):
+    """Return weight and bias so that `known + weight * values + bias` is the overlap's logit."""
+    known, inputs, targets = (torch.from_numpy(array) for array in (known, values, overlap))
+    found = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([found], max_iter=200, line_search_fn='strong_wolfe')
 
     def loss():
         optimizer.zero_grad()
         value = functional.binary_cross_entropy_with_logits(
-            known + inputs @ found, targets)
+            known + found[0] * inputs + found[1], targets)
         value.backward()
         return value
     optimizer.step(loss)
@@ -119,13 +119,16 @@ def main(arguments=None):
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    weight, doubt, bias = fit(memory, alike, change, overlap, options.memory_weight)
-    score = options.memory_weight * memory + weight * alike - doubt * change + bias
-    print(f'MEMORY_WEIGHT, ALIKE_WEIGHT, AREA_WEIGHT, SCORE_BIAS = {options.memory_weight:g}, '
-          f'{weight:.2f}, {doubt:.2f}, {bias:.2f}')
+    weight, bias = fit(options.memory_weight * memory, alike, overlap)
+    logit = np.minimum(options.memory_weight * memory + weight * alike + bias,
+                       memory + re3_lite.DOUBT_MARGIN)
+    slope, area_bias = fit(logit, change, overlap)
+    print(f'MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = {options.memory_weight:g}, {weight:.2f}, '
+          f'{bias:.2f}\nAREA_WEIGHT, AREA_BIAS = {-slope:.2f}, {area_bias:.2f}')
     print('ROC-AUC of an overlap above .5: ' + ', '.join(
-        f'{name} {roc_auc(values, overlap > .5):.3f}' for name, values in
-        (('memory', memory), ('likeness', alike), ('area', -change), ('score', score))))
+        f'{name} {roc_auc(values, overlap > .5):.3f}' for name, values in (
+            ('memory', memory), ('likeness', alike), ('both', logit),
+            ('with the area', logit + slope * change))))
     return 0
 
 

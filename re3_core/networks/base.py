@@ -68,8 +68,7 @@ class TrackerNetwork(nn.Module):
     rebuild them, and implement the three and, where they have them, `reference` and
     `zero_memory`. `size_gain` tells how much of a change of size is to be taken over from frame
     to frame, see `re3_core.boxes.temper_size`; `can_compare` whether there is `alike`;
-    `area_doubt` by how much the logit of the score falls with a changed area, see
-    `re3_core.size_check.change_of_area`.
+    `area_weight` and `area_bias` what the area says of a box, see `re3_core.size_check.rated`.
     """
 
     name = ''
@@ -78,7 +77,7 @@ class TrackerNetwork(nn.Module):
     current_crop = None
     size_gain = 1.
     can_compare = False
-    area_doubt = 0.
+    area_weight = area_bias = 0.
 
     def __init__(self, config):
         super().__init__()

@@ -37,8 +37,10 @@ from torch.nn import functional
 
 # What makes up the logit of the score, see `training.calibrate`. Other than that the memory is
 # believed when it is in doubt: a score is at most so much above what it says.
-MEMORY_WEIGHT, ALIKE_WEIGHT, AREA_WEIGHT, SCORE_BIAS = .15, 2.83, .62, -.78
+MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = .15, 2.72, -.87
 DOUBT_MARGIN = .35
+# Given that, how the overlap to expect depends on the change of area since the first box.
+AREA_WEIGHT, AREA_BIAS = .66, .21
 
 
 class Re3LiteNet(CompactNet):
@@ -55,7 +57,7 @@ class Re3LiteNet(CompactNet):
 
     name = 're3_lite'
     can_compare = True
-    area_doubt = AREA_WEIGHT
+    area_weight, area_bias = AREA_WEIGHT, AREA_BIAS
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
                  backbone='dense'):
@@ -76,7 +78,7 @@ class Re3LiteNet(CompactNet):
 
     def likeness(self, features, reference):
         """
-        Return the same (N,) of the convolutions' maps of stride 8, where the box is in the crop.
+        Return the same (N,) of the convolutions' maps of stride 8 of the previous crop.
 
         Not of the embedded ones: boxes whose size was chosen for being alike there always are.
         """
@@ -109,9 +111,5 @@ class Re3LiteNet(CompactNet):
 
 
 def _unit_vectors(features):
-    """
-    Return the previous crop's map of stride 8 as unit vectors (N, C, H, W), without its border.
-
-    The box fills 5.6 of 8 cells: what is around it need not stay as it was.
-    """
-    return functional.normalize(features[1][..., 1:-1, 1:-1].float(), dim=1)
+    """Return the previous crop's map of stride 8 as unit vectors (N, C, H, W)."""
+    return functional.normalize(features[1].float(), dim=1)
