@@ -273,6 +273,20 @@ def test_the_score_falls_with_the_likeness_to_the_first_box(frames):
     assert tracker.update(np.zeros_like(frames[0]), ['a'])['a'].score < same - .02
 
 
+def test_a_changed_area_lowers_the_score_but_loses_no_target(frames):
+    network = Scripted(box=(.2, .2, .8, .8), scores=[0.] * 9)
+    network.area_weight = 1.
+    tracker = Tracker(network=network, lost_score=.4, lost_after=1, search_candidates=0)
+    tracker.init('a', frames[0], BOXES['a'])
+    tracks = [tracker.update(frames[0])['a'] for _ in range(3)]
+    # Half as wide and high again in each frame: areas 2.25 times the first one, then more.
+    assert [track.score for track in tracks] == pytest.approx(
+        [1 / 3.25, *[1 / (1 + np.e)] * 2], abs=1e-3)
+    assert not any(track.lost for track in tracks)
+    tracker.init('a', frames[0], BOXES['a'])
+    assert tracker.track('a').score == 1
+
+
 def test_a_place_is_judged_by_what_is_found_there(network, frames):
     crops = Crops(*(crop_batch(frames[:2], region_of(np.array([BOXES['a']] * 2, float),
                                                      spec.context), spec.size)
