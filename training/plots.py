@@ -72,14 +72,15 @@ def _draw_calibration(axes, report):
             continue
         bins = result['confidence']['bins']
         line, = axes.plot(bins['score'], bins['good'], marker='o',
-                          label=f'{tracker}: share above .5 '
-                                f'(ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
+                          label=f'{tracker} (ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
         axes.plot(bins['score'], bins['overlap'], marker='x', linestyle='--',
-                  color=line.get_color(), label=f'{tracker}: mean overlap')
+                  color=line.get_color())
         _annotate_counts(axes, bins, line.get_color())
-    axes.set(xlabel='score', ylabel='what came true', xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel='score', xlim=(0, 1), ylim=(0, 1),
+             ylabel='share of overlaps above .5 (solid), mean overlap (dashed)')
     axes.grid(alpha=.3)
-    axes.legend(fontsize='small')
+    # Outside the axes: there is no corner that no tracker's curve may come to.
+    axes.figure.legend(fontsize='small', loc='outside upper center', ncols=2)
 
 
 def _annotate_counts(axes, bins, color):
