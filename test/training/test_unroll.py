@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from re3_core import Tracker
+from re3_core import size_check, Tracker
 from re3_core.boxes import area, intersection, temper_size
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
@@ -147,8 +147,10 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
             predicted = decode(prediction.boxes[place], seen.regions[place]).numpy()
             assert temper_size(predicted, before, network.size_gain) == (
                 pytest.approx(track.box, abs=.05))
-            assert torch.sigmoid(prediction.score[place]).item() == (
-                pytest.approx(track.score, abs=1e-3))
+            change = size_check.change_of_area(track.box, area(np.array(clip.boxes[0])))
+            assert track.score == pytest.approx(size_check.rated(
+                torch.sigmoid(prediction.score[place]).item(), change, network.area_weight,
+                network.area_bias), abs=1e-3)
             moved.append(np.abs(track.box - before).max())
         assert max(moved) > .5, 'nothing moved, so nothing was tested'
 
