@@ -129,3 +129,13 @@ def test_a_correction_must_be_clear():
     alike[3] = .5 + 2 * size_check.MARGIN
     expected = size_check.resized(box, size_check.GAIN * size_check.CHANGES[3])
     assert size_check.corrected(box, alike) == pytest.approx(expected)
+
+
+def test_a_changed_area_lowers_a_score_up_to_a_factor():
+    box, rate = np.array([0., 0., 30., 20.]), {'weight': .7, 'bias': .2}
+    changes = [float(size_check.change_of_area(box, 600 * factor)) for factor in (1, .5, 2, 50)]
+    assert changes == pytest.approx([0, np.log(2), np.log(2), size_check.MOST_CHANGE])
+    scores = [size_check.rated(.5, change, **rate) for change in changes]
+    assert scores[0] == pytest.approx(1 / (1 + np.exp(-.2)))
+    assert scores[0] > scores[1] == scores[2] > scores[3] > .3
+    assert [size_check.rated(score, .5, **rate) for score in (0., 1.)] == [0, 1]
