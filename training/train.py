@@ -86,7 +86,9 @@ class Report:
 
     def __init__(self, run):
         self.run = run
-        self.writer = SummaryWriter(run.output / 'tensorboard', purge_step=run.iteration + 1)
+        # What a killed run wrote after its last checkpoint does not count.
+        self.writer = SummaryWriter(run.output / 'tensorboard',
+                                    purge_step=run.iteration + 1 if run.iteration else None)
         self.bar = progress_bar(run.config.iterations, run.iteration, silent=run.rank > 0)
         if run.iteration == 0:
             self._validate()

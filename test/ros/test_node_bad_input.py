@@ -170,14 +170,15 @@ def test_limits_before_and_after_the_first_image(start_node, make_client):
 
 def test_limits_set_by_parameters(start_node, make_client):
     with start_node('-r', '__ns:=/bounds', max_image_pixels=120 * 160, max_id_length=8,
-                    init_buffer_megabytes=1, diagnostics_period=.1) as node:
+                    init_buffer_megabytes=1, init_buffer_seconds=60.,
+                    diagnostics_period=.1) as node:
         client = make_client(namespace='/bounds').connect()
         client.init('too long', (40., 30., 80., 90.))
         client.init('much too long', (40., 30., 80., 90.))
         node.wait_for_log('at most 8 are allowed')
         client.send(np.zeros((121, 160, 3), np.uint8))
         node.wait_for_log('larger than the 19200 pixels allowed')
-        for _ in range(30):     # of 58 kB, within a second
+        for _ in range(30):     # of 58 kB
             assert list(client.track()) == ['too long']
         client.diagnostics.clear()
         client.wait_until(lambda: client.diagnostics, 'diagnostics')
