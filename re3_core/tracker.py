@@ -230,10 +230,12 @@ class Tracker:
 
     def _track(self, target):
         """Return what is told of a target; of one that is searched for, where it may be."""
+        if target.shown:
+            return target.shown
         change = size_check.change_of_area(target.box, target.first_area)
         score = size_check.rated(
             target.score, change, self.network.area_weight, self.network.area_bias)
-        return target.shown or Track(target.box.astype(np.float32), score, target.lost)
+        return Track(target.box.astype(np.float32), score, target.lost)
 
     def _load(self, frame):
         """Bring a frame to where it is cut: numpy on a CPU, else a tensor on the device."""

@@ -14,7 +14,7 @@
 
 """A node that plays a video file, a folder of pictures or a camera device as a ROS camera."""
 
-from contextlib import contextmanager, ExitStack
+from contextlib import ExitStack
 import csv
 from pathlib import Path
 import sys
@@ -23,13 +23,13 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 import rclpy
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from re3_core.files import written_whole
 from re3_core.video import open_source, video_writer
 from re3_ros.images import fill_compressed, fill_image
+from re3_ros.shutdown import shutdown_is_no_error
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
@@ -218,9 +218,8 @@ class CameraPlayer(Node):
 
     def close(self):
         """Wait for slow subscribers, write the files that were asked for, close the video."""
-        if self.context.ok():
-            with shutdown_is_no_error(self.context):
-                self._sender.flush()
+        with shutdown_is_no_error(self.context):
+            self._sender.flush()
         self._files.close()
         self._source.release()
         if self._values['stamps_file']:
@@ -239,18 +238,6 @@ def read_stamps(path):
     """Return the (frame number, stamp in nanoseconds) pairs of a file by `write_stamps`."""
     with open(path, newline='', encoding='utf-8') as file:
         return [(int(row['frame']), int(row['stamp_ns'])) for row in csv.DictReader(file)]
-
-
-@contextmanager
-def shutdown_is_no_error(context=None):
-    """Drop the error of a call that a shutdown of the context (None: the default) overtook."""
-    try:
-        yield
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        if rclpy.ok(context=context):
-            raise
 
 
 def main(args=None):

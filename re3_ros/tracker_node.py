@@ -27,7 +27,7 @@ import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
@@ -37,6 +37,7 @@ from re3_ros.camera import Camera, REQUEST_DEPTH, stamp_of
 from re3_ros.declare import Parameters
 from re3_ros.detections import DetectionError, read_detection
 from re3_ros.problem_log import ProblemLog
+from re3_ros.shutdown import shutdown_is_no_error
 from re3_ros.targets import CameraTargets, Settings
 from std_srvs.srv import SetBool, Trigger
 import torch
@@ -475,15 +476,10 @@ def main(args=None):
     """Run the node until SIGINT or SIGTERM, and end the process."""
     # As SIGINT does: interrupts the network's run, where rclpy's own handler would wait for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    code = 0
+    with shutdown_is_no_error():
         rclpy.init(args=args)
         code = run()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        code = 0
-    except Exception:
-        if rclpy.ok():
-            raise
-        code = 0    # just a call that the shutdown has overtaken
     leave(code)
 
 
