@@ -21,8 +21,11 @@ crops of a few boxes around the one just found are compared with the first crop,
 takes over part of the change that makes it look most like that, if it does so clearly. The
 positions stay the network's.
 
-What has grown or shrunk a lot has often done so by mistake, so the score of a box knows of it.
-Whether a target is lost does not depend on that: things do come nearer.
+What is told is steadier than what is followed: a size that differs little from the first one does
+so mostly by error, one that differs a lot does so for a reason.
+
+What has grown or shrunk a lot has often done so by mistake all the same, so the score of a box
+knows of it. Whether a target is lost does not depend on that: things do come nearer.
 """
 
 import numpy as np
@@ -55,6 +58,33 @@ def resized(boxes, changes):
     low, high = boxes[..., :2], boxes[..., 2:]
     centre, half = (low + high) / 2, (high - low) / 2 * 2. ** changes
     return np.concatenate((centre - half, centre + half), -1)
+
+
+def steadied(box, first_box, noise):
+    """
+    Return an `xyxy` box (4,) as it is told: with little of a small change since the first box.
+
+    Scale and aspect are judged apart, as logarithms: of a change x remains x^3 / (x^2 + noise^2),
+    a Wiener gain with x itself for the signal. So large changes are told as they are.
+
+    :param noise: (2,) spread of the errors of scale (geometric mean of both sides) and aspect
+        (root of width to height).
+
+    >>> first = np.array([0., 0., 40., 10.])
+    >>> steadied(np.array([0., 0., 44., 11.]), first, (.1, .1)).round(2)
+    array([ 1.07,  0.27, 42.93, 10.73])
+    >>> steadied(np.array([0., 0., 80., 20.]), first, (.1, .1)).round(2)
+    array([ 0.56,  0.14, 79.44, 19.86])
+    """
+    first_size, size = (box_ops.xyxy_to_cxcywh(some)[2:] for some in (first_box, box))
+    width, height = np.log(size / first_size)
+    scale = _without_noise((width + height) / 2, noise[0])
+    aspect = _without_noise((width - height) / 2, noise[1])
+    return resized(box, (np.array((scale + aspect, scale - aspect)) - (width, height)) / np.log(2))
+
+
+def _without_noise(change, noise):
+    return change ** 3 / (change ** 2 + noise ** 2) if noise else change
 
 
 def change_of_area(boxes, first_areas):

@@ -74,7 +74,7 @@ class _Target:
     previous: torch.Tensor   # crop around `box` in the last frame, (1, 3, S, S) uint8
     state: State             # the network's, one row
     first_state: State       # the one after the first frame
-    first_area: float        # of the first box
+    first_box: np.ndarray    # (4,)
     score: float = 1.        # decides what is lost
     lost: bool = False
     doubtful: int = 0        # frames in a row with a low score
@@ -154,7 +154,7 @@ class Tracker:
         with self._inference():
             prediction, state = self.network.start(crops)
         turn = crc32(target_id.encode(errors='replace'))
-        target = _Target(box, crops.previous, state, state, box_ops.area(box), turn=turn)
+        target = _Target(box, crops.previous, state, state, box, turn=turn)
         if not torch.isnan(prediction.score).any():
             target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
         self._targets[target_id] = target
@@ -232,10 +232,15 @@ class Tracker:
         """Return what is told of a target; of one that is searched for, where it may be."""
         if target.shown:
             return target.shown
-        change = size_check.change_of_area(target.box, target.first_area)
+        box = self._told(target, target.box)
+        change = size_check.change_of_area(box, box_ops.area(target.first_box))
         score = size_check.rated(
             target.score, change, self.network.area_weight, self.network.area_bias)
-        return Track(target.box.astype(np.float32), score, target.lost)
+        return Track(box.astype(np.float32), score, target.lost)
+
+    def _told(self, target, box):
+        """Return a box of a target as it is told: sizes are steadier than those followed."""
+        return size_check.steadied(box, target.first_box, self.network.size_noise)
 
     def _load(self, frame):
         """Bring a frame to where it is cut: numpy on a CPU, else a tensor on the device."""
@@ -359,8 +364,8 @@ class Tracker:
         if self._searches(target):
             ahead = search.predicted_boxes(
                 *self._since_trusted([target]), np.array([frame_size]))[0]
-            target.shown = Track(ahead.astype(np.float32), min(target.score, self.lost_score),
-                                 True)
+            target.shown = Track(self._told(target, ahead).astype(np.float32),
+                                 min(target.score, self.lost_score), True)
         elif target.trusted and target.good:
             past, target.tried = target.trusted, 0
             velocity = search.velocity_after(

@@ -17,6 +17,7 @@
 
 import numpy as np
 import pytest
+from re3_core import boxes as box_ops
 from re3_core import size_check, Tracker
 from re3_core.crops import CropSpec
 from re3_core.networks import Crops, Prediction, TrackerNetwork
@@ -139,3 +140,36 @@ def test_a_changed_area_lowers_a_score_up_to_a_factor():
     assert scores[0] == pytest.approx(1 / (1 + np.exp(-.2)))
     assert scores[0] > scores[1] == scores[2] > scores[3] > .3
     assert [size_check.rated(score, .5, **rate) for score in (0., 1.)] == [0, 1]
+
+
+def test_a_change_of_size_is_told_when_it_is_large_and_followed_in_any_case():
+    class Growing(Still):
+        can_compare = False
+
+        def recur(self, encoded, memory):
+            half = .2 * 1.03    # per frame; .2 would be the box as it is
+            box = torch.tensor([[.5 - half, .5 - half, .5 + half, .5 + half]])
+            return Prediction(box.repeat(len(encoded), 1), torch.full((len(encoded),), 2.)), memory
+
+    def boxes(noise):
+        network = Growing({})
+        network.size_noise = noise
+        tracker = Tracker(network=network, device='cpu')
+        told = [tracker.init('a', picture(SIZE), box_of(SIZE)).box]
+        return np.array(told + [tracker.update(picture(SIZE))['a'].box for _ in range(30)])
+    followed, told = boxes((0., 0.)), boxes((.1, .05))
+    assert np.array_equal(told[0], followed[0])
+    expected = [size_check.steadied(box, followed[0], (.1, .05)) for box in followed.astype(float)]
+    assert told == pytest.approx(np.array(expected), abs=1e-3)
+    growth, said = (np.log(some[:, 2] - some[:, 0]) - np.log(SIZE) for some in (followed, told))
+    assert growth[-1] == pytest.approx(30 * np.log(1.03), abs=1e-4)
+    assert said[2] < .5 * growth[2]
+    assert said[-1] > .95 * growth[-1]
+
+
+def test_scale_and_aspect_are_steadied_apart():
+    first, wide = np.array([0., 0., 40., 40.]), np.array([-4., 2., 44., 38.])
+    assert size_check.steadied(wide, first, (0., 0.)) == pytest.approx(wide)
+    steadier = size_check.steadied(wide, first, (0., .5))
+    assert box_ops.area(steadier) == pytest.approx(box_ops.area(wide))
+    assert steadier[2] - steadier[0] < 1.05 * (steadier[3] - steadier[1])
