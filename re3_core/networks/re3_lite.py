@@ -40,7 +40,7 @@ from torch.nn import functional
 MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = .15, 2.72, -.87
 DOUBT_MARGIN = .35
 # Given that, how the overlap to expect depends on the change of area since the first box.
-AREA_WEIGHT, AREA_BIAS = .66, .21
+AREA_WEIGHT, AREA_BIAS = .70, .20
 
 
 class Re3LiteNet(CompactNet):
