@@ -76,11 +76,13 @@ def steadied(box, first_box, noise):
     >>> steadied(np.array([0., 0., 80., 20.]), first, (.1, .1)).round(2)
     array([ 0.56,  0.14, 79.44, 19.86])
     """
-    first_size, size = (box_ops.xyxy_to_cxcywh(some)[2:] for some in (first_box, box))
+    centre, size = np.split(box_ops.xyxy_to_cxcywh(box), 2)
+    first_size = box_ops.xyxy_to_cxcywh(first_box)[2:]
     width, height = np.log(size / first_size)
     scale = _without_noise((width + height) / 2, noise[0])
     aspect = _without_noise((width - height) / 2, noise[1])
-    return resized(box, (np.array((scale + aspect, scale - aspect)) - (width, height)) / np.log(2))
+    told = first_size * np.exp([scale + aspect, scale - aspect])
+    return box_ops.cxcywh_to_xyxy(np.concatenate((centre, told)))
 
 
 def _without_noise(change, noise):

@@ -68,8 +68,8 @@ class TrackerNetwork(nn.Module):
     rebuild them, and implement the three and, where they have them, `reference` and
     `zero_memory`. `size_gain` tells how much of a change of size is to be taken over from frame
     to frame, see `re3_core.boxes.temper_size`; `can_compare` whether there is `alike`;
-    `area_weight` and `area_bias` what the area says of a box, see `re3_core.size_check.rated`, and
-    `size_noise` how far sizes are told wrong, see `re3_core.size_check.steadied`.
+    `area_weight` and `area_bias` what the area says of a box, see `re3_core.size_check.rated`;
+    `size_noise` the errors of scale and aspect, see `re3_core.size_check.steadied`.
     """
 
     name = ''
