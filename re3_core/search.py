@@ -16,11 +16,11 @@
 The search for lost targets: where to look for them, and whether they are found.
 
 What a target was when it was last trusted is kept: box, velocity, what it looked like and the
-network's state. Once it is lost, the network looks, in every frame, at a few places in a window
-that lies where the motion leads and grows with time, each time with the state and the size of
-then, so that nothing seen meanwhile counts. The best place with a good score is looked at again
-in the following frames, as any target is, and only if it keeps a good score the target counts
-as found.
+network's state. Once it is lost, the network goes on from where it is, for many targets that are
+said to be lost are only in doubt. Beside that it looks, in every frame, at a few places in a
+window that lies where the motion leads and grows with time, each time with the state and the size
+of then, so that nothing seen meanwhile counts. The best place with a good score is looked at again
+in the following frames. Only what keeps a good score, there or elsewhere, counts as found.
 
 All here are pure functions of arrays; the tracker calls them.
 """
@@ -37,6 +37,10 @@ CANDIDATES = 6
 LIMIT = 32
 # Good scores in a row that make a lost target found.
 FOUND_AFTER = 3
+# Share of a frame's score in the usual one; how far below that a target may be that was lost and
+# is found where the network went on: it may have come to take what hides it for the target.
+FOLLOW_SCORE = .1
+LOWER = .1
 # Share of a frame's motion in the velocity; what is left of a velocity after each frame hidden.
 FOLLOW = .3
 DAMPING = .9
@@ -50,13 +54,14 @@ class Trusted(NamedTuple):
     """
     A target as it was when its score was last good.
 
-    `box` (4,) `xyxy` and `velocity` (2,) are float64, pixels and pixels per frame; `previous`
-    (1, 3, S, S) and `state` are what the next step of the network would have been given;
-    `step` numbers the frame.
+    `box` (4,) `xyxy` and `velocity` (2,) are float64, pixels and pixels per frame; `score` is its
+    usual one; `previous` (1, 3, S, S) and `state` are what the next step of the network would
+    have been given; `step` numbers the frame.
     """
 
     box: np.ndarray
     velocity: np.ndarray
+    score: float
     previous: torch.Tensor
     state: State
     step: int
@@ -65,6 +70,13 @@ class Trusted(NamedTuple):
         """Return the same in memory of its own, not in that of a whole batch."""
         return self._replace(previous=self.previous.clone(), state=State(
             *(tuple(tensor.clone() for tensor in part) for part in self.state)))
+
+
+class Suspect(NamedTuple):
+    """A place where a lost target seems to be: its `box` (4,), `good` frames in a row so far."""
+
+    box: np.ndarray
+    good: int
 
 
 class Look(NamedTuple):
@@ -84,6 +96,26 @@ def velocity_after(velocity, before, after, frames=1):
     """
     motion = (box_ops.xyxy_to_cxcywh(after) - box_ops.xyxy_to_cxcywh(before))[:2] / frames
     return velocity + (1 - (1 - FOLLOW) ** frames) * (motion - velocity)
+
+
+def usual_score(usual, score, frames):
+    """
+    Return the usual score after one more frame: of the first ones their mean, then of the latest.
+
+    >>> round(usual_score(.8, .5, frames=3), 3), round(usual_score(.8, .5, frames=300), 3)
+    (0.7, 0.77)
+    """
+    return usual + max(FOLLOW_SCORE, 1 / frames) * (score - usual)
+
+
+def enough(found_score, usual):
+    """
+    Return the score at which a lost target is found where the network went on.
+
+    >>> enough(.56, usual=.75), enough(.56, usual=.6)
+    (0.65, 0.56)
+    """
+    return max(found_score, usual - LOWER)
 
 
 def predicted_boxes(boxes, velocities, frames, frame_sizes):

@@ -58,7 +58,8 @@ class Track:
 
     `box` is float32 (4,), `xyxy` pixels; `score` the overlap with the true box to expect, 0..1;
     `lost` whether the tracker no longer trusts the box (see `Tracker`). While a lost target is
-    searched for its box is where its motion leads and its score is at most `lost_score`.
+    searched for its score is at most `lost_score`, and its box, whenever what the network sees is
+    as doubtful as that, where its motion leads.
     """
 
     box: np.ndarray
@@ -80,9 +81,10 @@ class _Target:
     doubtful: int = 0        # frames in a row with a low score
     steps: int = 0           # frames since the first one
     turn: int = 0            # so that targets started together are not all checked together
+    good: int = 0            # frames in a row with a good score
     # For the search; without it a target has no `trusted`.
     trusted: search.Trusted | None = None
-    good: int = 0            # frames in a row with a good score
+    suspect: search.Suspect | None = None
     tried: int = 0           # places looked at since it was lost
     shown: Track | None = None
 
@@ -94,9 +96,10 @@ class Tracker:
     On a CPU the batch goes through the network in parts of at most CPU_BATCH rows.
     A target is `lost` after `lost_after` frames in a row with a score below `lost_score`, and
     found again at the first score of at least `found_score`, or with the search (see
-    `re3_core.search`) after a few of them in a row. This score is the one told, but for what the
-    target's area says of the box (see `re3_core.size_check`). All these, `search_candidates` and
-    `search_limit` are attributes that may be changed at any time. Not thread safe.
+    `re3_core.search`) after a few of them in a row, where it is or elsewhere. This score is the
+    one told, but for what the target's area says of the box (see `re3_core.size_check`). All
+    these, `search_candidates` and `search_limit` are attributes that may be changed at any time.
+    Not thread safe.
 
     :param model: 're3_lite', 're3', ...: see `re3_core.weights.available_models`.
     :param weights: path of a weights file; the default comes with the package.
@@ -156,7 +159,7 @@ class Tracker:
         turn = crc32(target_id.encode(errors='replace'))
         target = _Target(box, crops.previous, state, state, box, turn=turn)
         if not torch.isnan(prediction.score).any():
-            target.trusted = search.Trusted(box, np.zeros(2), crops.previous, state, 0)
+            target.trusted = search.Trusted(box, np.zeros(2), 1., crops.previous, state, 0)
         self._targets[target_id] = target
         return self._track(target)
 
@@ -186,21 +189,24 @@ class Tracker:
             return {}
         images = [image for frame, some in frames
                   for image in [self._load(frame)] * len(some)]
-        # 1. Look where each target was, or where a lost one may be.
+        # 1. Look where each target was, and where else a lost one may be.
         for target in targets:
             target.steps += 1
-        looks = self._looks(targets, images)
+        looks = [search.Look(row, target.box, target.previous, target.state)
+                 for row, target in enumerate(targets)]
+        looks += self._looks_elsewhere(targets, images)
         # 2. All of them in one batch: boxes in pixels, kept within reason.
         boxes, scores, states = self._look(looks, images)
-        # 3. Each target goes on with its best look; lost and found.
+        # 3. Each target goes on from where it was, or from where it is found; lost and found.
         for row, target in enumerate(targets):
-            mine = [index for index, look in enumerate(looks) if look.row == row]
-            if mine:    # else it is not this lost target's turn to be searched for
-                best = max(mine, key=scores.__getitem__)
-                score = float(scores[best])
-                if self._searches(target):
-                    score = self._judge(looks[best], boxes[best], score, images[row])
-                self._move(target, boxes[best], score, states[best])
+            self._move(target, boxes[row], float(scores[row]), states[row])
+            elsewhere = [index for index, look in enumerate(looks)
+                         if look.row == row and index >= len(targets)]
+            # Unless it has just come back by itself, or it is not its turn to be searched for.
+            if elsewhere and self._searches(target):
+                best = max(elsewhere, key=scores.__getitem__)
+                score = self._judge(looks[best], boxes[best], float(scores[best]), images[row])
+                self._suspect(target, boxes[best], score, states[best])
         # 4. Errors of size add up: hold the boxes against the first ones, from time to time.
         self._check_sizes(targets, images)
         # 5. What the next frame will be compared with.
@@ -255,30 +261,24 @@ class Tracker:
             with torch.autocast(self.device.type, dtype) if half else nullcontext():
                 yield
 
-    def _looks(self, targets, images):
-        """Return the Looks at all targets: one each, and several at those to be searched for."""
-        looks = [self._next_look(row, target) for row, target in enumerate(targets)
-                 if not self._searches(target) or target.good]
-        lost = [row for row, target in enumerate(targets)
-                if self._searches(target) and not target.good]
+    def _looks_elsewhere(self, targets, images):
+        """Return the Looks at where lost targets may be: at a suspect, or at several places."""
+        lost = [(row, target) for row, target in enumerate(targets) if self._searches(target)]
+        looks = [search.Look(row, target.suspect.box, target.trusted.previous,
+                             target.trusted.state) for row, target in lost if target.suspect]
+        lost = [(row, target) for row, target in lost if not target.suspect]
         if not lost:
             return looks
-        tried = np.array([targets[row].tried for row in lost])
+        tried = np.array([target.tried for _, target in lost])
         counts = search.share_out(tried, self.search_candidates, self.search_limit)
         places = search.candidate_boxes(
-            *self._since_trusted([targets[row] for row in lost]), tried,
-            np.array([images[row].shape[:2] for row in lost]), self.search_candidates)
-        for row, boxes, count in zip(lost, places, counts, strict=True):
-            trusted = targets[row].trusted
-            targets[row].tried += count
-            looks += [search.Look(row, box, trusted.previous, trusted.state)
+            *self._since_trusted([target for _, target in lost]), tried,
+            np.array([images[row].shape[:2] for row, _ in lost]), self.search_candidates)
+        for (row, target), boxes, count in zip(lost, places, counts, strict=True):
+            target.tried += count
+            looks += [search.Look(row, box, target.trusted.previous, target.trusted.state)
                       for box in boxes[:count]]
         return looks
-
-    def _next_look(self, row, target):
-        """Return the Look at where a target was; one to be confirmed is compared with itself."""
-        known = target.trusted if self._searches(target) else target
-        return search.Look(row, target.box, known.previous, known.state)
 
     def _since_trusted(self, targets):
         """Return boxes and velocities of N targets when last trusted and the frames since."""
@@ -346,13 +346,27 @@ class Tracker:
         """Take over a step's result for one target."""
         target.box, target.score, target.state = box, score, state
         # The hysteresis of lost and found.
+        enough, times = self.found_score, 1
+        if self._searches(target):
+            enough, times = search.enough(enough, target.trusted.score), search.FOUND_AFTER
         target.doubtful = target.doubtful + 1 if score < self.lost_score else 0
-        target.good = target.good + 1 if score >= self.found_score else 0
-        if target.good >= (search.FOUND_AFTER if self._searches(target) else 1):
-            target.lost = False
+        target.good = target.good + 1 if score >= enough else 0
+        if target.good >= times:
+            target.lost, target.suspect = False, None
         elif target.doubtful >= self.lost_after and not target.lost:
             target.lost = True
             target.trusted = target.trusted and target.trusted.copied()
+
+    def _suspect(self, target, box, score, state):
+        """Suspect a lost target at the best place elsewhere; in the end, find it there."""
+        good = target.suspect.good + 1 if target.suspect else 1
+        if score < max(self.found_score, target.score):
+            target.suspect = None
+        elif good < search.FOUND_AFTER:
+            target.suspect = search.Suspect(box, good)
+        else:
+            target.lost, target.suspect = False, None
+            self._move(target, box, score, state)
 
     def _searches(self, target):
         """Return whether a target is lost and to be searched for."""
@@ -362,16 +376,17 @@ class Tracker:
         """Keep a target as it is while its score is good; say where it may be while lost."""
         target.shown = None
         if self._searches(target):
-            ahead = search.predicted_boxes(
+            box = target.box if target.score >= self.lost_score else search.predicted_boxes(
                 *self._since_trusted([target]), np.array([frame_size]))[0]
-            target.shown = Track(self._told(target, ahead).astype(np.float32),
+            target.shown = Track(self._told(target, box).astype(np.float32),
                                  min(target.score, self.lost_score), True)
         elif target.trusted and target.good:
             past, target.tried = target.trusted, 0
             velocity = search.velocity_after(
                 past.velocity, past.box, target.box, target.steps - past.step)
+            score = search.usual_score(past.score, target.score, target.steps)
             target.trusted = search.Trusted(
-                target.box, velocity, target.previous, target.state, target.steps)
+                target.box, velocity, score, target.previous, target.state, target.steps)
 
     def _check_sizes(self, targets, images):
         """Correct the sizes of the targets whose time has come, unless they are lost."""

@@ -42,6 +42,7 @@ class RedSquare(TrackerNetwork):
     def __init__(self, scored=True):
         super().__init__({})
         self.scored = scored
+        self.good = GOOD
 
     def features(self, crops):
         return ((crops.current[:, 0] > 128) & (crops.current[:, 1] < 128),)
@@ -63,7 +64,7 @@ class RedSquare(TrackerNetwork):
         if len(rows) < 130:     # of 400: the scale is that of the target's own size
             return (.3, .3, .7, .7), BAD
         x, y, side = columns.float().mean() / 50 + .01, rows.float().mean() / 50 + .01, .2
-        return (float(x - side), float(y - side), float(x + side), float(y + side)), GOOD
+        return (float(x - side), float(y - side), float(x + side), float(y + side)), self.good
 
 
 def square(index, speed=SPEED):
@@ -139,10 +140,39 @@ def test_one_good_look_is_not_enough():
         assert hide(tracker, 1)[0].lost
 
 
+def doubt(tracker, score, frames):
+    """Let the network see the target turn back, with this score; return Tracks and true boxes."""
+    first = tracker._targets['a'].steps
+    tracker.network.good = float(np.log(score / (1 - score)))
+    boxes = [square(2 * 9 - index) for index in range(first + 1, first + 1 + frames)]
+    return [tracker.update(picture(box))['a'] for box in boxes], boxes
+
+
+def test_target_in_doubt_is_followed_on_and_found_where_it_is():
+    tracker = start(search_candidates=1)    # where the motion leads it is not to be seen
+    tracks, boxes = doubt(tracker, .1, 7)
+    assert [track.lost for track in tracks] == [False, False] + [True] * 5
+    assert iou(tracks[1].box, boxes[1]) > .8                # where it is, while not lost
+    assert tracks[-1].box[0] > square(11)[0]                # then where its motion led
+    tracks, boxes = doubt(tracker, .98, search.FOUND_AFTER)
+    assert [track.lost for track in tracks] == [True, True, False]
+    assert min(map(iou, [track.box for track in tracks], boxes)) > .8
+    assert [track.score for track in tracks[:2]] == [tracker.lost_score] * 2
+
+
+def test_target_that_comes_back_by_itself_needs_its_usual_score():
+    tracker = start(search_candidates=1)
+    doubt(tracker, .1, 7)
+    tracks, boxes = doubt(tracker, .8, 3)       # enough at any other time, but it was .98
+    assert all(track.lost for track in tracks) and tracker.found_score < .8
+    assert iou(tracks[-1].box, boxes[-1]) > .8
+    assert not doubt(tracker, .9, search.FOUND_AFTER)[0][-1].lost
+
+
 def test_nothing_seen_while_lost_stays_in_the_memory():
     tracker = start()
     hide(tracker, 30)
-    assert frames_until_found(tracker, picture(square(12))) is not None
+    assert frames_until_found(tracker, picture(square(60))) is not None
     assert float(tracker._targets['a'].state.memory[0]) == 0
 
 
@@ -160,7 +190,7 @@ def test_all_targets_together_stay_below_the_limit(monkeypatch, lost):
         sizes.append(len(crops.current)), step(crops, state))[1])
     for _ in range(20):
         tracker.update(picture())
-    assert set(sizes) == {5}
+    assert set(sizes) == {lost + 5}
     tried = [tracker._targets[name].tried for name in ids]
     assert sum(tried) == 100 and max(tried) - min(tried) <= 1
 
