@@ -93,7 +93,7 @@ def test_progress_and_results_are_told_without_a_terminal(tiny_config, tmp_path,
 def test_without_data_it_trains_on_drawn_pictures_and_improves(tmp_path, logged):
     # Two clips, nothing left to chance: what even a tiny network learns in seconds.
     drawn = ['network={width: .25, embedding: 16, fc6: 64, hidden: 32}', 'start_from=',
-             'stages=[{iterations: 30, unroll: 4, batch: 4}]', 'log_every=1',
+             'stages=[{iterations: 50, unroll: 4, batch: 4}]', 'log_every=1',
              'noise={start: {}, both: {}, mirror: 0, gain: 0, grey: 0}', 'optimizer.rate=.003',
              'optimizer.warmup=5', 'validation_clips=2', 'validation_length=3',
              f'cache={tmp_path / "cache"}']
