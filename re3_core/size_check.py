@@ -18,8 +18,8 @@ The size check: hold a box, and some that are larger and smaller, against the fi
 A network that goes from box to box adds up its errors of size: nothing that it sees says what
 belonged to the target at first, only what belonged to the last box. So from time to time the
 crops of a few boxes around the one just found are compared with the first crop, and the box
-takes over part of the change that makes it look most like that, if it does so clearly. Both sides
-and one side alone are changed in turn. The positions stay the network's.
+takes over part of the change that makes it look most like that, if it does so clearly. The
+positions stay the network's.
 
 What is told is steadier than what is followed: a size that differs little from the first one does
 so mostly by error, one that differs a lot does so for a reason.
@@ -41,9 +41,9 @@ STEP = .3
 GAIN = .5
 # A crop must be this much more alike (cosine) than that of the box itself.
 MARGIN = .01
-# Of width and height, those of one check and of the next; the first is the box as it is.
-CHANGES = STEP * np.array([[(0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)],
-                           [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]])
+# Of width and height; the first is the box as it is.
+CHANGES = np.array([(0, 0)] + [
+    (w, h) for w in (-STEP, 0, STEP) for h in (-STEP, 0, STEP) if (w, h) != (0, 0)])
 
 
 def resized(boxes, changes):
@@ -115,23 +115,16 @@ def rated(score, change, weight, bias):
     return float(odds / (odds + 1 - score))
 
 
-def changes_of(checks):
-    """
-    Return the changes (N, 5, 2) that are tried, as powers of two of width and height.
-
-    :param checks: (N,) how many checks there were of each target; every other one tries both
-        sides together, those between one side alone.
-    """
-    return CHANGES[np.asarray(checks) % len(CHANGES)]
+def boxes_to_compare(boxes):
+    """Return the boxes (N, 9, 4) to be held against the first ones: `boxes` (N, 4), 8 around."""
+    return resized(np.repeat(boxes[:, None], len(CHANGES), 1), CHANGES)
 
 
-def corrected(boxes, changes, alike):
+def corrected(box, alike):
     """
-    Return `xyxy` boxes (N, 4) with their sizes corrected.
+    Return `box` (4,) with its size corrected.
 
-    :param changes: (N, 5, 2) that were tried, see `changes_of`.
-    :param alike: (N, 5) how alike the crops of those boxes are to the first one, -1..1.
+    :param alike: (9,) how alike the crops of `boxes_to_compare` are to the first one, -1..1.
     """
-    rows, best = np.arange(len(boxes)), alike.argmax(1)
-    clear = alike[rows, best] > alike[:, 0] + MARGIN
-    return resized(boxes, GAIN * changes[rows, best] * clear[:, None])
+    best = int(np.argmax(alike))
+    return resized(box, GAIN * CHANGES[best] * (alike[best] > alike[0] + MARGIN))

@@ -401,21 +401,17 @@ class Tracker:
 
     def _check_at_once(self, due):
         """Do what `_check_sizes` does, for pairs (target, image), in one forward."""
-        boxes = _boxes_of(target for target, _ in due)
-        changes = size_check.changes_of(
-            [(target.steps + target.turn) // self.check_every for target, _ in due])
-        count = changes.shape[1]
+        boxes = size_check.boxes_to_compare(_boxes_of(target for target, _ in due))
+        count = boxes.shape[1]
         crops = self._cut([image for _, image in due for _ in range(count)],
-                          size_check.resized(boxes[:, None], changes).reshape(-1, 4),
-                          self.network.previous_crop)
+                          boxes.reshape(-1, 4), self.network.previous_crop)
         references = (torch.cat(parts).repeat_interleave(count, 0) for parts in zip(
             *(target.state.reference for target, _ in due), strict=True))
         with self._inference():
             alike = self.network.alike(crops, tuple(references))
         alike = alike.float().cpu().numpy().reshape(-1, count)
-        boxes = size_check.corrected(boxes, changes, alike)
-        for (target, image), box in zip(due, boxes, strict=True):
-            target.box = guard_box(box, image.shape[:2])
+        for (target, image), some in zip(due, alike, strict=True):
+            target.box = guard_box(size_check.corrected(target.box, some), image.shape[:2])
 
     def _return_to_first(self, targets, images):
         """
