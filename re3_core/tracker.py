@@ -22,7 +22,7 @@ of it at once.
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from zlib import crc32
 
 import numpy as np
@@ -196,17 +196,13 @@ class Tracker:
                  for row, target in enumerate(targets)]
         looks += self._looks_elsewhere(targets, images)
         # 2. All of them in one batch: boxes in pixels, kept within reason.
-        boxes, scores, states = self._look(looks, images)
+        seen = list(zip(looks, *self._look(looks, images), strict=True))
         # 3. Each target goes on from where it was, or from where it is found; lost and found.
-        for row, target in enumerate(targets):
-            self._move(target, boxes[row], float(scores[row]), states[row])
-            elsewhere = [index for index, look in enumerate(looks)
-                         if look.row == row and index >= len(targets)]
-            # Unless it has just come back by itself, or it is not its turn to be searched for.
-            if elsewhere and self._searches(target):
-                best = max(elsewhere, key=scores.__getitem__)
-                score = self._judge(looks[best], boxes[best], float(scores[best]), images[row])
-                self._suspect(target, boxes[best], score, states[best])
+        for target, (_, box, score, state) in zip(targets, seen[:len(targets)], strict=True):
+            self._move(target, box, float(score), state)
+        for row, places in groupby(seen[len(targets):], lambda place: place[0].row):
+            if self._searches(targets[row]):    # it may just have come back by itself
+                self._suspect(targets[row], max(places, key=lambda place: place[2]), images[row])
         # 4. Errors of size add up: hold the boxes against the first ones, from time to time.
         self._check_sizes(targets, images)
         # 5. What the next frame will be compared with.
@@ -357,15 +353,17 @@ class Tracker:
             target.lost = True
             target.trusted = target.trusted and target.trusted.copied()
 
-    def _suspect(self, target, box, score, state):
+    def _suspect(self, target, place, image):
         """Suspect a lost target at the best place elsewhere; in the end, find it there."""
+        look, box, score, state = place
+        score = self._judge(look, box, float(score), image)
         good = target.suspect.good + 1 if target.suspect else 1
         if score < max(self.found_score, target.score):
             target.suspect = None
         elif good < search.FOUND_AFTER:
             target.suspect = search.Suspect(box, good)
         else:
-            target.lost, target.suspect = False, None
+            target.lost = False
             self._move(target, box, score, state)
 
     def _searches(self, target):
