@@ -55,8 +55,8 @@ class Trusted(NamedTuple):
     A target as it was when its score was last good.
 
     `box` (4,) `xyxy` and `velocity` (2,) are float64, pixels and pixels per frame; `score` is its
-    usual one; `previous` (1, 3, S, S) and `state` are what the next step of the network would
-    have been given; `step` numbers the frame.
+    usual one, 0 before there is one; `previous` (1, 3, S, S) and `state` are what the next step of
+    the network would have been given; `step` numbers the frame.
     """
 
     box: np.ndarray

@@ -159,7 +159,7 @@ class Tracker:
         turn = crc32(target_id.encode(errors='replace'))
         target = _Target(box, crops.previous, state, state, box, turn=turn)
         if not torch.isnan(prediction.score).any():
-            target.trusted = search.Trusted(box, np.zeros(2), 1., crops.previous, state, 0)
+            target.trusted = search.Trusted(box, np.zeros(2), 0., crops.previous, state, 0)
         self._targets[target_id] = target
         return self._track(target)
 

@@ -169,6 +169,16 @@ def test_target_that_comes_back_by_itself_needs_its_usual_score():
     assert not doubt(tracker, .9, search.FOUND_AFTER)[0][-1].lost
 
 
+def test_target_that_was_in_doubt_from_the_start_is_found_at_the_found_score():
+    tracker = Tracker(network=RedSquare(), device='cpu', search_candidates=1)
+    tracker.init('a', picture(square(0)), square(0))
+    lost = []
+    for index in range(1, 19):      # where it started it is no longer to be seen
+        tracker.network.good = -2. if index < 16 else 1.    # scores of .12, then .73
+        lost.append(tracker.update(picture(square(index)))['a'].lost)
+    assert lost == [False] * 2 + [True] * 15 + [False]
+
+
 def test_nothing_seen_while_lost_stays_in_the_memory():
     tracker = start()
     hide(tracker, 30)
