@@ -16,7 +16,8 @@ PARAMETERS = (
     ('device', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
     ('model', 'Network: re3_lite, re3, ...'),
     ('weights', 'Path of a .safetensors weights file.'),
-    ('search_candidates', 'Places per image where a lost target is searched for; 0: no search.'),
+    ('redetection_candidates', 'Search regions per image and lost target; 0: no re-detection.'),
+    ('search_candidates', 'Deprecated: use redetection_candidates.'),
     ('autostart', 'true: configure and activate the node; false: wait for lifecycle calls.'),
 )
 
@@ -28,8 +29,8 @@ def tracker(context):
     given['use_sim_time'] = LaunchConfiguration('use_sim_time').perform(context)
     for flag in {'autostart', 'use_sim_time'} & set(given):
         given[flag] = given[flag].lower() in ('true', '1')
-    if 'search_candidates' in given:
-        given['search_candidates'] = int(given['search_candidates'])
+    for name in {'redetection_candidates', 'search_candidates'} & set(given):
+        given[name] = int(given[name])
     return [Node(
         package='re3_ros', executable='tracker_node', name='tracker', output='screen',
         namespace=LaunchConfiguration('namespace'),

@@ -66,14 +66,14 @@ def xywh_to_xyxy(boxes):
     return _stack(x, y, x + w, y + h)
 
 
-def temper_size(boxes, before, gain):
+def damp_scale(boxes, before, gain):
     """
     Let `xyxy` boxes (..., 4) change the size of those before only in part; centres are theirs.
 
     :param gain: power of the factor by which a side changes: 1 leaves `boxes` as they are, 0
         the sizes of those before.
 
-    >>> temper_size(np.array([10., 10., 50., 50.]), np.array([10., 20., 20., 30.]), .5)
+    >>> damp_scale(np.array([10., 10., 50., 50.]), np.array([10., 20., 20., 30.]), .5)
     array([20., 20., 40., 40.])
     """
     if gain == 1:
@@ -123,6 +123,33 @@ def iou(a, b):
     shared = intersection(a, b)
     union = area(a) + area(b) - shared
     return shared / union.clip(1e-12)
+
+
+def match_box(box, candidates, threshold):
+    """
+    Return the key of the candidate that overlaps `box` most.
+
+    None if there is no candidate or no intersection over union reaches `threshold`.
+
+    Several boxes may match the same candidate: a detector without suppression reports one
+    object more than once, and none of these is a new object.
+
+    :param box: (4,) `xyxy` pixels.
+    :param candidates: dict of key -> (4,) `xyxy` box.
+    :param threshold: the intersection over union, 0..1, from which boxes are the same object.
+
+    >>> match_box((0, 0, 10, 10), {'cup': (1, 0, 11, 10), 'dog': (50, 0, 60, 10)}, 0.3)
+    'cup'
+    >>> match_box((0, 0, 10, 10), {'dog': (50, 0, 60, 10)}, 0.3) is None
+    True
+    """
+    if not candidates:
+        return None
+    keys = list(candidates)
+    boxes = np.array([candidates[key] for key in keys], dtype=np.float64)
+    overlaps = iou(np.asarray(box, dtype=np.float64)[None], boxes)
+    best = int(overlaps.argmax())
+    return keys[best] if overlaps[best] >= threshold else None
 
 
 def check_box(box, frame_size=None):

@@ -16,8 +16,9 @@ from zlib import crc32
 
 import numpy as np
 from re3_core import boxes as box_ops
-from re3_core import search, size_check
+from re3_core import redetection, scale_refinement
 from re3_core.crops import crop_batch, decode, region_of
+from re3_core.deprecation import deprecated_attribute, renamed_arguments
 from re3_core.networks import Crops, State
 from re3_core.weights import load_network
 import torch
@@ -25,8 +26,8 @@ import torch
 # Re3 returns to the state after the first frame every 32 frames (paper, section III-E).
 RESET_EVERY = 32
 # The score at which a target counts as lost or found again, and after how many such frames.
-LOST_SCORE = .43
-FOUND_SCORE = .56
+LOST_CONFIDENCE = .43
+FOUND_CONFIDENCE = .56
 LOST_AFTER = 3
 # A box never gets smaller than this many pixels, nor larger than this many frames.
 MIN_SIDE = 4.
@@ -34,8 +35,13 @@ MAX_FRAMES = 1.5
 # What a CPU looks at in one forward. More at once is no faster, and takes memory that comes in new
 # sizes with every change of their number: up to 64 in one forward grew to 1270 MB, this stays
 # below 440.
-CPU_BATCH = 16
+MAX_CPU_BATCH = 16
 
+# Arguments of `Tracker` that have a new name: the old ones are accepted for one release.
+RENAMED = {
+    'lost_score': 'lost_confidence', 'found_score': 'found_confidence',
+    'check_every': 'refine_every', 'search_candidates': 'redetection_candidates',
+    'search_limit': 'redetection_limit'}
 PRECISIONS = {
     'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -45,15 +51,17 @@ class Track:
     """
     Where a target is.
 
-    `box` is float32 (4,), `xyxy` pixels; `score` the overlap with the true box to expect, 0..1;
-    `lost` whether the tracker no longer trusts the box (see `Tracker`). While a lost target is
-    searched for its score is at most `lost_score`, and its box, whenever what the network sees is
-    as doubtful as that, where its motion leads.
+    `box` is float32 (4,), `xyxy` pixels; `confidence` the predicted IoU with the true box, 0..1;
+    `lost` whether the tracker no longer trusts the box (see `Tracker`). While lost, `confidence`
+    is at most `lost_confidence`, and `box` is the motion prediction wherever the network's
+    confidence is below that.
     """
 
     box: np.ndarray
-    score: float
+    confidence: float
     lost: bool
+
+    score = deprecated_attribute('score', 'confidence')
 
 
 @dataclass
@@ -72,8 +80,8 @@ class _Target:
     turn: int = 0            # so that targets started together are not all checked together
     good: int = 0            # frames in a row with a good score
     # For the search; without it a target has no `trusted`.
-    trusted: search.Trusted | None = None
-    suspect: search.Suspect | None = None
+    trusted: redetection.Keyframe | None = None
+    suspect: redetection.Candidate | None = None
     tried: int = 0           # places looked at since it was lost
     shown: Track | None = None
 
@@ -82,12 +90,12 @@ class Tracker:
     """
     Follow targets with one of the networks, all targets of a frame in one batch.
 
-    On a CPU the batch goes through the network in parts of at most CPU_BATCH rows.
-    A target is `lost` after `lost_after` frames in a row with a score below `lost_score`, and
-    found again at the first score of at least `found_score`, or with the search (see
-    `re3_core.search`) after a few of them in a row, where it is or elsewhere. This score is the
-    one told, but for what the target's area says of the box (see `re3_core.size_check`). All
-    these, `search_candidates` and `search_limit` are attributes that may be changed at any time.
+    On a CPU the batch goes through the network in parts of at most MAX_CPU_BATCH rows.
+    Lost and found use hysteresis: a target is `lost` after `lost_after` frames in a row with a
+    confidence below `lost_confidence`, and found again at the first confidence of at least
+    `found_confidence`, or with re-detection (see `re3_core.redetection`) after FOUND_AFTER such
+    frames in a row, where it is or elsewhere. The returned confidence also depends on the box's
+    area (see `re3_core.scale_refinement`). These settings may be changed at any time.
     Not thread safe.
 
     :param model: 're3_lite', 're3', ...: see `re3_core.weights.available_models`.
@@ -96,29 +104,40 @@ class Tracker:
     :param precision: 'float32', 'bfloat16' or 'float16' (of the network's arithmetic).
     :param network: a TrackerNetwork to use instead of loading one.
     :param reset_every: frames between returns to the first frame's state; 0 for never.
-    :param check_every: frames between checks of the size (see `re3_core.size_check`), with the
-        networks that can compare; 0 for never.
-    :param search_candidates: places per frame where a lost target is searched for; 0: no search,
-        the network just goes on.
-    :param search_limit: places per frame for all lost targets together.
+    :param refine_every: frames between scale refinements (see `re3_core.scale_refinement`), with
+        networks that have a template similarity; 0 for never.
+    :param redetection_candidates: places per frame where a lost target is searched for; 0: no
+        re-detection, the network just goes on.
+    :param redetection_limit: places per frame for all lost targets together.
     """
 
     def __init__(self, model=None, *, weights=None, device='auto', precision='float32',
-                 network=None, lost_score=LOST_SCORE, found_score=FOUND_SCORE,
-                 lost_after=LOST_AFTER, reset_every=RESET_EVERY,
-                 check_every=size_check.EVERY, search_candidates=search.CANDIDATES,
-                 search_limit=search.LIMIT):
+                 network=None, lost_confidence=LOST_CONFIDENCE,
+                 found_confidence=FOUND_CONFIDENCE, lost_after=LOST_AFTER, reset_every=RESET_EVERY,
+                 refine_every=scale_refinement.REFINE_EVERY,
+                 redetection_candidates=redetection.CANDIDATES,
+                 redetection_limit=redetection.LIMIT, **deprecated):
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
         self.device = choose_device(device)
         network = (network or load_network(model, weights)).eval()
         self.network = network.inference_copy(PRECISIONS[precision]).to(self.device)
         self.precision = precision
-        self.lost_score, self.found_score, self.lost_after = lost_score, found_score, lost_after
+        self.lost_confidence, self.found_confidence = lost_confidence, found_confidence
+        self.lost_after = lost_after
         self.reset_every = reset_every
-        self.check_every = check_every if network.can_compare else 0
-        self.search_candidates, self.search_limit = search_candidates, search_limit
+        self.refine_every = refine_every
+        self.redetection_candidates = redetection_candidates
+        self.redetection_limit = redetection_limit
         self._targets = {}
+        for name, value in renamed_arguments('Tracker', deprecated, RENAMED).items():
+            setattr(self, name, value)
+
+    lost_score = deprecated_attribute('lost_score', 'lost_confidence')
+    found_score = deprecated_attribute('found_score', 'found_confidence')
+    check_every = deprecated_attribute('check_every', 'refine_every')
+    search_candidates = deprecated_attribute('search_candidates', 'redetection_candidates')
+    search_limit = deprecated_attribute('search_limit', 'redetection_limit')
 
     @property
     def ids(self):
@@ -147,8 +166,8 @@ class Tracker:
             prediction, state = self.network.start(crops)
         turn = crc32(target_id.encode(errors='replace'))
         target = _Target(box, crops.previous, state, state, box, turn=turn)
-        if not torch.isnan(prediction.score).any():
-            target.trusted = search.Trusted(box, np.zeros(2), 0., crops.previous, state, 0)
+        if not torch.isnan(prediction.logits).any():
+            target.trusted = redetection.Keyframe(box, np.zeros(2), 0., crops.previous, state, 0)
         self._targets[target_id] = target
         return self._track(target)
 
@@ -181,7 +200,7 @@ class Tracker:
         # 1. Look where each target was, and where else a lost one may be.
         for target in targets:
             target.steps += 1
-        looks = [search.Look(row, target.box, target.previous, target.state)
+        looks = [redetection.Proposal(row, target.box, target.previous, target.state)
                  for row, target in enumerate(targets)]
         looks += self._looks_elsewhere(targets, images)
         # 2. All of them in one batch: boxes in pixels, kept within reason.
@@ -224,14 +243,14 @@ class Tracker:
         if target.shown:
             return target.shown
         box = self._told(target, target.box)
-        change = size_check.change_of_area(box, box_ops.area(target.first_box))
-        score = size_check.rated(
-            target.score, change, self.network.area_weight, self.network.area_bias)
+        change = scale_refinement.abs_log_area_ratio(box, box_ops.area(target.first_box))
+        score = scale_refinement.recalibrate(
+            target.score, change, self.network.area_logit_weight, self.network.area_logit_bias)
         return Track(box.astype(np.float32), score, target.lost)
 
     def _told(self, target, box):
         """Return a box of a target as it is told: sizes are steadier than those followed."""
-        return size_check.steadied(box, target.first_box, self.network.size_noise)
+        return scale_refinement.shrink_size(box, target.first_box, self.network.size_std)
 
     def _load(self, frame):
         """Bring a frame to where it is cut: numpy on a CPU, else a tensor on the device."""
@@ -249,19 +268,20 @@ class Tracker:
     def _looks_elsewhere(self, targets, images):
         """Return the Looks at where lost targets may be: at a suspect, or at several places."""
         lost = [(row, target) for row, target in enumerate(targets) if self._searches(target)]
-        looks = [search.Look(row, target.suspect.box, target.trusted.previous,
+        looks = [redetection.Proposal(row, target.suspect.box, target.trusted.previous,
                              target.trusted.state) for row, target in lost if target.suspect]
         lost = [(row, target) for row, target in lost if not target.suspect]
         if not lost:
             return looks
         tried = np.array([target.tried for _, target in lost])
-        counts = search.share_out(tried, self.search_candidates, self.search_limit)
-        places = search.candidate_boxes(
+        counts = redetection.allocate_budget(
+            tried, self.redetection_candidates, self.redetection_limit)
+        places = redetection.candidate_boxes(
             *self._since_trusted([target for _, target in lost]), tried,
-            np.array([images[row].shape[:2] for row, _ in lost]), self.search_candidates)
+            np.array([images[row].shape[:2] for row, _ in lost]), self.redetection_candidates)
         for (row, target), boxes, count in zip(lost, places, counts, strict=True):
             target.tried += count
-            looks += [search.Look(row, box, target.trusted.previous, target.trusted.state)
+            looks += [redetection.Proposal(row, box, target.trusted.previous, target.trusted.state)
                       for box in boxes[:count]]
         return looks
 
@@ -284,7 +304,7 @@ class Tracker:
 
     def _batches(self, rows):
         """Return a list in parts, as equal as can be, that each go through one forward."""
-        parts = -(-len(rows) // CPU_BATCH) if self.device.type == 'cpu' else 1
+        parts = -(-len(rows) // MAX_CPU_BATCH) if self.device.type == 'cpu' else 1
         size = -(-len(rows) // parts)
         return [rows[first:first + size] for first in range(0, len(rows), size)]
 
@@ -297,12 +317,12 @@ class Tracker:
                       crop_batch(images, regions, self.network.current_crop.size))
         with self._inference():
             prediction, states = self.network.step(crops, _join([look.state for look in looks]))
-        boxes = box_ops.temper_size(decode(prediction.boxes.double().cpu().numpy(), regions),
-                                    before, self.network.size_gain)
-        scores = torch.sigmoid(prediction.score.float()).cpu().numpy()
+        boxes = box_ops.damp_scale(decode(prediction.boxes.double().cpu().numpy(), regions),
+                                    before, self.network.scale_lr)
+        scores = torch.sigmoid(prediction.logits.float()).cpu().numpy()
         for row, image in enumerate(images):
             finite = bool(np.isfinite(boxes[row]).all())
-            boxes[row] = guard_box(boxes[row] if finite else before[row], image.shape[:2])
+            boxes[row] = clip_box(boxes[row] if finite else before[row], image.shape[:2])
             if np.isnan(scores[row]):
                 # A network without a score: all that can be said is whether the box is in sight.
                 scores[row] = _fraction_inside(boxes[row], image.shape[:2])
@@ -313,7 +333,7 @@ class Tracker:
         """Return the score of a place where a lost target may be, by what is to be seen there."""
         found = self._cut([image], box[None], self.network.previous_crop)
         with self._inference():
-            logit = self.network.rejudge(torch.logit(torch.tensor([score]), 1e-6).to(self.device),
+            logit = self.network.rescore(torch.logit(torch.tensor([score]), 1e-6).to(self.device),
                                          look.previous, found, look.state.reference)
         return float(torch.sigmoid(logit.float()))
 
@@ -331,10 +351,11 @@ class Tracker:
         """Take over a step's result for one target."""
         target.box, target.score, target.state = box, score, state
         # The hysteresis of lost and found.
-        enough, times = self.found_score, 1
+        enough, times = self.found_confidence, 1
         if self._searches(target):
-            enough, times = search.enough(enough, target.trusted.score), search.FOUND_AFTER
-        target.doubtful = target.doubtful + 1 if score < self.lost_score else 0
+            enough = redetection.redetection_threshold(enough, target.trusted.score)
+            times = redetection.FOUND_AFTER
+        target.doubtful = target.doubtful + 1 if score < self.lost_confidence else 0
         target.good = target.good + 1 if score >= enough else 0
         if target.good >= times:
             target.lost, target.suspect = False, None
@@ -347,39 +368,39 @@ class Tracker:
         look, box, score, state = place
         score = self._judge(look, box, float(score), image)
         good = target.suspect.good + 1 if target.suspect else 1
-        if score < max(self.found_score, target.score):
+        if score < max(self.found_confidence, target.score):
             target.suspect = None
-        elif good < search.FOUND_AFTER:
-            target.suspect = search.Suspect(box, good)
+        elif good < redetection.FOUND_AFTER:
+            target.suspect = redetection.Candidate(box, good)
         else:
             target.lost = False
             self._move(target, box, score, state)
 
     def _searches(self, target):
         """Return whether a target is lost and to be searched for."""
-        return bool(self.search_candidates and target.trusted and target.lost)
+        return bool(self.redetection_candidates and target.trusted and target.lost)
 
     def _remember(self, target, frame_size):
         """Keep a target as it is while its score is good; say where it may be while lost."""
         target.shown = None
         if self._searches(target):
-            box = target.box if target.score >= self.lost_score else search.predicted_boxes(
+            box = target.box if target.score >= self.lost_confidence else redetection.extrapolate(
                 *self._since_trusted([target]), np.array([frame_size]))[0]
             target.shown = Track(self._told(target, box).astype(np.float32),
-                                 min(target.score, self.lost_score), True)
+                                 min(target.score, self.lost_confidence), True)
         elif target.trusted and target.good:
             past, target.tried = target.trusted, 0
-            velocity = search.velocity_after(
+            velocity = redetection.update_velocity(
                 past.velocity, past.box, target.box, target.steps - past.step)
-            score = search.usual_score(past.score, target.score, target.steps)
-            target.trusted = search.Trusted(
+            score = redetection.running_mean_confidence(past.score, target.score, target.steps)
+            target.trusted = redetection.Keyframe(
                 target.box, velocity, score, target.previous, target.state, target.steps)
 
     def _check_sizes(self, targets, images):
         """Correct the sizes of the targets whose time has come, unless they are lost."""
         due = [(target, image) for target, image in zip(targets, images, strict=True)
-               if self.check_every and not target.lost
-               and (target.steps + target.turn) % self.check_every == 0]
+               if self.network.has_template_similarity and self.refine_every and not target.lost
+               and (target.steps + target.turn) % self.refine_every == 0]
         if due and self.device.type != 'cpu':
             self._check_at_once(due)
         else:    # the crops of one target are enough for a forward
@@ -388,17 +409,17 @@ class Tracker:
 
     def _check_at_once(self, due):
         """Do what `_check_sizes` does, for pairs (target, image), in one forward."""
-        boxes = size_check.boxes_to_compare(_boxes_of(target for target, _ in due))
+        boxes = scale_refinement.scale_pyramid(_boxes_of(target for target, _ in due))
         count = boxes.shape[1]
         crops = self._cut([image for _, image in due for _ in range(count)],
                           boxes.reshape(-1, 4), self.network.previous_crop)
         references = (torch.cat(parts).repeat_interleave(count, 0) for parts in zip(
             *(target.state.reference for target, _ in due), strict=True))
         with self._inference():
-            alike = self.network.alike(crops, tuple(references))
+            alike = self.network.template_similarity(crops, tuple(references))
         alike = alike.float().cpu().numpy().reshape(-1, count)
         for (target, image), some in zip(due, alike, strict=True):
-            target.box = guard_box(size_check.corrected(target.box, some), image.shape[:2])
+            target.box = clip_box(scale_refinement.refine_scale(target.box, some), image.shape[:2])
 
     def _return_to_first(self, targets, images):
         """
@@ -449,14 +470,14 @@ def check_frame(frame):
         raise ValueError(f'frame must be an H x W x 3 uint8 RGB array, got {got}')
 
 
-def guard_box(box, frame_size):
+def clip_box(box, frame_size):
     """
     Keep an `xyxy` box from collapsing, blowing up, turning inside out or leaving the frame.
 
     Its sides stay between MIN_SIDE pixels and MAX_FRAMES times the frame's, its centre within
     the frame.
 
-    >>> guard_box(np.array([50., 50., 49., 51.]), (100, 200))
+    >>> clip_box(np.array([50., 50., 49., 51.]), (100, 200))
     array([47.5, 48.5, 51.5, 52.5])
     """
     height, width = frame_size

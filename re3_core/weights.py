@@ -112,11 +112,11 @@ def load_network(model=None, weights=None, device='cpu'):
         network = network_class(name)(**json.loads(metadata['config']))
     except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f'{path} has a config that {name} does not know: {error}') from None
-    load_strictly(network, path, network.name)
+    load_state_dict_strict(network, path, network.name)
     return network.to(device).eval()
 
 
-def load_strictly(module, path, name):
+def load_state_dict_strict(module, path, name):
     """Copy a file's tensors into a module; ValueError, with its name, lists what does not fit."""
     expected = module.state_dict()
     with safe_open(path, framework='pt') as file:

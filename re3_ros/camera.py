@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 import rclpy.subscription
-from re3_core.drawing import draw_track
+from re3_core.io.drawing import draw_track
 from re3_ros import health, qos, stream_watch
 from re3_ros.detections import fill_box
 from re3_ros.frames import Frame
@@ -278,14 +278,14 @@ class Camera:
         fill_box(message.bbox, target.track.box)
         hypothesis = message.results[0].hypothesis
         hypothesis.class_id = target.class_id
-        hypothesis.score = target.track.score
+        hypothesis.score = target.track.confidence
         return message
 
     @staticmethod
     def _drawn(frame, targets):
         rgb = frame.rgb().copy()
         for target in targets:
-            text = f'{target.id} {target.track.score:.2f}'
+            text = f'{target.id} {target.track.confidence:.2f}'
             draw_track(rgb, target.track.box, text, target.track.lost)
         return rgb
 

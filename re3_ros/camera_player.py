@@ -15,8 +15,8 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
-from re3_core.files import written_whole
-from re3_core.video import open_source, video_writer
+from re3_core.io.files import atomic_write
+from re3_core.io.video import open_source, video_writer
 from re3_ros.images import fill_compressed, fill_image
 from re3_ros.shutdown import shutdown_is_no_error
 from sensor_msgs.msg import CompressedImage, Image
@@ -217,7 +217,7 @@ class CameraPlayer(Node):
 
 def write_stamps(path, stamps):
     """Write (frame number, stamp in nanoseconds) pairs as CSV with a heading."""
-    with written_whole(Path(path)) as part, open(part, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(Path(path)) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(('frame', 'stamp_ns'))
         writer.writerows(stamps)

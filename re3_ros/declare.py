@@ -44,12 +44,34 @@ class Parameters:
         self.values = {parameter.name: node.get_parameter(parameter.name).value
                        for parameter in parameters.PARAMETERS}
         self.cameras = [name for name in self.values['cameras'] if name] or ['']
+        self.values.update(self._declare_deprecated())
         wrong = parameters.problems(self.values) + self._problems_of_cameras()
         if wrong:
             raise ValueError('; '.join(wrong))
         self._per_camera = {name: self._declare_for_camera(name) for name in self.cameras}
         self._changed = {}
         node.add_on_set_parameters_callback(self._check)
+
+    def _declare_deprecated(self):
+        """Declare the old names; return {present name: value} of those that are set."""
+        given = {}
+        for old, name in parameters.DEPRECATED.items():
+            value = self._node.declare_parameter(old, None, ParameterDescriptor(
+                description=f'Deprecated: use {name}.', dynamic_typing=True)).value
+            if value is not None:
+                given[name] = self._present_value(old, value)
+        return given
+
+    def _present_value(self, old, value):
+        """Log that `old` is deprecated; return its value in the type of the present name."""
+        name = parameters.DEPRECATED[old]
+        self._node.get_logger().warning(
+            f'parameter {old} is deprecated and will be removed, use {name}')
+        kind = type(parameters.find(name).default)
+        allowed = (int, float) if kind is float else (kind,)
+        if isinstance(value, bool) or not isinstance(value, allowed):
+            raise ValueError(f'{old} must be of type {kind.__name__}, got {value!r}')
+        return kind(value)
 
     def _problems_of_cameras(self):
         names = self.cameras
@@ -83,6 +105,12 @@ class Parameters:
     def _check(self, changes):
         """Tell whether changes are allowed; called by rclpy before it makes them."""
         new = {change.name: change.value for change in changes if change.name in self.values}
+        try:
+            new.update({parameters.DEPRECATED[change.name]: self._present_value(
+                change.name, change.value) for change in changes
+                if change.name in parameters.DEPRECATED and change.value is not None})
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         wrong = parameters.problems({**self.values, **self._changed, **new})
         if wrong:
             return SetParametersResult(successful=False, reason='; '.join(wrong))

@@ -14,7 +14,7 @@ from pathlib import Path
 import sys
 
 from re3_core.boxes import check_box
-from re3_core.video import open_source, video_writer
+from re3_core.io.video import open_source, video_writer
 from re3_ros.demo_clips import choose_clip, find_annotation, load_annotation, parse_box
 from re3_ros.demo_pictures import choose_frames, draw_row, TILE_WIDTH, write_montage, write_plot
 from re3_ros.demo_processes import find_config
@@ -72,7 +72,7 @@ def make_clip(options, config):
                                 '--video')
     source = open_source(video)
     frame = source.read()
-    facts = source.facts() if hasattr(source, 'facts') else None
+    facts = source.properties() if hasattr(source, 'properties') else None
     source.release()
     if frame is None:
         raise ValueError(f'no frame can be read from {video}')

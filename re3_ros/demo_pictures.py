@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from re3_core import drawing
-from re3_core.files import written_whole
+from re3_core.io import drawing
+from re3_core.io.files import atomic_write
 
 COLOURS = {'tracked': drawing.TRACKED, 'lost': drawing.LOST, 'absent': drawing.LOST,
            'skipped': (240, 180, 40)}
@@ -80,7 +80,7 @@ def write_montage(path, pictures, credit='', columns=3):
         strip = np.zeros((STRIP, sheet.shape[1], 3), np.uint8)
         _write_line(strip, credit)
         sheet = np.vstack([sheet, strip])
-    drawing.write_picture(path, sheet)
+    drawing.save_image(path, sheet)
 
 
 def _columns(rows):
@@ -129,6 +129,6 @@ def write_plot(path, rows, boxes):
         _plot_truth(axes, boxes)
     axes[2].set_ylim(-0.02, 1.02)
     axes[2].set_xlabel('frame')
-    with written_whole(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         figure.savefig(part, dpi=110)
     pyplot.close(figure)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 from re3_core.boxes import iou
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 
 NANOSECONDS_PER_MS = 1e6
 COLUMNS = ('frame', 'stamp', 'id', 'x1', 'y1', 'x2', 'y2', 'score', 'state', 'latency_ms', 'iou')
@@ -208,7 +208,7 @@ def _cells(row, target_id):
 
 def write_csv(path, rows, target_id):
     """Write the rows as CSV with the columns `COLUMNS`; the stamp is in seconds."""
-    with written_whole(Path(path)) as part, open(part, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(Path(path)) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(_cells(row, target_id) for row in rows)

@@ -11,7 +11,7 @@ three together.
 import math
 from typing import NamedTuple
 
-from re3_core import search, tracker
+from re3_core import redetection, tracker
 from re3_core.tracker import PRECISIONS
 from re3_ros.images import MAX_PIXELS
 
@@ -68,16 +68,17 @@ PARAMETERS = (
     Parameter('on_time_jump', 'reset', 'What becomes of the targets when image stamps jump back, '
               'as in a bag that loops.', allowed=ON_TIME_JUMP),
     # Targets.
-    Parameter('lost_score', tracker.LOST_SCORE, 'A target with a lower score for lost_after '
-              'frames in a row is lost.', 0.0, 1.0, live=True),
-    Parameter('found_score', tracker.FOUND_SCORE, 'A lost target that keeps at least this '
-              'score for three frames is found again; not below lost_score.', 0.0, 1.0, live=True),
-    Parameter('lost_after', tracker.LOST_AFTER, 'Frames in a row below lost_score.',
+    Parameter('lost_confidence', tracker.LOST_CONFIDENCE, 'A target with a lower confidence for '
+              'lost_after frames in a row is lost.', 0.0, 1.0, live=True),
+    Parameter('found_confidence', tracker.FOUND_CONFIDENCE, 'A lost target that keeps at least '
+              'this confidence for three frames is found again; not below lost_confidence.', 0.0,
+              1.0, live=True),
+    Parameter('lost_after', tracker.LOST_AFTER, 'Frames in a row below lost_confidence.',
               1, 1000, live=True),
-    Parameter('search_candidates', search.CANDIDATES, 'Places per image where a lost target is '
-              'searched for; 0: no search.', 0, 64, live=True),
-    Parameter('search_limit', search.LIMIT, 'Places per image for all lost targets together: a '
-              'bound on the load.', 1, 4096, live=True),
+    Parameter('redetection_candidates', redetection.CANDIDATES, 'Search regions per image and '
+              'lost target; 0: no re-detection.', 0, 64, live=True),
+    Parameter('redetection_limit', redetection.LIMIT, 'Search regions per image for all lost '
+              'targets together: a bound on the load.', 1, 4096, live=True),
     Parameter('drop_after', 300, 'Frames after which a lost target is removed; 0: never.',
               0, 1000000, live=True),
     Parameter('association_iou', 0.3, 'A box without id that overlaps a target by at least this '
@@ -101,6 +102,10 @@ PARAMETERS = (
     Parameter('latency_error', 1.0, 'Seconds from image stamp to published tracks from which the '
               'diagnostics report an error.', 0.0, 3600.0, live=True),
 )
+# Old names, accepted for one release: set, they replace the value under the present name.
+DEPRECATED = {
+    'lost_score': 'lost_confidence', 'found_score': 'found_confidence',
+    'search_candidates': 'redetection_candidates', 'search_limit': 'redetection_limit'}
 PER_CAMERA = ('image_transport', 'image_reliability')
 
 
@@ -113,7 +118,7 @@ def constraint(parameter):
     """
     Describe in words which values a parameter takes.
 
-    >>> constraint(find('lost_score'))
+    >>> constraint(find('lost_confidence'))
     '0.0 to 1.0'
     >>> constraint(find('image_transport'))
     'raw or compressed'
@@ -137,9 +142,9 @@ def problem_with(parameter, value):
 
 def problem_together(values):
     """Return what is wrong with a dict of all parameters' values, or an empty string."""
-    if values['found_score'] < values['lost_score']:
-        return (f'found_score {values["found_score"]} must not be below lost_score '
-                f'{values["lost_score"]} (set both in one request)')
+    if values['found_confidence'] < values['lost_confidence']:
+        return (f'found_confidence {values["found_confidence"]} must not be below lost_confidence '
+                f'{values["lost_confidence"]} (set both in one request)')
     if values['latency_error'] < values['latency_warn']:
         return (f'latency_error {values["latency_error"]} must not be below latency_warn '
                 f'{values["latency_warn"]} (set both in one request)')

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from re3_core.boxes import check_box
-from re3_core.matching import match_box
+from re3_core.boxes import check_box, match_box
 from re3_ros.frames import FrameBuffer
 from re3_ros.problem_log import Fault
 
@@ -326,11 +325,11 @@ class CameraTargets:
         if not track.lost:
             target.lost_frames = 0
             if was_lost:
-                self.events.append(Event(target.id, 'found', f'score {track.score:.2f}'))
+                self.events.append(Event(target.id, 'found', f'score {track.confidence:.2f}'))
             return
         target.lost_frames += 1
         if not was_lost:
-            self.events.append(Event(target.id, 'lost', f'score {track.score:.2f}'))
+            self.events.append(Event(target.id, 'lost', f'score {track.confidence:.2f}'))
         if 0 < self.settings.drop_after < target.lost_frames:
             self.remove(target.id, f'lost for {target.lost_frames - 1} frames')
 

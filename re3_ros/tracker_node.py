@@ -43,8 +43,8 @@ UNUSABLE = {
     stream_watch.LATE: 'image is older than the one before it; ignored',
     stream_watch.ODD: 'image stamp is far from those before it; ignored, unless more follow',
 }
-TRACKER_SETTINGS = ('lost_score', 'found_score', 'lost_after', 'search_candidates',
-                    'search_limit')
+TRACKER_SETTINGS = ('lost_confidence', 'found_confidence', 'lost_after', 'redetection_candidates',
+                    'redetection_limit')
 PARAMETER_ERRORS = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
 # What loading a network may raise when file, device or parameters are not as they should be.
 SETUP_ERRORS = (ValueError, OSError, RuntimeError)

@@ -10,7 +10,7 @@ from re3_core.networks.backbone import CompactBackbone, pretrained_state
 from re3_core.networks.dense import DenseBackbone
 from re3_core.weights import (
     load_network,
-    load_strictly,
+    load_state_dict_strict,
     read_metadata,
     save_tensors,
     weights_path,
@@ -72,7 +72,7 @@ def load_backbone(network, path=None):
         raise ValueError(f'{path} holds a dense backbone, which {network.name} with '
                          f'{network.config} has not (network: {{backbone: dense}} has)')
     if read_metadata(path).get('model') == BACKBONE:
-        load_strictly(backbone, path, 'the dense backbone')
+        load_state_dict_strict(backbone, path, 'the dense backbone')
         return
     other = load_network(weights=path)
     if getattr(other, 'config', {}).get('backbone') != 'dense' or (

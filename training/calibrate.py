@@ -17,7 +17,7 @@ import sys
 
 import numpy as np
 from re3_core import boxes as box_ops
-from re3_core import size_check, Tracker
+from re3_core import scale_refinement, Tracker
 from re3_core.networks import re3_lite
 import torch
 from torch.nn import functional
@@ -31,19 +31,19 @@ from training.validation import fixed_clips
 @contextmanager
 def listening(network):
     """Give lists of what `network` hears of memory and likeness, in the order of its steps."""
-    memory, alike, likeness = [], [], network.likeness
+    memory, alike, likeness = [], [], network.backbone_similarity
 
     def heard(features, reference):
         alike.append(float(result := likeness(features, reference)))
         return result
-    network.likeness = heard
+    network.backbone_similarity = heard
     handle = network.head.register_forward_hook(
-        lambda module, inputs, prediction: memory.append(float(prediction.score)))
+        lambda module, inputs, prediction: memory.append(float(prediction.logits)))
     try:
         yield memory, alike
     finally:
         handle.remove()
-        del network.likeness
+        del network.backbone_similarity
 
 
 def observe(tracker, clips):
@@ -64,7 +64,7 @@ def observe(tracker, clips):
                 box = tracker.update(frame)['it'].box
                 if np.isfinite(truth).all():
                     # What follows the first step of an update is the return to the first state.
-                    change = size_check.change_of_area(box.astype(float), first_area)
+                    change = scale_refinement.abs_log_area_ratio(box.astype(float), first_area)
                     rows.append((memory[0], alike[0], change, box_ops.iou(box, truth)))
     return tuple(np.array(rows).T)
 
@@ -93,7 +93,7 @@ def main(arguments=None):
     parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
                         help='settings that replace those of the file')
     parser.add_argument('--weights', help='weights file; default: the packaged ones')
-    parser.add_argument('--memory-weight', type=float, default=re3_lite.MEMORY_WEIGHT,
+    parser.add_argument('--memory-weight', type=float, default=re3_lite.LSTM_WEIGHT,
                         help='weight of what the memory says (default: %(default)s)')
     parser.add_argument('--clips', type=int, default=100, help='clips to track')
     parser.add_argument('--length', type=int, default=32, help='frames of each')
@@ -103,17 +103,18 @@ def main(arguments=None):
         clips = fixed_clips(make_source(config.data or (DRAWN,), config.cache), options.clips,
                             options.length)
         tracker = Tracker(re3_lite.Re3LiteNet.name, weights=options.weights,
-                          search_candidates=0)
+                          redetection_candidates=0)
         memory, alike, change, overlap = observe(tracker, clips)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     weight, bias = fit(options.memory_weight * memory, alike, overlap)
     logit = np.minimum(options.memory_weight * memory + weight * alike + bias,
-                       memory + re3_lite.DOUBT_MARGIN)
-    slope, area_bias = fit(logit, change, overlap)
-    print(f'MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = {options.memory_weight:g}, {weight:.2f}, '
-          f'{bias:.2f}\nAREA_WEIGHT, AREA_BIAS = {-slope:.2f}, {area_bias:.2f}')
+                       memory + re3_lite.LSTM_MARGIN)
+    slope, area_logit_bias = fit(logit, change, overlap)
+    print(f'LSTM_WEIGHT, SIMILARITY_WEIGHT, CONFIDENCE_BIAS = {options.memory_weight:g}, '
+          f'{weight:.2f}, {bias:.2f}')
+    print(f'AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS = {-slope:.2f}, {area_logit_bias:.2f}')
     print('ROC-AUC of an overlap above .5: ' + ', '.join(
         f'{name} {roc_auc(values, overlap > .5):.3f}' for name, values in (
             ('memory', memory), ('likeness', alike), ('both', logit),

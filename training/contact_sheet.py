@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from re3_core.drawing import draw_box, draw_text, TRACKED
+from re3_core.io.drawing import draw_box, draw_text, TRACKED
 from training.clips import Clip
 
 

@@ -20,7 +20,7 @@ import platform
 import sys
 
 import cv2
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 import torch
 from training import report as reports
 from training.datasets.got10k import read_got10k
@@ -148,7 +148,7 @@ def write_json(report, path):
     """Write the report to `path`, all or nothing; NaN becomes null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
 
 

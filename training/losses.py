@@ -75,7 +75,7 @@ def unroll_loss(prediction, targets, visible, weights, reached=None):
     if weights.score:
         # A box on a target that cannot be seen is luck, and no reason to be confident.
         parts['score'] = functional.binary_cross_entropy_with_logits(
-            prediction.score, overlap * (visible >= LEAST_WEIGHT))
+            prediction.logits, overlap * (visible >= LEAST_WEIGHT))
         loss = loss + weights.score * parts['score']
     parts['loss'] = loss
     return loss, {name: value.detach() for name, value in parts.items()}

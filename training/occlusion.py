@@ -116,7 +116,7 @@ def measure(trackers, groups):
     """
     events = [event for group in groups.values() for event in group]
     for tracker in trackers.values():
-        tracker.search_limit = tracker.search_candidates * len(events)
+        tracker.redetection_limit = tracker.redetection_candidates * len(events)
     report = {}
     for name, group in groups.items():
         runs = follow(list(trackers.values()), group)
@@ -200,11 +200,11 @@ def _trackers(options):
     counts = options.candidates or (0, None)
     trackers = {}
     for count in counts:
-        settings = {} if count is None else {'search_candidates': count}
+        settings = {} if count is None else {'redetection_candidates': count}
         tracker = Tracker(options.model, weights=options.weights, device=options.device,
                           **settings)
-        label = f'search, {tracker.search_candidates} places' if tracker.search_candidates else \
-            'no search'
+        count = tracker.redetection_candidates
+        label = f'search, {count} places' if count else 'no search'
         trackers[label] = tracker
     return trackers
 

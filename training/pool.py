@@ -23,7 +23,7 @@ import threading
 
 import cv2
 import numpy as np
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 from tqdm import tqdm
 from training.clips import Clip, ClipSource, cut
 from training.frame_store import replace_directory
@@ -192,7 +192,7 @@ def _prepare(partial: Path, wanted: dict) -> None:
         return
     partial.mkdir(parents=True, exist_ok=True)
     _arrays(partial, wanted, 'w+')
-    with written_whole(partial / SETTINGS_FILE) as part:
+    with atomic_write(partial / SETTINGS_FILE) as part:
         part.write_text(json.dumps(wanted, indent=1))
 
 

@@ -157,7 +157,7 @@ class Run:
         """Track the validation clips; return the mean success AUC of the averaged weights."""
         # Without the search, which would hide (and cost) what a network does not follow.
         tracker = Tracker(network=self.average.network, device=str(self.device),
-                          precision=self.precision, search_candidates=0)
+                          precision=self.precision, redetection_candidates=0)
         return validation_auc(tracker, self.validation)
 
     def save(self):

@@ -224,7 +224,7 @@ def run_one_pass(tracker, sequence, starts, jitter, seed):
         else:
             tracks = tracker.update(frame)
         for i in range(starts):
-            boxes[i, t], scores[i, t] = tracks[str(i)].box, tracks[str(i)].score
+            boxes[i, t], scores[i, t] = tracks[str(i)].box, tracks[str(i)].confidence
     return OnePassRun(boxes, scores, size)
 
 

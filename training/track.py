@@ -15,8 +15,8 @@ import sys
 
 import numpy as np
 from re3_core.boxes import check_box, xywh_to_xyxy, xyxy_to_xywh
-from re3_core.drawing import draw_box, draw_track, TRUTH, write_picture
-from re3_core.video import video_writer
+from re3_core.io.drawing import draw_box, draw_track, save_image, TRUTH
+from re3_core.io.video import video_writer
 from training import metrics
 from training.datasets.recordings import read_recordings
 from training.datasets.records import Recording
@@ -46,7 +46,7 @@ def draw(frame, track, truth=None):
     picture = frame.copy()
     if truth is not None:
         draw_box(picture, truth, TRUTH)
-    score = f'{track.score:.2f}' if np.isfinite(track.score) else ''
+    score = f'{track.confidence:.2f}' if np.isfinite(track.confidence) else ''
     draw_track(picture, track.box, score, track.lost)
     return picture
 
@@ -66,10 +66,10 @@ def save_track(tracker, sequence, folder, rate=30.):
             picture = draw(frame, track, truth)
             write(picture)
             tracks.append(track)
-            write_picture(folder / 'frames' / f'{len(tracks):06d}.jpg', picture)
+            save_image(folder / 'frames' / f'{len(tracks):06d}.jpg', picture)
     boxes = np.array([track.box for track in tracks])
     np.savetxt(folder / 'boxes.txt', xyxy_to_xywh(boxes), '%.2f', ',')
-    np.savetxt(folder / 'scores.txt', [track.score for track in tracks], '%.4f')
+    np.savetxt(folder / 'scores.txt', [track.confidence for track in tracks], '%.4f')
     return boxes
 
 

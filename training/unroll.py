@@ -155,8 +155,8 @@ def _next_boxes(network, prediction, batch, t, box, noise):
     """Return the boxes (B, 4) for both crops of time t + 1 that follow from a prediction."""
     context = network.current_crop.context
     coordinates = mirror_coordinates(prediction.boxes.clamp(-WILD, WILD), batch.mirrored)
-    predicted = box_ops.temper_size(decode(coordinates, region_of(box, context)), box,
-                                    network.size_gain)
+    predicted = box_ops.damp_scale(decode(coordinates, region_of(box, context)), box,
+                                    network.scale_lr)
     truth = batch.held[t + 1 if noise.foresee else t]
     predicted = _limit_size(predicted, truth, noise.largest_change)
     pulled = pull_boxes(predicted, truth, noise.least_covered, context)
@@ -204,9 +204,9 @@ class Learner(nn.Module):
     def forward(self, seen):
         """Return the loss and its parts, see `unroll_loss`."""
         prediction, network = self.unroll(seen), self.unroll.network
-        reached = box_ops.temper_size(
+        reached = box_ops.damp_scale(
             prediction.boxes.detach(), _last_box(prediction.boxes, network.current_crop.context),
-            network.size_gain)
+            network.scale_lr)
         return unroll_loss(prediction, seen.targets, seen.visible, self.weights, reached)
 
 

@@ -27,11 +27,11 @@ class Prediction(NamedTuple):
     What a network says of N targets.
 
     `boxes` (N, 4) is `xyxy` in coordinates of the current crop's region (0 and 1 are its
-    sides); `score` (N,) is the logit of the overlap to expect, NaN if the network has none.
+    sides); `logits` (N,) are those of the overlap to expect, NaN if the network has none.
     """
 
     boxes: Tensor
-    score: Tensor
+    logits: Tensor
 
 
 class State(NamedTuple):
@@ -55,20 +55,22 @@ class TrackerNetwork(nn.Module):
     once; and `recur`, which goes from moment to moment. Subclasses set `name`, `previous_crop`
     and `current_crop` (`re3_core.crops.CropSpec`), keep in `config` the keyword arguments that
     rebuild them, and implement the three and, where they have them, `reference` and
-    `zero_memory`. `size_gain` tells how much of a change of size is to be taken over from frame
-    to frame, see `re3_core.boxes.temper_size`; `can_compare` whether there is `alike`;
-    `area_weight` and `area_bias` what the area says of a box, see `re3_core.size_check.rated`;
-    `size_noise` the errors of scale and aspect, see `re3_core.size_check.steadied`.
+    `zero_memory`.
+
+    `scale_lr` is the part of a size change that is applied per frame (`boxes.damp_scale`),
+    `has_template_similarity` whether there is `template_similarity`, `area_logit_weight` and
+    `area_logit_bias` correct the confidence by the box's area (`scale_refinement.recalibrate`),
+    `size_std` are the errors of scale and aspect (`scale_refinement.shrink_size`).
     """
 
     name = ''
     feature_modules = ()    # beginnings of the parameter names that `features` uses
     previous_crop = None
     current_crop = None
-    size_gain = 1.
-    can_compare = False
-    area_weight = area_bias = 0.
-    size_noise = 0., 0.
+    scale_lr = 1.
+    has_template_similarity = False
+    area_logit_weight = area_logit_bias = 0.
+    size_std = 0., 0.
 
     def __init__(self, config):
         super().__init__()
@@ -103,7 +105,7 @@ class TrackerNetwork(nn.Module):
         """Take one step in time; return (Prediction, new memory)."""
         raise NotImplementedError
 
-    def alike(self, crops, reference):
+    def template_similarity(self, crops, reference):
         """
         Compare crops with the first one.
 
@@ -113,7 +115,7 @@ class TrackerNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    def rejudge(self, score, before, found, reference):
+    def rescore(self, score, before, found, reference):
         """
         Judge by what was found, at once: a score judges in part by the crop of the last box.
 

@@ -121,7 +121,7 @@ class CompactNet(TrackerNetwork):
     current_crop = CropSpec(size=112, context=2.5)
     # Things change their size slowly; most of what is seen of it from one frame to the next is
     # noise, which adds up where nothing but the last box tells the size.
-    size_gain = .3
+    scale_lr = .3
 
     def __init__(self, config, embedding, templates):
         super().__init__(config)

@@ -26,10 +26,10 @@ from torch.nn import functional
 
 # What makes up the logit of the score, see `training.calibrate`. Other than that the memory is
 # believed when it is in doubt: a score is at most so much above what it says.
-MEMORY_WEIGHT, ALIKE_WEIGHT, SCORE_BIAS = .15, 2.72, -.87
-DOUBT_MARGIN = .35
+LSTM_WEIGHT, SIMILARITY_WEIGHT, CONFIDENCE_BIAS = .15, 2.72, -.87
+LSTM_MARGIN = .35
 # Given that, how the overlap to expect depends on the change of area since the first box.
-AREA_WEIGHT, AREA_BIAS = .51, .19
+AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS = .51, .19
 
 
 class Re3LiteNet(CompactNet):
@@ -45,13 +45,13 @@ class Re3LiteNet(CompactNet):
     """
 
     name = 're3_lite'
-    can_compare = True
-    area_weight, area_bias = AREA_WEIGHT, AREA_BIAS
+    has_template_similarity = True
+    area_logit_weight, area_logit_bias = AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS
     # Where sizes are checked every fourth frame, more of a change can be left to the memory, see
     # docs/models.md.
-    size_gain = .6
+    scale_lr = .6
     # On 40 simulated clips success AUC .713 to .721; with more, training recordings lose more.
-    size_noise = .1, .05
+    size_std = .1, .05
 
     def __init__(self, width=1., embedding=48, fc6=512, hidden=512, peephole='full',
                  backbone='dense'):
@@ -66,11 +66,11 @@ class Re3LiteNet(CompactNet):
         """Return the first crop, embedded and as unit vectors: templates that never change."""
         return self.neck(features[:3]), _unit_vectors(features)
 
-    def alike(self, crops, reference):
+    def template_similarity(self, crops, reference):
         """Return the mean cosine of embedded crops and the first one, place by place."""
         return (self.neck(self.backbone(crops)) * reference[0]).sum(1).mean((1, 2))
 
-    def likeness(self, features, reference):
+    def backbone_similarity(self, features, reference):
         """
         Return the same (N,) of the convolutions' maps of stride 8 of the previous crop.
 
@@ -78,17 +78,17 @@ class Re3LiteNet(CompactNet):
         """
         return (_unit_vectors(features) * reference[1]).sum(1).mean((1, 2))
 
-    def rejudge(self, score, before, found, reference):
+    def rescore(self, score, before, found, reference):
         """Return logits, lowered by how much less alike the found box is, see the base."""
-        change = self.likeness(self.backbone(found), reference) - (
-            self.likeness(self.backbone(before), reference))
-        return score + ALIKE_WEIGHT * change.clamp(max=0)
+        change = self.backbone_similarity(self.backbone(found), reference) - (
+            self.backbone_similarity(self.backbone(before), reference))
+        return score + SIMILARITY_WEIGHT * change.clamp(max=0)
 
     def encode(self, features, reference):
         """Return (N, fc6 + 1): both crops in the full connection, and how alike both boxes are."""
         templates = self.neck(features[:3]), reference[0]
         moment = functional.relu(self.fc6(self.join(features, templates)))
-        return torch.cat((moment, self.likeness(features, reference)[:, None]), 1)
+        return torch.cat((moment, self.backbone_similarity(features, reference)[:, None]), 1)
 
     def zero_memory(self, encoded):
         """Return (h1, c1, h2, c2) of zeros."""
@@ -99,9 +99,9 @@ class Re3LiteNet(CompactNet):
         moment, alike = encoded[:, :-1], encoded[:, -1]
         hidden, memory = self.lstm(moment, memory)
         prediction = self.head(hidden)
-        score = MEMORY_WEIGHT * prediction.score + ALIKE_WEIGHT * alike + SCORE_BIAS
+        score = LSTM_WEIGHT * prediction.logits + SIMILARITY_WEIGHT * alike + CONFIDENCE_BIAS
         return prediction._replace(
-            score=torch.minimum(score, prediction.score + DOUBT_MARGIN)), memory
+            logits=torch.minimum(score, prediction.logits + LSTM_MARGIN)), memory
 
 
 def _unit_vectors(features):

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 from scripts.stress.camera import Camera
 from scripts.stress.client import Client
 from scripts.stress.node_process import TrackerProcess
@@ -55,7 +55,7 @@ class Result:
 
     def write(self, path):
         """Write everything as JSON."""
-        with written_whole(Path(path)) as part:
+        with atomic_write(Path(path)) as part:
             part.write_text(json.dumps(asdict(self), indent=1, default=float) + '\n')
 
     @classmethod

@@ -104,7 +104,7 @@ def follow(bench, name, frames, fuzzed, **parameters):
     :return: (boxes of both cameras, Fuzz, dict of figures).
     """
     with bench.running_node(
-            name, cameras="['raw', 'packed']", on_old_box='refuse', lost_score=0.0,
+            name, cameras="['raw', 'packed']", on_old_box='refuse', lost_confidence=0.0,
             max_targets=MAX_TARGETS,
             **{'packed.image_transport': 'compressed'}, **parameters) as node, \
             bench.client('raw') as raw, bench.client('packed') as packed:

@@ -9,7 +9,7 @@ import platform
 import time
 
 import numpy as np
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 import torch
 
 BEGIN = '<!-- results: written by `make stress`, do not edit -->'
@@ -68,7 +68,7 @@ def put_into_docs(path, markdown):
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f'{path} has no lines {BEGIN!r} and {END!r}')
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(f'{before}{BEGIN}\n\n{markdown}\n{END}{after}')
 
 
@@ -90,6 +90,6 @@ def plot_lines(path, times, lines, xlabel='minutes'):
         axis.set_ylim(bottom=0)
         axis.grid(alpha=.3)
     axes[-1, 0].set_xlabel(xlabel)
-    with written_whole(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         figure.savefig(part, dpi=100)
     pyplot.close(figure)

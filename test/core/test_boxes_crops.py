@@ -67,11 +67,11 @@ def test_iou(other, overlap):
 def test_sizes_are_tempered_and_centres_kept(library):
     before = library([[0., 0., 10., 20.], [0., 0., 10., 20.]])
     boxes = library([[30., 30., 70., 50.], [0., 0., -5., 20.]])
-    tempered = np.asarray(box_ops.temper_size(boxes, before, .5))
+    tempered = np.asarray(box_ops.damp_scale(boxes, before, .5))
     np.testing.assert_allclose(tempered[0], [40., 30., 60., 50.])
     assert np.isfinite(tempered).all() and (tempered[:, 2:] >= tempered[:, :2]).all()
-    assert box_ops.temper_size(boxes, before, 1.) is boxes
-    same_size = np.asarray(box_ops.temper_size(boxes, before, 0.))
+    assert box_ops.damp_scale(boxes, before, 1.) is boxes
+    same_size = np.asarray(box_ops.damp_scale(boxes, before, 0.))
     np.testing.assert_allclose(same_size[0], [45, 30, 55, 50])
 
 
@@ -133,3 +133,19 @@ def test_tensor_frames_give_the_same_crops_as_arrays():
     difference = (arrays.int() - listed.int()).abs().float()
     # Arrays are sampled once per pixel, tensors four times: only the frame's edge shows it.
     assert difference.mean() < 2 and (difference > 8).float().mean() < .05
+
+
+def test_the_candidate_with_the_largest_overlap_wins():
+    candidates = {'left': (0, 0, 10, 10), 'right': (4, 0, 14, 10)}
+    assert box_ops.match_box((3, 0, 13, 10), candidates, 0.3) == 'right'
+
+
+def test_threshold_belongs_to_the_match():
+    # Intersection 50, union 150.
+    assert box_ops.match_box((5, 0, 15, 10), {'a': (0, 0, 10, 10)}, 1 / 3) == 'a'
+    assert box_ops.match_box((5, 0, 15, 10), {'a': (0, 0, 10, 10)}, 0.34) is None
+
+
+def test_nothing_to_match():
+    assert box_ops.match_box((0, 0, 10, 10), {}, 0.3) is None
+    assert box_ops.match_box((0, 0, 10, 10), {'touching': (10, 0, 20, 10)}, 0.05) is None

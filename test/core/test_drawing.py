@@ -6,7 +6,7 @@
 import cv2
 import numpy as np
 import pytest
-from re3_core.drawing import draw_box, draw_text, draw_track, LOST, TRACKED, TRUTH, write_picture
+from re3_core.io.drawing import draw_box, draw_text, draw_track, LOST, save_image, TRACKED, TRUTH
 
 BOX = np.float32([20, 30, 60, 70])
 
@@ -48,8 +48,8 @@ def test_text_of_a_track_at_the_top_is_in_the_image(black):
 
 
 def test_picture_is_written_as_rgb_and_whole(tmp_path):
-    write_picture(tmp_path / 'new' / 'red.png', np.full((4, 6, 3), (255, 0, 0), np.uint8))
+    save_image(tmp_path / 'new' / 'red.png', np.full((4, 6, 3), (255, 0, 0), np.uint8))
     assert tuple(cv2.imread(str(tmp_path / 'new' / 'red.png'))[0, 0]) == (0, 0, 255)
     with pytest.raises(ValueError, match='cannot be written'):
-        write_picture(tmp_path / 'red.xyz', np.zeros((4, 6, 3), np.uint8))
+        save_image(tmp_path / 'red.xyz', np.zeros((4, 6, 3), np.uint8))
     assert [path.name for path in tmp_path.iterdir()] == ['new']

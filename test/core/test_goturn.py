@@ -99,7 +99,7 @@ def test_frozen_features_leave_all_else_to_train(kind, config):
     network = kind(**config)
     crops = random_crops(network)
     prediction, _ = network.start(crops)
-    score = prediction.score.nan_to_num(0).sum()
+    score = prediction.logits.nan_to_num(0).sum()
     (prediction.boxes.sum() + score).backward()
     with_gradient = {name for name, parameter in network.named_parameters()
                      if parameter.grad is not None}
@@ -140,7 +140,7 @@ def test_many_targets_equal_one_by_one_beyond_a_reset(kind, config):
         for name, tracker in alone.items():
             track = tracker.update(frame)[name]
             np.testing.assert_allclose(tracks[name].box, track.box, rtol=1e-3, atol=1e-2)
-            assert tracks[name].score == pytest.approx(track.score, abs=1e-3)
+            assert tracks[name].confidence == pytest.approx(track.confidence, abs=1e-3)
 
 
 def test_lite_network_fits_in_its_file_and_shares_with_re3_lite():

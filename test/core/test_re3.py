@@ -92,7 +92,7 @@ def test_the_output_is_a_tenth_and_not_clipped(tiny):
     tiny.output.bias.data = torch.tensor([-20., 2.5, 7.5, 30.])
     prediction, _ = tiny.start(random_crops(2))
     torch.testing.assert_close(prediction.boxes, torch.tensor(2 * [[-2., .25, .75, 3.]]))
-    assert prediction.score.shape == (2,) and prediction.score.isnan().all()
+    assert prediction.logits.shape == (2,) and prediction.logits.isnan().all()
 
 
 def test_start_is_a_step_from_a_state_of_zeros(tiny):
@@ -161,4 +161,4 @@ def test_the_tracker_follows_with_it_and_knows_targets_out_of_sight(tiny):
     tracker.init('cup', frame, (20, 20, 40, 60))
     track = tracker.update(frame)['cup']
     np.testing.assert_allclose(box_ops.xyxy_to_cxcywh(track.box), (34, 40, 20, 40), atol=1e-4)
-    assert track.score == 1 and not track.lost
+    assert track.confidence == 1 and not track.lost

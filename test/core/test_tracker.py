@@ -5,10 +5,10 @@
 
 import numpy as np
 import pytest
-from re3_core import size_check, Tracker
+from re3_core import scale_refinement, Tracker
 from re3_core.crops import crop_batch, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
-from re3_core.tracker import guard_box, MIN_SIDE
+from re3_core.tracker import clip_box, MIN_SIDE
 import torch
 
 
@@ -67,7 +67,7 @@ def test_batched_equals_one_by_one(network, frames):
         for name in BOXES:
             track = alone.update(frame, [name])[name]
             np.testing.assert_allclose(track.box, tracks[name].box, atol=1e-2)
-            assert track.score == pytest.approx(tracks[name].score, abs=1e-3)
+            assert track.confidence == pytest.approx(tracks[name].confidence, abs=1e-3)
 
 
 def test_many_targets_go_through_the_network_in_parts(network, frames, monkeypatch):
@@ -83,7 +83,7 @@ def test_many_targets_go_through_the_network_in_parts(network, frames, monkeypat
 
     whole, sizes, step = run(), set(), TrackerNetwork.step
     monkeypatch.setattr(TrackerNetwork, 'step', counted)
-    monkeypatch.setattr('re3_core.tracker.CPU_BATCH', 3)
+    monkeypatch.setattr('re3_core.tracker.MAX_CPU_BATCH', 3)
     for tracks, expected in zip(run(), whole, strict=True):
         for name, track in tracks.items():
             np.testing.assert_allclose(track.box, expected[name].box, atol=1e-2)
@@ -115,8 +115,8 @@ def test_every_32nd_frame_returns_to_the_first_state(network, frames):
         _, expected = tracker.network.step(crops, first)
     for mine, theirs in zip(tracker._targets['a'].state.memory, expected.memory, strict=True):
         torch.testing.assert_close(mine, theirs)
-    assert np.allclose(track.box, size_check.steadied(
-        box, np.array(BOXES['a'], float), network.size_noise))
+    assert np.allclose(track.box, scale_refinement.shrink_size(
+        box, np.array(BOXES['a'], float), network.size_std))
 
 
 def test_reset_can_be_switched_off(network, frames):
@@ -138,7 +138,7 @@ def test_odd_targets_never_fail(network, frames, box):
     tracker.init('odd', frames[0], box)
     for frame in frames[1:6]:
         track = tracker.update(frame)['odd']
-        assert np.isfinite(track.box).all() and 0 <= track.score <= 1
+        assert np.isfinite(track.box).all() and 0 <= track.confidence <= 1
 
 
 @pytest.mark.parametrize('box, expected', [
@@ -147,7 +147,7 @@ def test_odd_targets_never_fail(network, frames, box):
     ((-1e6, -1e6, 1e6, 1e6), (-150, -75, 150, 75)),                  # blown up
 ])
 def test_boxes_are_guarded(box, expected):
-    assert guard_box(np.array(box, float), (100, 200)).tolist() == pytest.approx(expected)
+    assert clip_box(np.array(box, float), (100, 200)).tolist() == pytest.approx(expected)
 
 
 def test_collapsing_network_leaves_a_smallest_box(frames):
@@ -161,15 +161,15 @@ def test_prediction_that_is_not_a_number_keeps_the_box_and_scores_zero(frames):
     tracker = Tracker(network=Scripted(box=(float('nan'),) * 4, scores=[0., 0.]))
     tracker.init('a', frames[0], (40, 40, 80, 80))
     track = tracker.update(frames[1])['a']
-    assert track.box.tolist() == [40, 40, 80, 80] and track.score == 0
+    assert track.box.tolist() == [40, 40, 80, 80] and track.confidence == 0
 
 
 def test_lost_and_found_with_hysteresis(frames):
     # The first score belongs to the start; then: one doubtful frame, good, five doubtful ones,
     # middling, good.
     logits = [9, -9, 9, -9, -9, -9, 0, 9]
-    tracker = Tracker(network=Scripted(scores=logits), lost_score=.3, found_score=.7,
-                      lost_after=3, search_candidates=0)
+    tracker = Tracker(network=Scripted(scores=logits), lost_confidence=.3, found_confidence=.7,
+                      lost_after=3, redetection_candidates=0)
     tracker.init('a', frames[0], (40, 40, 80, 80))
     lost = [tracker.update(frame)['a'].lost for frame in frames[1:8]]
     assert lost == [False, False, False, False, True, True, False]
@@ -178,7 +178,7 @@ def test_lost_and_found_with_hysteresis(frames):
 def test_network_without_score_is_judged_by_what_is_in_sight(frames):
     tracker = Tracker(network=Scripted(box=(-.1, .3, .3, .7)))
     tracker.init('a', frames[0], (0, 40, 40, 80))
-    assert tracker.update(frames[1])['a'].score == pytest.approx(.5, abs=.01)
+    assert tracker.update(frames[1])['a'].confidence == pytest.approx(.5, abs=.01)
 
 
 def test_remove_and_reset(network, frames):
@@ -255,26 +255,26 @@ def test_the_score_falls_with_the_likeness_to_the_first_box(frames):
     network = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16)
     network.head.score[-1].weight.data.zero_()
     network.head.score[-1].bias.data.fill_(2.)      # the memory is always sure
-    tracker = Tracker(network=network, check_every=0, search_candidates=0)
+    tracker = Tracker(network=network, refine_every=0, redetection_candidates=0)
     tracker.init('a', frames[0], BOXES['a'])
-    same = tracker.update(frames[0], ['a'])['a'].score
+    same = tracker.update(frames[0], ['a'])['a'].confidence
     tracker.update(np.zeros_like(frames[0]), ['a'])
     # A look is judged by the last box, so what was black is seen one frame later.
-    assert tracker.update(np.zeros_like(frames[0]), ['a'])['a'].score < same - .02
+    assert tracker.update(np.zeros_like(frames[0]), ['a'])['a'].confidence < same - .02
 
 
 def test_a_changed_area_lowers_the_score_but_loses_no_target(frames):
     network = Scripted(box=(.2, .2, .8, .8), scores=[0.] * 9)
-    network.area_weight = 1.
-    tracker = Tracker(network=network, lost_score=.4, lost_after=1, search_candidates=0)
+    network.area_logit_weight = 1.
+    tracker = Tracker(network=network, lost_confidence=.4, lost_after=1, redetection_candidates=0)
     tracker.init('a', frames[0], BOXES['a'])
     tracks = [tracker.update(frames[0])['a'] for _ in range(3)]
     # Half as wide and high again in each frame: areas 2.25 times the first one, then more.
-    assert [track.score for track in tracks] == pytest.approx(
+    assert [track.confidence for track in tracks] == pytest.approx(
         [1 / 3.25, *[1 / (1 + np.e)] * 2], abs=1e-3)
     assert not any(track.lost for track in tracks)
     tracker.init('a', frames[0], BOXES['a'])
-    assert tracker.track('a').score == 1
+    assert tracker.track('a').confidence == 1
 
 
 def test_a_place_is_judged_by_what_is_found_there(network, frames):
@@ -284,7 +284,7 @@ def test_a_place_is_judged_by_what_is_found_there(network, frames):
     black = torch.zeros_like(crops.previous)
     with torch.no_grad():
         _, state = network.start(crops)
-        score = network.step(crops, state)[0].score
-        judged = network.rejudge(score, crops.previous, black, state.reference)
+        score = network.step(crops, state)[0].logits
+        judged = network.rescore(score, crops.previous, black, state.reference)
         assert (judged < score - .1).all()
-        assert torch.equal(network.rejudge(score, black, crops.previous, state.reference), score)
+        assert torch.equal(network.rescore(score, black, crops.previous, state.reference), score)

@@ -6,7 +6,7 @@
 import cv2
 import numpy as np
 import pytest
-from re3_core.video import open_source, video_writer
+from re3_core.io.video import open_source, video_writer
 
 
 def grey_frames(count, shape=(48, 64)):
@@ -33,7 +33,7 @@ def video(tmp_path):
 
 def test_video_file_gives_its_frames_in_order_and_again(video):
     source = open_source(video)
-    assert source.facts() == ((64, 48), 8)
+    assert source.properties() == ((64, 48), 8)
     assert source.rate == pytest.approx(25)
     assert levels(source) == list(range(8))
     source.rewind()
@@ -87,4 +87,4 @@ def test_video_without_a_frame_is_refused_and_leaves_no_file(tmp_path):
 def test_odd_sides_are_made_even(tmp_path):
     with video_writer(tmp_path / 'odd.mp4', 25) as write:
         write(np.zeros((47, 33, 3), np.uint8))
-    assert open_source(tmp_path / 'odd.mp4').facts() == ((32, 46), 1)
+    assert open_source(tmp_path / 'odd.mp4').properties() == ((32, 46), 1)

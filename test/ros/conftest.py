@@ -298,7 +298,7 @@ def make_client(ros):
 @pytest.fixture(scope='module')
 def shared_node(start_node):
     """Run one node for all tests of a module: its targets are never lost."""
-    with start_node(lost_score=0.0) as node:
+    with start_node(lost_confidence=0.0) as node:
         node.wait_for_log('active, waiting for images')
         yield node
 

@@ -21,7 +21,7 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from re3_core.video import open_source  # noqa: E402
+from re3_core.io.video import open_source  # noqa: E402
 from re3_ros import camera_player  # noqa: E402
 from re3_ros.demo_processes import find_config, share_surroundings  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
@@ -242,7 +242,7 @@ def test_camera_is_recorded_as_it_was_sent(own_domain, tmp_path, monkeypatch):
     stamps = camera_player.read_stamps(tmp_path / 'stamps.csv')
     assert [number for number, _ in stamps] == list(range(COUNT))
     recording = open_source(tmp_path / 'camera.mp4')
-    assert recording.facts() == ((40, 30), COUNT)
+    assert recording.properties() == ((40, 30), COUNT)
     assert number_of(recording.read()) == 0
 
 

@@ -14,8 +14,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
+from re3_core.io.video import open_source, video_writer  # noqa: E402
 from re3_core.networks.re3_lite import Re3LiteNet  # noqa: E402
-from re3_core.video import open_source, video_writer  # noqa: E402
 from re3_core.weights import save_network  # noqa: E402
 from re3_ros.demo import default_video, FOLLOWED, NOT_FOLLOWED, NOT_RUN  # noqa: E402
 import torch  # noqa: E402
@@ -91,7 +91,7 @@ def test_untrained_network_is_reported_as_not_following(
     answered = [row for row in rows if row['state'] != 'skipped']
     assert answered
     assert all(0 < float(row['latency_ms']) for row in answered)
-    assert open_source(output / 'tracked.mp4').facts()[1] == COUNT
+    assert open_source(output / 'tracked.mp4').properties()[1] == COUNT
     for picture in ('tracked.png', 'tracks.png'):
         assert cv2.imread(str(output / picture)).std() > 5
 

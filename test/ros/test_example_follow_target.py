@@ -102,12 +102,12 @@ def test_turns_toward_a_moving_target_and_stops_when_it_is_lost(example):
         scene.film()
     scene.follow()
     set_parameters = scene.client.set_parameters
-    assert set_parameters(lost_score=1.0, found_score=1.0, lost_after=1).successful
+    assert set_parameters(lost_confidence=1.0, found_confidence=1.0, lost_after=1).successful
     scene.film_until(lambda _: 'stopped: target is lost' in process.log, 'the end of it')
     # It is still in the tracks, but only as what is being searched for.
     assert [track.id for track in scene.film().detections] == ['ball']
     scene.stand_still()
-    assert set_parameters(lost_score=0.0, found_score=0.0, lost_after=5).successful
+    assert set_parameters(lost_confidence=0.0, found_confidence=0.0, lost_after=5).successful
     scene.follow()
 
 

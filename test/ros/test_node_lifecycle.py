@@ -13,7 +13,7 @@ BOX = (40., 30., 80., 90.)
 
 def test_transitions_by_hand(start_node, make_client):
     from std_srvs.srv import SetBool, Trigger
-    with start_node('-r', '__ns:=/manual', autostart=False, lost_score=0.0):
+    with start_node('-r', '__ns:=/manual', autostart=False, lost_confidence=0.0):
         client = make_client(namespace='/manual')
         assert client.state() == 'unconfigured'
         assert client.transition('configure', 'inactive')
@@ -58,9 +58,9 @@ def test_bad_weights_fail_to_configure(start_node, make_client, tmp_path):
 @pytest.mark.parametrize('parameters, text', [
     ({'precision': 'int4'}, 'precision must be float32, bfloat16 or float16'),
     ({'image_transport': 'smoke'}, 'image_transport must be raw or compressed'),
-    ({'lost_score': 4.0}, 'lost_score out of range'),
-    ({'lost_score': 1}, 'lost_score'),
-    ({'lost_score': .9, 'found_score': .1}, 'must not be below lost_score'),
+    ({'lost_confidence': 4.0}, 'lost_confidence out of range'),
+    ({'lost_confidence': 1}, 'lost_confidence'),
+    ({'lost_confidence': .9, 'found_confidence': .1}, 'must not be below lost_confidence'),
     ({'cameras': ['front', 'front']}, 'cameras must differ'),
     ({'cameras': ['a/b']}, "letters, digits and _, got 'a/b'"),
     ({'cameras': ['front'], 'front.image_transport': 'smoke'}, 'front.image_transport must be'),
@@ -75,7 +75,7 @@ def test_bad_parameters_are_named(ros, parameters, text):
 
 @pytest.mark.parametrize('parameters, text', [
     ({'weights': '/nonexistent.safetensors'}, 'no weights file /nonexistent.safetensors'),
-    ({'lost_score': 4.0}, 'lost_score'),
+    ({'lost_confidence': 4.0}, 'lost_confidence'),
 ])
 def test_bad_parameters_end_the_node(start_node, parameters, text):
     with start_node(**parameters) as node:
@@ -93,7 +93,7 @@ def shared_memory():
 def test_signals_end_the_node_in_peace(start_node, make_client, which):
     client = make_client(namespace='/end')
     before = shared_memory()
-    with start_node('-r', '__ns:=/end', lost_score=0.0) as node:
+    with start_node('-r', '__ns:=/end', lost_confidence=0.0) as node:
         client.connect()
         client.start_target('cup', BOX)
         for _ in range(20):     # so that it is in the middle of them
@@ -106,20 +106,33 @@ def test_signals_end_the_node_in_peace(start_node, make_client, which):
 
 
 def test_thresholds_change_while_running(client):
-    assert client.set_parameters(lost_score=.3, found_score=.4, lost_after=3).successful
+    assert client.set_parameters(lost_confidence=.3, found_confidence=.4, lost_after=3).successful
     client.start_target('cup', BOX)
-    result = client.set_parameters(lost_score=.8)
-    assert not result.successful and 'must not be below lost_score' in result.reason
-    assert not client.set_parameters(lost_score=float('nan')).successful
+    result = client.set_parameters(lost_confidence=.8)
+    assert not result.successful and 'must not be below lost_confidence' in result.reason
+    assert not client.set_parameters(lost_confidence=float('nan')).successful
     result = client.set_parameters(device='cpu')
     assert not result.successful and 'read-only' in result.reason
-    assert client.set_parameters(lost_score=0.0, found_score=.5, lost_after=5).successful
+    assert client.set_parameters(lost_confidence=0.0, found_confidence=.5, lost_after=5).successful
+
+
+def test_old_names_of_parameters_set_the_present_ones(start_node, make_client):
+    with start_node('-r', '__ns:=/old', lost_score=.9, found_confidence=.95) as node:
+        client = make_client(namespace='/old').connect()
+        assert 'lost_score is deprecated and will be removed, use lost_confidence' in node.log
+        assert not client.set_parameters(found_confidence=.85).successful
+        result = client.set_parameters(found_score=.8)
+        assert not result.successful and 'not be below lost_confidence 0.9' in result.reason
+        assert client.set_parameters(lost_score=.1).successful
+        assert client.set_parameters(found_score=.8).successful
+        result = client.set_parameters(search_limit='many')
+        assert not result.successful and 'search_limit must be of type int' in result.reason
 
 
 def test_descriptors(client):
     from rcl_interfaces.srv import DescribeParameters
     response = client.call(DescribeParameters, 'tracker/describe_parameters',
-                           names=['lost_score', 'max_targets', 'image_transport'])
+                           names=['lost_confidence', 'max_targets', 'image_transport'])
     score, number, transport = response.descriptors
     assert score.floating_point_range[0].to_value == 1.0 and not score.read_only
     assert number.integer_range[0].from_value == 1 and number.read_only

@@ -42,7 +42,7 @@ def test_every_replay_gives_the_same_tracks(start_node, make_client):
     results = []
     for inits_at in (0, 30):
         namespace = f'/replay_{inits_at}'
-        with start_node('-r', f'__ns:={namespace}', process_every_frame=True, lost_score=0.0,
+        with start_node('-r', f'__ns:={namespace}', process_every_frame=True, lost_confidence=0.0,
                         init_buffer_seconds=10.0) as node:
             client = make_client(namespace=namespace, depth=FRAMES).connect()
             results.append(replay(node, client, inits_at))
@@ -76,7 +76,7 @@ def test_images_of_a_recording_that_were_missed_are_told(start_node, make_client
 
 
 def test_bag_that_loops_may_keep_its_targets(start_node, make_client):
-    with start_node('-r', '__ns:=/loop', on_time_jump='keep', lost_score=0.0) as node:
+    with start_node('-r', '__ns:=/loop', on_time_jump='keep', lost_confidence=0.0) as node:
         client = make_client(namespace='/loop').connect()
         client.stamp += 10_000_000_000
         client.start_target('cup', BOXES['cup'])

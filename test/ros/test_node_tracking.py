@@ -102,26 +102,29 @@ def test_two_boxes_of_one_new_object_make_one_target(client):
 
 def test_lost_target_is_found_by_a_detection(client):
     client.start_target('cup', BOX)
-    assert client.set_parameters(found_score=1.0, lost_score=1.0, lost_after=1).successful
+    assert client.set_parameters(
+        found_confidence=1.0, lost_confidence=1.0, lost_after=1).successful
     client.track_until(lambda _: states(client).get('cup') == 'lost', 'cup to be lost')
-    assert client.set_parameters(lost_score=0.0, lost_after=5).successful
+    assert client.set_parameters(lost_confidence=0.0, lost_after=5).successful
     client.detect(('', (45., 30., 85., 90.)))
     tracks = client.track_until(lambda _: states(client).get('cup') == 'tracked', 'cup')
     assert list(tracks) == ['cup']
-    assert client.set_parameters(found_score=0.5).successful
+    assert client.set_parameters(found_confidence=0.5).successful
 
 
 def test_lost_target_is_found_by_the_search(client):
     client.start_target('cup', BOX)
-    assert client.set_parameters(found_score=1.0, lost_score=1.0, lost_after=1).successful
+    assert client.set_parameters(
+        found_confidence=1.0, lost_confidence=1.0, lost_after=1).successful
     client.track_until(lambda _: states(client).get('cup') == 'lost', 'cup to be lost')
-    assert client.set_parameters(search_candidates=3, search_limit=8).successful
-    assert not client.set_parameters(search_limit=0).successful
+    assert client.set_parameters(redetection_candidates=3, redetection_limit=8).successful
+    assert not client.set_parameters(redetection_limit=0).successful
     # Where any look is good the search ends, and with the same id.
-    assert client.set_parameters(lost_score=0.0, found_score=0.0, lost_after=5).successful
+    assert client.set_parameters(
+        lost_confidence=0.0, found_confidence=0.0, lost_after=5).successful
     tracks = client.track_until(lambda _: states(client).get('cup') == 'tracked', 'cup')
     assert list(tracks) == ['cup']
-    assert client.set_parameters(found_score=0.5).successful
+    assert client.set_parameters(found_confidence=0.5).successful
 
 
 def test_status_is_latched(client, make_client):

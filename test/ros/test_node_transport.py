@@ -57,8 +57,8 @@ def test_wrong_transport_is_named(start_node, make_client):
 
 
 def test_compressed_on_a_remapped_topic(start_node, make_client):
-    with start_node('-r', '__ns:=/jpeg', '-r', 'image:=/jpeg/camera/image_raw', lost_score=0.0,
-                    image_transport='compressed') as node:
+    with start_node('-r', '__ns:=/jpeg', '-r', 'image:=/jpeg/camera/image_raw',
+                    lost_confidence=0.0, image_transport='compressed') as node:
         client = make_client(namespace='/jpeg', image='camera/image_raw',
                              transport='compressed').connect()
         client.init('cup', BOX)
@@ -79,7 +79,7 @@ def test_compressed_on_a_remapped_topic(start_node, make_client):
 def test_two_cameras_have_their_own_targets(start_node, make_client):
     from re3_ros.images import fill_compressed
     from sensor_msgs.msg import CompressedImage
-    with start_node('-r', '__ns:=/rig', cameras='[front, rear]', lost_score=0.0,
+    with start_node('-r', '__ns:=/rig', cameras='[front, rear]', lost_confidence=0.0,
                     **{'rear.image_transport': 'compressed'}) as node:
         front = make_client(namespace='/rig', prefix='front/').connect()
         rear = make_client(namespace='/rig', prefix='rear/', transport='compressed').connect()

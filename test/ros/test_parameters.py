@@ -6,7 +6,7 @@
 from pathlib import Path
 
 import pytest
-from re3_core import search, tracker
+from re3_core import redetection, tracker
 from re3_ros import parameters
 from re3_ros.parameter_docs import markdown_table, yaml_text
 import yaml
@@ -28,11 +28,11 @@ def test_documentation_repeats_the_table():
 
 def test_defaults_are_allowed_and_come_from_the_tracker():
     assert parameters.problems(DEFAULTS) == []
-    assert DEFAULTS['lost_score'] == tracker.LOST_SCORE
-    assert DEFAULTS['found_score'] == tracker.FOUND_SCORE
+    assert DEFAULTS['lost_confidence'] == tracker.LOST_CONFIDENCE
+    assert DEFAULTS['found_confidence'] == tracker.FOUND_CONFIDENCE
     assert DEFAULTS['lost_after'] == tracker.LOST_AFTER
-    assert DEFAULTS['search_candidates'] == search.CANDIDATES
-    assert DEFAULTS['search_limit'] == search.LIMIT
+    assert DEFAULTS['redetection_candidates'] == redetection.CANDIDATES
+    assert DEFAULTS['redetection_limit'] == redetection.LIMIT
 
 
 @pytest.mark.parametrize('parameter', parameters.PARAMETERS, ids=lambda p: p.name)
@@ -46,9 +46,10 @@ def test_entry(parameter):
 
 
 @pytest.mark.parametrize('changes, text', [
-    ({'lost_score': float('nan')}, 'lost_score must be 0.0 to 1.0, got nan'),
+    ({'lost_confidence': float('nan')}, 'lost_confidence must be 0.0 to 1.0, got nan'),
     ({'precision': 'double'}, 'precision must be float32, bfloat16 or float16'),
-    ({'lost_score': .6}, f'found_score {tracker.FOUND_SCORE} must not be below lost_score 0.6'),
+    ({'lost_confidence': .6},
+     f'found_confidence {tracker.FOUND_CONFIDENCE} must not be below lost_confidence 0.6'),
     ({'latency_error': .1}, 'latency_error 0.1 must not be below latency_warn 0.5'),
 ])
 def test_problems(changes, text):

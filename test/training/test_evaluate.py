@@ -231,8 +231,8 @@ def test_opencv_failure_keeps_the_last_box_and_is_lost(failure, still):
     found = tracker.update(frame)['0']
     still[0].fails = failure
     lost = tracker.update(frame)['0']
-    assert (found.lost, found.score) == (False, .75)
-    assert lost.lost and math.isnan(lost.score)
+    assert (found.lost, found.confidence) == (False, .75)
+    assert lost.lost and math.isnan(lost.confidence)
     np.testing.assert_array_equal(found.box, [10, 20, 30, 40])
     np.testing.assert_array_equal(lost.box, found.box)
 

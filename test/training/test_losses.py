@@ -68,7 +68,7 @@ def test_absent_target_teaches_no_box_and_a_low_score():
                           LossWeights(l1=5., giou=1., score=1.))
     loss.backward()
     assert torch.isfinite(loss) and (prediction.boxes.grad == 0).all()
-    assert prediction.score.grad.item() == pytest.approx(.5)     # sigmoid(0) - 0
+    assert prediction.logits.grad.item() == pytest.approx(.5)     # sigmoid(0) - 0
 
 
 @pytest.mark.parametrize('visible, share', [(1., 1.), (.5, 1.), (.25, .5), (0., .1)])

@@ -96,7 +96,7 @@ def test_vot_tracker_follows_many_targets_of_which_one_comes_later(paths):
 
 
 def test_vot_properties_tell_the_confidence_where_there_is_one():
-    track = SimpleNamespace(box=np.float32([10, 20, 40, 60]), score=.25)
+    track = SimpleNamespace(box=np.float32([10, 20, 40, 60]), confidence=.25)
     assert vot._status(track) == ((10., 20., 30., 40.), {'confidence': .25})
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from re3_core import Track
-from re3_core.drawing import LOST, TRACKED, TRUTH
+from re3_core.io.drawing import LOST, TRACKED, TRUTH
 from training import runners
 from training import track as command
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from re3_core import size_check, Tracker
-from re3_core.boxes import area, intersection, temper_size
+from re3_core import scale_refinement, Tracker
+from re3_core.boxes import area, damp_scale, intersection
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
 import torch
@@ -120,11 +120,11 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
     network = request.getfixturevalue(kind)
     if kind == 'memoryless':
         torch.nn.init.normal_(network.head.box.weight, std=.05)
-    network.size_noise = 0., 0.    # told is what is followed
+    network.size_std = 0., 0.    # told is what is followed
     seen = rollout(network, batch_of(clips, own=1.), STILL)
     with torch.no_grad():
         prediction = Unroll(network)(seen)
-    tracker = Tracker(network=network, device='cpu', check_every=0)
+    tracker = Tracker(network=network, device='cpu', refine_every=0)
     first = 5 - len(seen.regions)
     for row, clip in enumerate(clips):
         tracker.init('it', clip.frames[0], clip.boxes[0])
@@ -135,12 +135,12 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
             place = t - first, row
             assert torch.allclose(seen.regions[place], regions_at(before), atol=.05)
             predicted = decode(prediction.boxes[place], seen.regions[place]).numpy()
-            assert temper_size(predicted, before, network.size_gain) == (
+            assert damp_scale(predicted, before, network.scale_lr) == (
                 pytest.approx(track.box, abs=.05))
-            change = size_check.change_of_area(track.box, area(np.array(clip.boxes[0])))
-            assert track.score == pytest.approx(size_check.rated(
-                torch.sigmoid(prediction.score[place]).item(), change, network.area_weight,
-                network.area_bias), abs=1e-3)
+            change = scale_refinement.abs_log_area_ratio(track.box, area(np.array(clip.boxes[0])))
+            assert track.confidence == pytest.approx(scale_refinement.recalibrate(
+                torch.sigmoid(prediction.logits[place]).item(), change, network.area_logit_weight,
+                network.area_logit_bias), abs=1e-3)
             moved.append(np.abs(track.box - before).max())
         assert max(moved) > .5, 'nothing moved, so nothing was tested'
 

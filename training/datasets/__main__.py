@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 import sys
 
-from re3_core.drawing import write_picture
+from re3_core.io.drawing import save_image
 from training.contact_sheet import tile
 from training.datasets.check import check_dataset, samples
 from training.datasets.formats import FORMATS
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(report)
     if pictures:
         sheet = options.sheet or Path('runs', 'check', f'{options.path.resolve().name}.jpg')
-        write_picture(sheet, tile(pictures, 6, (180, 240)))
+        save_image(sheet, tile(pictures, 6, (180, 240)))
         print(f'samples: {sheet}')
     return 1 if report.problems else 0
 

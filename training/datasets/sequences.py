@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from re3_core.video import VideoFile
+from re3_core.io.video import VideoFile
 from training.frame_store import read_image
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import sys
 
 import numpy as np
-from re3_core.drawing import write_picture
-from re3_core.video import video_writer
+from re3_core.io.drawing import save_image
+from re3_core.io.video import video_writer
 from training.clips import Clip
 from training.contact_sheet import clip_frame, clips_sheet
 from training.simulator.options import add_sources, simulator_from
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.output.suffix.lower() == '.mp4':
             write_video(options.output, clips)
         else:
-            write_picture(options.output, clips_sheet(clips))
+            save_image(options.output, clips_sheet(clips))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

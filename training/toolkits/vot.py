@@ -59,7 +59,7 @@ def _colour(frame):
 
 def _status(track):
     region = tuple(float(v) for v in xyxy_to_xywh(track.box))
-    return region, {} if math.isnan(track.score) else {'confidence': float(track.score)}
+    return region, {} if math.isnan(track.confidence) else {'confidence': float(track.confidence)}
 
 
 def serve(tracker):

@@ -21,27 +21,27 @@ import numpy as np
 from re3_core import boxes as box_ops
 
 # Frames from one check to the next.
-EVERY = 4
+REFINE_EVERY = 4
 # What counts of a change of area, as a natural logarithm.
-MOST_CHANGE = 1.
+MAX_LOG_AREA_RATIO = 1.
 # Powers of two by which width and height of the boxes that are compared differ.
-STEP = .3
+SCALE_STEP = .3
 # Taken over, as a power of the factor.
-GAIN = .5
+SCALE_LR = .5
 # A crop must be this much more alike (cosine) than that of the box itself.
-MARGIN = .01
+MIN_SIMILARITY_GAIN = .01
 # Of width and height; the first is the box as it is.
-CHANGES = np.array([(0, 0)] + [
-    (w, h) for w in (-STEP, 0, STEP) for h in (-STEP, 0, STEP) if (w, h) != (0, 0)])
+SCALE_OFFSETS = SCALE_STEP * np.array([(0, 0)] + [
+    (w, h) for w in (-1, 0, 1) for h in (-1, 0, 1) if (w, h) != (0, 0)])
 
 
-def resized(boxes, changes):
+def scale_boxes(boxes, changes):
     """
     Return `xyxy` boxes (..., 4) with the same centres, their sides times two to the `changes`.
 
     :param changes: (..., 2), of width and height.
 
-    >>> resized(np.array([10., 10., 30., 20.]), np.array([1., -1.]))
+    >>> scale_boxes(np.array([10., 10., 30., 20.]), np.array([1., -1.]))
     array([ 0. , 12.5, 40. , 17.5])
     """
     low, high = boxes[..., :2], boxes[..., 2:]
@@ -49,7 +49,7 @@ def resized(boxes, changes):
     return np.concatenate((centre - half, centre + half), -1)
 
 
-def steadied(box, first_box, noise):
+def shrink_size(box, first_box, noise):
     """
     Return an `xyxy` box (4,) as it is told: with little of a small change since the first box.
 
@@ -60,36 +60,37 @@ def steadied(box, first_box, noise):
         (root of width to height).
 
     >>> first = np.array([0., 0., 40., 10.])
-    >>> steadied(np.array([0., 0., 44., 11.]), first, (.1, .1)).round(2)
+    >>> shrink_size(np.array([0., 0., 44., 11.]), first, (.1, .1)).round(2)
     array([ 1.07,  0.27, 42.93, 10.73])
-    >>> steadied(np.array([0., 0., 80., 20.]), first, (.1, .1)).round(2)
+    >>> shrink_size(np.array([0., 0., 80., 20.]), first, (.1, .1)).round(2)
     array([ 0.56,  0.14, 79.44, 19.86])
     """
     centre, size = np.split(box_ops.xyxy_to_cxcywh(box), 2)
     first_size = box_ops.xyxy_to_cxcywh(first_box)[2:]
     width, height = np.log(size / first_size)
-    scale = _without_noise((width + height) / 2, noise[0])
-    aspect = _without_noise((width - height) / 2, noise[1])
+    scale = _shrink((width + height) / 2, noise[0])
+    aspect = _shrink((width - height) / 2, noise[1])
     told = first_size * np.exp([scale + aspect, scale - aspect])
     return box_ops.cxcywh_to_xyxy(np.concatenate((centre, told)))
 
 
-def _without_noise(change, noise):
+def _shrink(change, noise):
     return change ** 3 / (change ** 2 + noise ** 2) if noise else change
 
 
-def change_of_area(boxes, first_areas):
+def abs_log_area_ratio(boxes, first_areas):
     """
-    Return how far the areas of `xyxy` boxes (..., 4) are from the first ones, 0 to MOST_CHANGE.
+    Return |log(area / first area)| of `xyxy` boxes (..., 4), at most MAX_LOG_AREA_RATIO.
 
-    >>> change_of_area(np.array([[0., 0., 20., 10.], [0., 0., 9., 1.]]), np.array([200., 180.]))
+    >>> boxes = np.array([[0., 0., 20., 10.], [0., 0., 9., 1.]])
+    >>> abs_log_area_ratio(boxes, np.array([200., 180.]))
     array([0., 1.])
     """
     changes = np.abs(np.log(box_ops.area(boxes) / first_areas))
-    return np.minimum(changes, MOST_CHANGE)
+    return np.minimum(changes, MAX_LOG_AREA_RATIO)
 
 
-def rated(score, change, weight, bias):
+def recalibrate(score, change, weight, bias):
     """
     Return the overlap to expect (0..1) of a box by its score and its change of area.
 
@@ -97,23 +98,24 @@ def rated(score, change, weight, bias):
     :param weight: how much the logit falls with the change, `bias` by how much it is too low
         for a box whose area has not changed.
 
-    >>> rated(.5, 1., weight=0., bias=0.), rated(1., 1., weight=.7, bias=.2)
+    >>> recalibrate(.5, 1., weight=0., bias=0.), recalibrate(1., 1., weight=.7, bias=.2)
     (0.5, 1.0)
     """
     odds = score * np.exp(bias - weight * change)
     return float(odds / (odds + 1 - score))
 
 
-def boxes_to_compare(boxes):
+def scale_pyramid(boxes):
     """Return the boxes (N, 9, 4) to be held against the first ones: `boxes` (N, 4), 8 around."""
-    return resized(np.repeat(boxes[:, None], len(CHANGES), 1), CHANGES)
+    return scale_boxes(np.repeat(boxes[:, None], len(SCALE_OFFSETS), 1), SCALE_OFFSETS)
 
 
-def corrected(box, alike):
+def refine_scale(box, alike):
     """
-    Return `box` (4,) with its size corrected.
+    Return `box` (4,) with its size refine_scale.
 
-    :param alike: (9,) how alike the crops of `boxes_to_compare` are to the first one, -1..1.
+    :param alike: (9,) how alike the crops of `scale_pyramid` are to the first one, -1..1.
     """
     best = int(np.argmax(alike))
-    return resized(box, GAIN * CHANGES[best] * (alike[best] > alike[0] + MARGIN))
+    clearly = alike[best] > alike[0] + MIN_SIMILARITY_GAIN
+    return scale_boxes(box, SCALE_LR * SCALE_OFFSETS[best] * clearly)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 
 CODECS = ('avc1', 'mp4v')
 DEFAULT_RATE = 30.0
@@ -102,7 +102,7 @@ class VideoFile(_CaptureSource):
         """Open the video file `path`; raises ValueError if OpenCV cannot read it."""
         super().__init__(str(path), f'video {path}', start, end)
 
-    def facts(self):
+    def properties(self):
         """Return ((width, height) in pixels, number of frames) as the file's header says."""
         width, height, frames = (int(self._capture.get(key)) for key in (
             cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT))
@@ -226,7 +226,7 @@ def video_writer(path, rate):
 
     :param rate: frames per second.
     """
-    with written_whole(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         video = _VideoPart(part, rate)
         try:
             yield video.write

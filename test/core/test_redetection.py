@@ -6,7 +6,7 @@
 
 import numpy as np
 import pytest
-from re3_core import search, Tracker
+from re3_core import redetection, Tracker
 from re3_core.boxes import iou
 from re3_core.crops import CropSpec
 from re3_core.networks import Prediction, TrackerNetwork
@@ -92,27 +92,27 @@ def frames_until_found(tracker, frame, most=60):
 def test_target_that_comes_out_elsewhere_is_found_with_the_search_only():
     place = np.array((240., 100., 240. + SIZE, 100. + SIZE))
     for candidates, expected in ((0, False), (6, True)):
-        tracker = start(search_candidates=candidates)
+        tracker = start(redetection_candidates=candidates)
         assert hide(tracker, 40)[-1].lost
         found = frames_until_found(tracker, picture(place))
         assert (found is not None) is expected
         assert bool(iou(tracker.track('a').box, place) > .8) is expected
     # It is a target like any other again.
     track = tracker.update(picture(place + 4))['a']
-    assert iou(track.box, place + 4) > .8 and track.score > .9 and not track.lost
+    assert iou(track.box, place + 4) > .8 and track.confidence > .9 and not track.lost
 
 
 def test_target_that_comes_out_where_its_motion_leads_is_found_at_once():
     tracker = start()
     assert hide(tracker, 5)[-1].lost
-    assert frames_until_found(tracker, picture(square(15))) == search.FOUND_AFTER
+    assert frames_until_found(tracker, picture(square(15))) == redetection.FOUND_AFTER
 
 
 def test_lost_target_is_shown_where_its_motion_leads_with_a_low_score():
     tracker = start()
     tracks = hide(tracker, 60)
     assert [track.lost for track in tracks[:4]] == [False, False, True, True]
-    assert max(track.score for track in tracks) <= tracker.lost_score
+    assert max(track.confidence for track in tracks) <= tracker.lost_confidence
     lefts = np.array([track.box[0] for track in tracks[2:]])
     assert (np.diff(lefts) >= 0).all() and lefts[0] > square(10)[0]
     assert lefts[-1] < square(9)[0] + 10 * SPEED     # the velocity fades out
@@ -124,8 +124,8 @@ def test_one_good_look_is_not_enough():
     hide(tracker, 10)
     for _ in range(3):      # something red flashes up where the target may be, and is gone
         flash = picture(tracker.track('a').box)
-        tracks = [tracker.update(flash)['a'] for _ in range(search.FOUND_AFTER - 1)]
-        assert all(track.lost and track.score <= tracker.lost_score for track in tracks)
+        tracks = [tracker.update(flash)['a'] for _ in range(redetection.FOUND_AFTER - 1)]
+        assert all(track.lost and track.confidence <= tracker.lost_confidence for track in tracks)
         assert hide(tracker, 1)[0].lost
 
 
@@ -138,28 +138,28 @@ def doubt(tracker, score, frames):
 
 
 def test_target_in_doubt_is_followed_on_and_found_where_it_is():
-    tracker = start(search_candidates=1)    # where the motion leads it is not to be seen
+    tracker = start(redetection_candidates=1)    # where the motion leads it is not to be seen
     tracks, boxes = doubt(tracker, .1, 7)
     assert [track.lost for track in tracks] == [False, False] + [True] * 5
     assert iou(tracks[1].box, boxes[1]) > .8                # where it is, while not lost
     assert tracks[-1].box[0] > square(11)[0]                # then where its motion led
-    tracks, boxes = doubt(tracker, .98, search.FOUND_AFTER)
+    tracks, boxes = doubt(tracker, .98, redetection.FOUND_AFTER)
     assert [track.lost for track in tracks] == [True, True, False]
     assert min(map(iou, [track.box for track in tracks], boxes)) > .8
-    assert [track.score for track in tracks[:2]] == [tracker.lost_score] * 2
+    assert [track.confidence for track in tracks[:2]] == [tracker.lost_confidence] * 2
 
 
 def test_target_that_comes_back_by_itself_needs_its_usual_score():
-    tracker = start(search_candidates=1)
+    tracker = start(redetection_candidates=1)
     doubt(tracker, .1, 7)
     tracks, boxes = doubt(tracker, .8, 3)       # enough at any other time, but it was .98
-    assert all(track.lost for track in tracks) and tracker.found_score < .8
+    assert all(track.lost for track in tracks) and tracker.found_confidence < .8
     assert iou(tracks[-1].box, boxes[-1]) > .8
-    assert not doubt(tracker, .9, search.FOUND_AFTER)[0][-1].lost
+    assert not doubt(tracker, .9, redetection.FOUND_AFTER)[0][-1].lost
 
 
 def test_target_that_was_in_doubt_from_the_start_is_found_at_the_found_score():
-    tracker = Tracker(network=RedSquare(), device='cpu', search_candidates=1)
+    tracker = Tracker(network=RedSquare(), device='cpu', redetection_candidates=1)
     tracker.init('a', picture(square(0)), square(0))
     lost = []
     for index in range(1, 19):      # where it started it is no longer to be seen
@@ -177,8 +177,8 @@ def test_nothing_seen_while_lost_stays_in_the_memory():
 
 @pytest.mark.parametrize('lost', [2, 7])
 def test_all_targets_together_stay_below_the_limit(monkeypatch, lost):
-    tracker = Tracker(network=RedSquare(), device='cpu', lost_after=1, search_candidates=4,
-                      search_limit=5)
+    tracker = Tracker(network=RedSquare(), device='cpu', lost_after=1, redetection_candidates=4,
+                      redetection_limit=5)
     ids = [str(number) for number in range(lost)]
     for name in ids:
         tracker.init(name, picture(square(0)), square(0))
@@ -208,25 +208,25 @@ def test_batched_equals_one_by_one_and_cameras_do_not_mix():
         for name, frame in frames.items():
             track = alone.update(frame, [name])[name]
             np.testing.assert_array_equal(track.box, tracks[name].box)
-            assert (track.score, track.lost) == (tracks[name].score, tracks[name].lost)
+            assert (track.confidence, track.lost) == (tracks[name].confidence, tracks[name].lost)
     assert not tracks['a'].lost and tracks['b'].lost
 
 
 def test_network_without_scores_is_not_searched_for():
     tracker = Tracker(network=RedSquare(scored=False), device='cpu', lost_after=1)
     tracker.init('a', picture(), (-15, 40, 5, 60))      # a quarter in sight
-    tracker.lost_score, tracker.found_score = .9, .95
+    tracker.lost_confidence, tracker.found_confidence = .9, .95
     assert tracker.update(picture())['a'].lost
     assert tracker._targets['a'].trusted is None
     np.testing.assert_allclose(tracker.update(picture())['a'].box, (-10, 40, 10, 60), atol=.01)
 
 
 def test_search_may_be_switched_while_running():
-    tracker = start(search_candidates=0)
+    tracker = start(redetection_candidates=0)
     hide(tracker, 20)
     place = np.array((240., 100., 240. + SIZE, 100. + SIZE))
     assert frames_until_found(tracker, picture(place), most=20) is None
-    tracker.search_candidates = 8
+    tracker.redetection_candidates = 8
     assert frames_until_found(tracker, picture(place)) is not None
 
 
@@ -242,16 +242,16 @@ def test_window_grows_to_the_frame_and_stays_in_it():
     frames = np.array([1, 10, 1000])
     boxes = np.repeat(square(0)[None], 3, 0)
     sizes = np.array([[160, 320]] * 3)
-    found = search.windows(boxes, np.zeros((3, 2)), frames, sizes)
+    found = redetection.search_windows(boxes, np.zeros((3, 2)), frames, sizes)
     assert (np.diff(found[:, 2] - found[:, 0]) > 0).all()
     assert found[2].tolist() == [0, 0, 320, 160]
-    moving = search.windows(boxes, np.full((3, 2), 5.), frames, sizes)
+    moving = redetection.search_windows(boxes, np.full((3, 2), 5.), frames, sizes)
     assert moving[1, 2] > found[1, 2]
 
 
 def test_places_fill_the_window_evenly_call_after_call():
     window = np.array([[100., 50., 200., 150.]])
-    points = np.concatenate([search.places(window, np.array([tried]), 8)[0]
+    points = np.concatenate([redetection.sample_points(window, np.array([tried]), 8)[0]
                              for tried in range(0, 64, 8)])
     cells = ((points - (100, 50)) // 25).astype(int)
     counts = np.bincount(cells[:, 0] * 4 + cells[:, 1], minlength=16)
@@ -261,7 +261,7 @@ def test_places_fill_the_window_evenly_call_after_call():
 def test_velocity_follows_the_motion_and_skips_gaps():
     velocity = np.zeros(2)
     for index in range(30):
-        velocity = search.velocity_after(velocity, square(index), square(index + 1))
+        velocity = redetection.update_velocity(velocity, square(index), square(index + 1))
     np.testing.assert_allclose(velocity, (SPEED, 0), atol=.01)
-    after_gap = search.velocity_after(np.zeros(2), square(0), square(20), 20)
+    after_gap = redetection.update_velocity(np.zeros(2), square(0), square(20), 20)
     np.testing.assert_allclose(after_gap, (SPEED, 0), atol=.01)

@@ -7,7 +7,7 @@
 import numpy as np
 import pytest
 from re3_core import boxes as box_ops
-from re3_core import size_check, Tracker
+from re3_core import scale_refinement, Tracker
 from re3_core.crops import CropSpec
 from re3_core.networks import Crops, Prediction, TrackerNetwork
 import torch
@@ -21,7 +21,7 @@ class Still(TrackerNetwork):
     name = 'still'
     previous_crop = CropSpec(32, 1.5)
     current_crop = CropSpec(50, 2.5)
-    can_compare = True
+    has_template_similarity = True
 
     def features(self, crops):
         return (crops.previous.float().mean((1, 2, 3))[:, None],)
@@ -36,7 +36,7 @@ class Still(TrackerNetwork):
         return Prediction(torch.tensor([[.3, .3, .7, .7]]).repeat(len(encoded), 1),
                           torch.full((len(encoded),), 2.)), memory
 
-    def alike(self, crops, reference):
+    def template_similarity(self, crops, reference):
         brightness, = self.features(Crops(crops, None))
         return 1 - (brightness - reference[0])[:, 0].abs() / 255
 
@@ -53,9 +53,9 @@ def box_of(side):
     return np.array((100 - side / 2, 100 - side / 2, 100 + side / 2, 100 + side / 2))
 
 
-def follow(sides, **settings):
+def follow(sides, network=Still, **settings):
     """Return the sides of the boxes of a square that is `sides` large, frame by frame."""
-    tracker = Tracker(network=Still({}), device='cpu', **settings)
+    tracker = Tracker(network=network({}), device='cpu', **settings)
     tracker.init('a', picture(SIZE), box_of(SIZE))
     boxes = [tracker.update(picture(side))['a'].box for side in sides]
     return np.array([(box[2] - box[0], box[3] - box[1]) for box in boxes])
@@ -64,22 +64,23 @@ def follow(sides, **settings):
 @pytest.mark.parametrize('side', [36, 100])
 def test_a_box_of_the_wrong_size_is_corrected_step_by_step(side):
     sizes = follow([side] * 60)
-    assert abs(np.log2(sizes[-1] / side)).max() < size_check.STEP
+    assert abs(np.log2(sizes[-1] / side)).max() < scale_refinement.SCALE_STEP
     errors = abs(np.log2(sizes[:, 0] / side))
     assert (np.diff(errors) <= 1e-6).all()
     changed = np.flatnonzero(abs(np.diff(sizes[:, 0])) > .01) + 2
-    assert len(set(changed % size_check.EVERY)) == 1, 'only checks change it'
+    assert len(set(changed % scale_refinement.REFINE_EVERY)) == 1, 'only checks change it'
 
 
 def test_targets_started_together_are_checked_apart(monkeypatch):
     checked = []
     tracker = Tracker(network=Still({}), device='cpu')
     monkeypatch.setattr(
-        tracker.network, 'alike', lambda crops, reference: checked.append(1) or torch.zeros(9))
+        tracker.network, 'template_similarity',
+        lambda crops, reference: checked.append(1) or torch.zeros(9))
     for number in range(16):
         tracker.init(f'target {number}', picture(SIZE), box_of(SIZE))
     counts = []
-    for _ in range(size_check.EVERY):
+    for _ in range(scale_refinement.REFINE_EVERY):
         tracker.update(picture(SIZE))
         counts.append(len(checked))
     assert counts[-1] == 16
@@ -87,11 +88,11 @@ def test_targets_started_together_are_checked_apart(monkeypatch):
 
 
 def test_without_the_check_or_a_network_that_can_compare_nothing_is_corrected():
-    assert follow([36] * 20, check_every=0) == pytest.approx(SIZE, abs=1e-3)
+    assert follow([36] * 20, refine_every=0) == pytest.approx(SIZE, abs=1e-3)
 
     class Blind(Still):
-        can_compare = False
-    assert Tracker(network=Blind({}), device='cpu').check_every == 0
+        has_template_similarity = False
+    assert follow([36] * 20, network=Blind) == pytest.approx(SIZE, abs=1e-3)
 
 
 def test_a_box_that_fits_is_left_alone():
@@ -102,8 +103,8 @@ def test_a_lost_target_is_not_checked():
     class Doubtful(Still):
         def recur(self, encoded, memory):
             prediction, memory = super().recur(encoded, memory)
-            return Prediction(prediction.boxes, prediction.score - 4), memory
-    tracker = Tracker(network=Doubtful({}), device='cpu', lost_after=1, search_candidates=0)
+            return Prediction(prediction.boxes, prediction.logits - 4), memory
+    tracker = Tracker(network=Doubtful({}), device='cpu', lost_after=1, redetection_candidates=0)
     tracker.init('a', picture(SIZE), box_of(SIZE))
     for _ in range(9):
         track = tracker.update(picture(36))['a']
@@ -113,27 +114,29 @@ def test_a_lost_target_is_not_checked():
 
 def test_a_correction_must_be_clear():
     alike = np.full(9, .5)
-    alike[3] = .5 + size_check.MARGIN / 2
+    alike[3] = .5 + scale_refinement.MIN_SIMILARITY_GAIN / 2
     box = np.array([0., 0., 10., 10.])
-    assert size_check.corrected(box, alike) == pytest.approx(box)
-    alike[3] = .5 + 2 * size_check.MARGIN
-    expected = size_check.resized(box, size_check.GAIN * size_check.CHANGES[3])
-    assert size_check.corrected(box, alike) == pytest.approx(expected)
+    assert scale_refinement.refine_scale(box, alike) == pytest.approx(box)
+    alike[3] = .5 + 2 * scale_refinement.MIN_SIMILARITY_GAIN
+    expected = scale_refinement.scale_boxes(
+        box, scale_refinement.SCALE_LR * scale_refinement.SCALE_OFFSETS[3])
+    assert scale_refinement.refine_scale(box, alike) == pytest.approx(expected)
 
 
 def test_a_changed_area_lowers_a_score_up_to_a_factor():
     box, rate = np.array([0., 0., 30., 20.]), {'weight': .7, 'bias': .2}
-    changes = [float(size_check.change_of_area(box, 600 * factor)) for factor in (1, .5, 2, 50)]
-    assert changes == pytest.approx([0, np.log(2), np.log(2), size_check.MOST_CHANGE])
-    scores = [size_check.rated(.5, change, **rate) for change in changes]
+    changes = [float(scale_refinement.abs_log_area_ratio(box, 600 * factor))
+               for factor in (1, .5, 2, 50)]
+    assert changes == pytest.approx([0, np.log(2), np.log(2), scale_refinement.MAX_LOG_AREA_RATIO])
+    scores = [scale_refinement.recalibrate(.5, change, **rate) for change in changes]
     assert scores[0] == pytest.approx(1 / (1 + np.exp(-.2)))
     assert scores[0] > scores[1] == scores[2] > scores[3] > .3
-    assert [size_check.rated(score, .5, **rate) for score in (0., 1.)] == [0, 1]
+    assert [scale_refinement.recalibrate(score, .5, **rate) for score in (0., 1.)] == [0, 1]
 
 
 def test_a_change_of_size_is_told_when_it_is_large_and_followed_in_any_case():
     class Growing(Still):
-        can_compare = False
+        has_template_similarity = False
 
         def recur(self, encoded, memory):
             half = .2 * 1.03    # per frame; .2 would be the box as it is
@@ -142,13 +145,14 @@ def test_a_change_of_size_is_told_when_it_is_large_and_followed_in_any_case():
 
     def boxes(noise):
         network = Growing({})
-        network.size_noise = noise
+        network.size_std = noise
         tracker = Tracker(network=network, device='cpu')
         told = [tracker.init('a', picture(SIZE), box_of(SIZE)).box]
         return np.array(told + [tracker.update(picture(SIZE))['a'].box for _ in range(30)])
     followed, told = boxes((0., 0.)), boxes((.1, .05))
     assert np.array_equal(told[0], followed[0])
-    expected = [size_check.steadied(box, followed[0], (.1, .05)) for box in followed.astype(float)]
+    expected = [scale_refinement.shrink_size(box, followed[0], (.1, .05))
+                for box in followed.astype(float)]
     assert told == pytest.approx(np.array(expected), abs=1e-3)
     growth, said = (np.log(some[:, 2] - some[:, 0]) - np.log(SIZE) for some in (followed, told))
     assert growth[-1] == pytest.approx(30 * np.log(1.03), abs=1e-4)
@@ -158,7 +162,7 @@ def test_a_change_of_size_is_told_when_it_is_large_and_followed_in_any_case():
 
 def test_scale_and_aspect_are_steadied_apart():
     first, wide = np.array([0., 0., 40., 40.]), np.array([-4., 2., 44., 38.])
-    assert size_check.steadied(wide, first, (0., 0.)) == pytest.approx(wide)
-    steadier = size_check.steadied(wide, first, (0., .5))
+    assert scale_refinement.shrink_size(wide, first, (0., 0.)) == pytest.approx(wide)
+    steadier = scale_refinement.shrink_size(wide, first, (0., .5))
     assert box_ops.area(steadier) == pytest.approx(box_ops.area(wide))
     assert steadier[2] - steadier[0] < 1.05 * (steadier[3] - steadier[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from re3_core.files import written_whole
+from re3_core.io.files import atomic_write
 
 TRACKED, LOST, TRUTH = (60, 220, 80), (240, 64, 48), (255, 255, 255)
 FAR = 30000     # beyond any image, but not beyond what OpenCV can draw to
@@ -57,7 +57,7 @@ def draw_track(rgb, box, text, lost=False):
         draw_text(rgb, text, (max(0, x), max(height + 2, y - 4)), colour, scale, thickness)
 
 
-def write_picture(path, rgb):
+def save_image(path, rgb):
     """
     Write an H x W x 3 uint8 RGB image atomically; the suffix says how it is coded.
 
@@ -65,7 +65,7 @@ def write_picture(path, rgb):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         try:
             written = cv2.imwrite(os.fspath(part), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         except cv2.error:

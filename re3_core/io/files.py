@@ -8,7 +8,7 @@ import os
 
 
 @contextmanager
-def written_whole(path):
+def atomic_write(path):
     """
     Give a temporary path beside `path` to write to, and move it there if all went well.
 

@@ -28,18 +28,18 @@ LIMIT = 32
 FOUND_AFTER = 3
 # Share of a frame's score in the usual one; how far below that a target may be that was lost and
 # is found where the network went on: it may have come to take what hides it for the target.
-FOLLOW_SCORE = .1
-LOWER = .1
+CONFIDENCE_EMA = .1
+CONFIDENCE_DROP = .1
 # Share of a frame's motion in the velocity; what is left of a velocity after each frame hidden.
-FOLLOW = .3
+VELOCITY_EMA = .3
 DAMPING = .9
 # Half the window in box sizes, at first and per frame, and per frame in ways of the velocity.
-REACH, GROWTH, UNSURE = .5, .1, .5
+WINDOW_MARGIN, WINDOW_GROWTH, VELOCITY_SLACK = .5, .1, .5
 # Fractions of which the multiples fill the unit square evenly (the plastic number's powers).
-SPREAD = np.array((.7548776662466927, .5698402909980532))
+R2_SEQUENCE = np.array((.7548776662466927, .5698402909980532))
 
 
-class Trusted(NamedTuple):
+class Keyframe(NamedTuple):
     """
     A target as it was when its score was last good.
 
@@ -61,14 +61,14 @@ class Trusted(NamedTuple):
             *(tuple(tensor.clone() for tensor in part) for part in self.state)))
 
 
-class Suspect(NamedTuple):
+class Candidate(NamedTuple):
     """A place where a lost target seems to be: its `box` (4,), `good` frames in a row so far."""
 
     box: np.ndarray
     good: int
 
 
-class Look(NamedTuple):
+class Proposal(NamedTuple):
     """A place that the network is asked about: `row` tells whose target it is."""
 
     row: int
@@ -77,37 +77,37 @@ class Look(NamedTuple):
     state: State
 
 
-def velocity_after(velocity, before, after, frames=1):
+def update_velocity(velocity, before, after, frames=1):
     """
     Return the velocity (2,) of a target that went from one `xyxy` box to another.
 
     It follows the motion smoothly, all the closer the more frames lie between.
     """
     motion = (box_ops.xyxy_to_cxcywh(after) - box_ops.xyxy_to_cxcywh(before))[:2] / frames
-    return velocity + (1 - (1 - FOLLOW) ** frames) * (motion - velocity)
+    return velocity + (1 - (1 - VELOCITY_EMA) ** frames) * (motion - velocity)
 
 
-def usual_score(usual, score, frames):
+def running_mean_confidence(usual, score, frames):
     """
     Return the usual score after one more frame: of the first ones their mean, then of the latest.
 
-    >>> round(usual_score(.8, .5, frames=3), 3), round(usual_score(.8, .5, frames=300), 3)
-    (0.7, 0.77)
+    >>> [round(running_mean_confidence(.8, .5, frames), 3) for frames in (3, 300)]
+    [0.7, 0.77]
     """
-    return usual + max(FOLLOW_SCORE, 1 / frames) * (score - usual)
+    return usual + max(CONFIDENCE_EMA, 1 / frames) * (score - usual)
 
 
-def enough(found_score, usual):
+def redetection_threshold(found_confidence, usual):
     """
     Return the score at which a lost target is found where the network went on.
 
-    >>> enough(.56, usual=.75), enough(.56, usual=.6)
+    >>> redetection_threshold(.56, usual=.75), redetection_threshold(.56, usual=.6)
     (0.65, 0.56)
     """
-    return max(found_score, usual - LOWER)
+    return max(found_confidence, usual - CONFIDENCE_DROP)
 
 
-def predicted_boxes(boxes, velocities, frames, frame_sizes):
+def extrapolate(boxes, velocities, frames, frame_sizes):
     """
     Return where the motion leads: `xyxy` (N, 4), the size unchanged, the centre in the frame.
 
@@ -121,21 +121,22 @@ def predicted_boxes(boxes, velocities, frames, frame_sizes):
     return box_ops.cxcywh_to_xyxy(np.concatenate((centres, sizes), -1))
 
 
-def windows(boxes, velocities, frames, frame_sizes):
+def search_windows(boxes, velocities, frames, frame_sizes):
     """
     Return where the centres are looked for, `xyxy` (N, 4) within the frame.
 
-    :param boxes: (N, 4) `xyxy`, where the motion leads; the others as for `predicted_boxes`.
+    :param boxes: (N, 4) `xyxy`, where the motion leads; the others as for `extrapolate`.
     """
     centres, sizes = np.split(box_ops.xyxy_to_cxcywh(boxes), 2, -1)
     frames = frames[:, None]
-    reach = sizes * (REACH + GROWTH * frames) + UNSURE * np.abs(velocities) * frames
+    reach = (sizes * (WINDOW_MARGIN + WINDOW_GROWTH * frames)
+             + VELOCITY_SLACK * np.abs(velocities) * frames)
     extent = frame_sizes[:, ::-1]
     return np.concatenate((np.clip(centres - reach, 0, extent),
                            np.clip(centres + reach, 0, extent)), -1)
 
 
-def places(windows, tried, count):
+def sample_points(windows, tried, count):
     """
     Return `count` points (N, count, 2) in `xyxy` windows (N, 4), different ones at every call.
 
@@ -144,19 +145,19 @@ def places(windows, tried, count):
     :param tried: (N,) number of points of the sequence that have been used up.
     """
     numbers = tried[:, None] + np.arange(count)
-    unit = (.5 + numbers[..., None] * SPREAD) % 1
+    unit = (.5 + numbers[..., None] * R2_SEQUENCE) % 1
     low, high = windows[:, None, :2], windows[:, None, 2:]
     return low + unit * (high - low)
 
 
-def share_out(tried, candidates, limit):
+def allocate_budget(tried, candidates, limit):
     """
     Return how many places (N,) of each lost target are looked at in this frame.
 
     At most `candidates` of each and `limit` in all; where that is not the same for each, those
     that have been tried least have it, so that everyone has its turn.
 
-    >>> share_out(np.array([8, 0, 4]), 4, 8)
+    >>> allocate_budget(np.array([8, 0, 4]), 4, 8)
     array([2, 3, 3])
     """
     counts = np.full(len(tried), min(candidates, limit // len(tried)))
@@ -169,10 +170,10 @@ def candidate_boxes(boxes, velocities, frames, tried, frame_sizes, count):
     """
     Return the places to look at, `xyxy` (N, count, 4): first where the motion leads.
 
-    Parameters are as for `predicted_boxes` and `places`.
+    Parameters are as for `extrapolate` and `sample_points`.
     """
-    ahead = predicted_boxes(boxes, velocities, frames, frame_sizes)
+    ahead = extrapolate(boxes, velocities, frames, frame_sizes)
     found = np.repeat(box_ops.xyxy_to_cxcywh(ahead)[:, None], count, 1)
-    window = windows(ahead, velocities, frames, frame_sizes)
-    found[:, 1:, :2] = places(window, tried, max(count - 1, 0))
+    window = search_windows(ahead, velocities, frames, frame_sizes)
+    found[:, 1:, :2] = sample_points(window, tried, max(count - 1, 0))
     return box_ops.cxcywh_to_xyxy(found)
