@@ -10,7 +10,7 @@
 # make clean   remove what was built, make distclean also the environment
 
 PYTHON ?= python3
-SOURCES := $(shell find re3_core re3_ros training launch config examples resource \
+SOURCES := $(shell find re3_core re3_ros re3_web training launch config examples resource \
 	-name __pycache__ -prune -o -print 2>/dev/null) LICENSE NOTICE package.xml setup.cfg setup.py
 
 .PHONY: all setup build test demo stress lint clean distclean

