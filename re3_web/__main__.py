@@ -16,7 +16,7 @@ import sys
 from typing import Sequence
 
 from re3_core import available_models, Tracker
-from re3_core.video import open_source
+from re3_core.io.video import open_source
 from re3_web.server import serve, Settings
 from re3_web.video import VideoReader, VideoSource
 

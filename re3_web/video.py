@@ -14,7 +14,7 @@ from typing import Callable
 import numpy as np
 from re3_core import Track, Tracker
 from re3_core.boxes import iou
-from re3_core.video import FrameSource
+from re3_core.io.video import FrameSource
 from re3_web.source import (
     Box,
     CameraState,
@@ -295,7 +295,7 @@ class VideoSource:
             self._arrivals.append(time.monotonic())
         for target_id, track in tracks.items():
             self._note(target_id, track)
-        shown = tuple(ShownTrack(target_id, _as_box(track.box), float(track.score))
+        shown = tuple(ShownTrack(target_id, _as_box(track.box), float(track.confidence))
                       for target_id, track in tracks.items() if target_id in self._states)
         height, width = image.rgb.shape[:2]
         if self._receiver is not None:

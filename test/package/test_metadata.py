@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-OWN = {'re3_core', 're3_ros', 'training'}
+OWN = {'re3_core', 're3_ros', 're3_web', 'training'}
 # Packages without a rosdep key, and packages that are used only where they are installed.
 WITHOUT_KEY = {'safetensors'}
 OPTIONAL = {'cv_bridge', 'tensorflow'}
-KEYS = {'cv2': 'python3-opencv', 'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
+KEYS = {'aiohttp': 'python3-aiohttp', 'cv2': 'python3-opencv',
+        'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
         'torch': 'python3-torch', 'yaml': 'python3-yaml'}
 
 
@@ -35,7 +36,7 @@ def test_is_an_ament_python_package_of_format_3(package):
 
 
 def test_runtime_imports_are_declared(root, package, imports_of):
-    used = {name for folder in ('re3_core', 're3_ros', 'launch', 'examples')
+    used = {name for folder in ('re3_core', 're3_ros', 're3_web', 'launch', 'examples')
             for path in (root / folder).rglob('*.py') for name in imports_of(path)}
     used -= OWN | OPTIONAL | WITHOUT_KEY | set(sys.stdlib_module_names)
     declared = {element.text for element in package.iter('exec_depend')}
@@ -69,7 +70,7 @@ def test_data_files_are_complete(root, setup_arguments):
 def test_entry_points_exist(setup_arguments):
     scripts = dict(line.split(' = ') for line in
                    setup_arguments['entry_points']['console_scripts'])
-    assert set(scripts) >= {'camera_player', 'demo', 'tracker_node'}
+    assert set(scripts) >= {'camera_player', 'demo', 'tracker_node', 'web'}
     if importlib.util.find_spec('rclpy') is None:
         pytest.skip('needs rclpy')
     for target in scripts.values():

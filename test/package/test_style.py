@@ -12,14 +12,16 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ('examples', 'launch', 're3_core', 're3_ros', 'scripts', 'test', 'training')
+FOLDERS = ('examples', 'launch', 're3_core', 're3_ros', 're3_web', 'scripts', 'test', 'training')
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))
 HEADER = ('# SPDX-FileCopyrightText: 2026 re3_ros contributors\n'
           '# SPDX-License-Identifier: Apache-2.0')
+ROS = {'rclpy', 'sensor_msgs', 'vision_msgs', 'launch'}
 # What each package must do without.
 FORBIDDEN = {
-    're3_core': {'re3_ros', 'training', 'rclpy', 'sensor_msgs', 'vision_msgs', 'launch'},
-    'training': {'re3_ros', 'rclpy', 'sensor_msgs', 'vision_msgs', 'launch'},
+    're3_core': {'re3_ros', 're3_web', 'training'} | ROS,
+    'training': {'re3_ros', 're3_web'} | ROS,
+    're3_web': {'re3_ros', 'training'} | ROS,
     're3_ros': {'training'},
     # A controller needs the messages only.
     'examples': {'re3_core', 're3_ros', 'training'},
