@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from re3_core.io import drawing
 from re3_core.io.files import atomic_write
+from re3_core.io.images import save_image
 
 COLOURS = {'tracked': drawing.TRACKED, 'lost': drawing.LOST, 'absent': drawing.LOST,
            'skipped': (240, 180, 40)}
@@ -80,7 +81,7 @@ def write_montage(path, pictures, credit='', columns=3):
         strip = np.zeros((STRIP, sheet.shape[1], 3), np.uint8)
         _write_line(strip, credit)
         sheet = np.vstack([sheet, strip])
-    drawing.save_image(path, sheet)
+    save_image(path, sheet)
 
 
 def _columns(rows):

@@ -15,7 +15,8 @@ import sys
 
 import numpy as np
 from re3_core.boxes import check_box, xywh_to_xyxy, xyxy_to_xywh
-from re3_core.io.drawing import draw_box, draw_track, save_image, TRUTH
+from re3_core.io.drawing import draw_box, draw_track, TRUTH
+from re3_core.io.images import save_image
 from re3_core.io.video import video_writer
 from training import metrics
 from training.datasets.recordings import read_recordings

@@ -1,4 +1,4 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Videos and images: reading, writing and drawing."""
+"""Images, videos and files: reading, writing and drawing."""

@@ -1,71 +1,79 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reading frames from video files, folders of pictures and cameras, and writing video files."""
+"""Reading frames from video files, folders of images and cameras, and writing video files."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+import logging
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
-from re3_core.io.files import atomic_write
+from re3_core.io.files import atomic_write, check_utf8, printable
+from re3_core.io.images import is_image, list_images, read_image, SUFFIXES
 
 CODECS = ('avc1', 'mp4v')
 DEFAULT_RATE = 30.0
-PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+
+_log = logging.getLogger(__name__)
 
 
 class FrameSource:
     """
-    Give the frames `start` to `end` - 1 of a source in order, H x W x 3 uint8 RGB.
+    Frames `start` to `end` - 1 of a source in order, H x W x 3 uint8 RGB.
 
-    A source knows its `rate` in Hz, whether it is `live` (a camera, which never ends), and the
-    `index` of the frame that `read` gave last, counted from the start of the file.
+    `name` is the source's name in messages, `rate` its frames per second, `live` whether it is a
+    camera, which never ends, and `index` the number of the frame that `read` returned last,
+    counted from the start of the file (-1 before the first one).
     """
 
     live = False
 
-    def __init__(self, start=0, end=None):
-        """Take the frames from `start` up to `end`, or up to the last one if it is None."""
+    def __init__(self, name: str, start: int = 0, end: int | None = None) -> None:
         if start < 0 or (end is not None and end <= start):
             raise ValueError(f'frames must be 0 <= start < end, got start {start}, end {end}')
+        self.name = name
         self.rate = DEFAULT_RATE
         self._start = start
         self._end = end
         self.index = -1
 
-    def read(self):
-        """Return the next frame, or None after the last one."""
+    def read(self) -> np.ndarray | None:
+        """
+        Return the next frame, or None after the last one.
+
+        :raises ValueError: if the source ends before `start`, or a frame cannot be decoded.
+        """
         while self.index + 1 < self._start:
             if not self._skip():
-                return None
+                raise ValueError(f'{self.name}: has {self.index + 1} frames, none from number '
+                                 f'{self._start} on')
             self.index += 1
         if self._end is not None and self.index + 1 >= self._end:
             return None
         frame = self._next()
-        if frame is None:
-            return None
-        self.index += 1
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
+        self.index += frame is not None
+        return frame
 
-    def __iter__(self):
-        """Give the remaining frames."""
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Iterate over the remaining frames."""
         while (frame := self.read()) is not None:
             yield frame
 
-    def rewind(self):
+    def rewind(self) -> None:
         """Go back to the first frame."""
         self.index = -1
 
-    def release(self):
+    def release(self) -> None:
         """Close the source."""
 
-    def _next(self):
-        """Return the next frame as BGR, which the caller may overwrite, or None."""
+    def _next(self) -> np.ndarray | None:
+        """Return the next frame as RGB, or None."""
         raise NotImplementedError
 
-    def _skip(self):
+    def _skip(self) -> bool:
         """Pass over the next frame; return whether there was one."""
         return self._next() is not None
 
@@ -73,8 +81,9 @@ class FrameSource:
 class _CaptureSource(FrameSource):
     """Frames of a cv2.VideoCapture."""
 
-    def __init__(self, target, name, start=0, end=None):
-        super().__init__(start, end)
+    def __init__(self, target: str | int, name: str, start: int = 0,
+                 end: int | None = None) -> None:
+        super().__init__(name, start, end)
         self._target = target
         self._capture = cv2.VideoCapture(target)
         if not self._capture.isOpened():
@@ -83,32 +92,62 @@ class _CaptureSource(FrameSource):
         # Some drivers report 0, and broken files absurd rates.
         self.rate = rate if 1 <= rate <= 500 else DEFAULT_RATE
 
-    def _next(self):
+    def _next(self) -> np.ndarray | None:
         ok, frame = self._capture.read()
-        return frame if ok else None
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame) if ok else None
 
-    def _skip(self):
+    def _skip(self) -> bool:
         # Frames are counted rather than sought: seeking lands on key frames in some files.
         return self._capture.grab()
 
-    def release(self):
+    def release(self) -> None:
         self._capture.release()
 
 
 class VideoFile(_CaptureSource):
     """Frames of a video file."""
 
-    def __init__(self, path, start=0, end=None):
-        """Open the video file `path`; raises ValueError if OpenCV cannot read it."""
-        super().__init__(str(path), f'video {path}', start, end)
+    def __init__(self, path: str | os.PathLike[str], start: int = 0,
+                 end: int | None = None) -> None:
+        """Open the video file `path`; ValueError if OpenCV cannot read it."""
+        # Absolute, since FFmpeg takes a colon in a relative name for the end of a protocol.
+        super().__init__(os.path.abspath(check_utf8(path)), f'video {path}', start, end)
 
-    def properties(self):
-        """Return ((width, height) in pixels, number of frames) as the file's header says."""
+    def properties(self) -> tuple[tuple[int, int], int]:
+        """Return ((width, height) in pixels, number of frames) by the file's header."""
         width, height, frames = (int(self._capture.get(key)) for key in (
             cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT))
         return (width, height), frames
 
-    def rewind(self):
+    def read(self) -> np.ndarray | None:
+        """
+        Return the next frame, or None after the last one.
+
+        A file that ends earlier than its header announces is logged as a warning.
+
+        :raises ValueError: if no frame can be decoded, or none from `start` on.
+        """
+        frame = super().read()
+        if frame is None and self._end is None:
+            self._check_length()
+        return frame
+
+    def _skip(self) -> bool:
+        return super()._skip() or self._check_length()
+
+    def _check_length(self) -> bool:
+        """Compare the number of decoded frames with the header's."""
+        decoded, expected = self.index + 1, self.properties()[1]
+        if not decoded:
+            raise ValueError(f'{self.name}: OpenCV can decode no frame of it (an unsupported '
+                             'codec or a damaged file); convert it, for example to H.264')
+        # Some containers have no count; then it is estimated from the duration.
+        if expected - decoded > max(1, .01 * expected):
+            _log.warning('%s: only %d of %d frames can be decoded, the file is damaged',
+                         self.name, decoded, expected)
+        return False
+
+    def rewind(self) -> None:
         super().rewind()
         self._capture.release()
         self._capture = cv2.VideoCapture(self._target)
@@ -119,58 +158,57 @@ class CameraDevice(_CaptureSource):
 
     live = True
 
-    def __init__(self, number):
-        """Open camera `number`; raises ValueError if there is none."""
+    def __init__(self, number: int) -> None:
+        """Open camera `number`; ValueError if there is none."""
         super().__init__(number, f'camera {number}')
 
 
-class PictureFolder(FrameSource):
-    """The pictures of a folder, in the order of their names."""
+class ImageFolder(FrameSource):
+    """The images of a folder in natural order of their names (2.jpg before 10.jpg)."""
 
-    def __init__(self, path, start=0, end=None):
-        """Take the pictures in `path`; raises ValueError if there are none."""
-        super().__init__(start, end)
-        self._files = sorted(f for f in Path(path).iterdir() if f.suffix.lower() in PICTURES)
+    def __init__(self, path: str | os.PathLike[str], start: int = 0,
+                 end: int | None = None) -> None:
+        """Take the images in the folder `path`, or one file; ValueError if there is none."""
+        super().__init__(f'images {printable(path)}', start, end)
+        self._files = list_images(path) if os.path.isdir(path) else [Path(path)]
         if not self._files:
-            raise ValueError(f'no pictures in {path}: looked for {", ".join(PICTURES)}')
+            raise ValueError(f'no images in {printable(path)}: looked for {", ".join(SUFFIXES)}')
 
-    def _next(self):
-        if self.index + 1 >= len(self._files):
-            return None
-        path = self._files[self.index + 1]
-        frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if frame is None:
-            raise ValueError(f'cannot read the picture {path}')
-        return frame
+    def _next(self) -> np.ndarray | None:
+        return read_image(self._files[self.index + 1]) if self._skip() else None
 
-    def _skip(self):
+    def _skip(self) -> bool:
         return self.index + 1 < len(self._files)
 
 
-def open_source(name, start=0, end=None):
+def open_source(name: str | int | os.PathLike[str], start: int = 0,
+                end: int | None = None) -> FrameSource:
     """
-    Open a video file, a folder of pictures, or a camera given by its number.
+    Open a video file, a folder of images, an image, or a camera given by its number.
 
-    :param name: path, or a number such as `0` for a camera (int or text).
-    :param start: first frame to give, 0 is the first of the file; not for cameras.
-    :param end: frame after the last one to give; None for all.
-    Raises ValueError or FileNotFoundError with the reason if it cannot be opened.
+    :param name: path, or a number such as `0` for a camera (int or text; a file or folder of
+        that name goes first).
+    :param start: first frame, 0 is the first of the file; not for cameras.
+    :param end: frame after the last one; None for all.
+    :raises ValueError, OSError: with the reason, if it cannot be opened.
     """
-    text = str(name)
-    if text.isdigit():
-        return CameraDevice(int(text))
+    if isinstance(name, int):
+        return CameraDevice(name)
+    text = os.fspath(name)
     path = Path(text)
-    if path.is_dir():
-        return PictureFolder(path, start, end)
-    if not path.exists():
-        raise FileNotFoundError(f'no video at {path}: give a file, a folder of pictures or a '
-                                'camera number')
+    if not text or not path.exists():
+        if text.isascii() and text.isdigit():
+            return CameraDevice(int(text))
+        raise FileNotFoundError(f'no video at {printable(path) if text else repr(text)}: give a '
+                                'file, a folder of images or a camera number')
+    if path.is_dir() or is_image(path):
+        return ImageFolder(path, start, end)
     return VideoFile(path, start, end)
 
 
 @contextmanager
-def _quiet_stderr():
-    """Keep what libraries print about missing codecs from the terminal."""
+def _silence_stderr() -> Iterator[None]:
+    """Discard what native libraries print, such as lines about missing codecs."""
     saved = os.dup(2)
     with open(os.devnull, 'wb') as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -181,23 +219,24 @@ def _quiet_stderr():
         os.close(saved)
 
 
-def _open_writer(path, rate, size):
-    with _quiet_stderr():
+def _open_writer(path: str, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    with _silence_stderr():
         for codec in CODECS:
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
+            writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), rate, size)
             if writer.isOpened():
                 return writer
     raise OSError(f'OpenCV can write none of the codecs {", ".join(CODECS)} to {path}')
 
 
-class _VideoPart:
+class _LazyVideoWriter:
     """A video file that is opened with the size of its first frame."""
 
-    def __init__(self, path, rate):
-        self._path, self._rate = path, rate
-        self._writer = self._shape = None
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate = os.path.abspath(check_utf8(path)), rate
+        self._writer: cv2.VideoWriter | None = None
+        self._shape: tuple[int, ...] = ()
 
-    def write(self, frame):
+    def write(self, frame: np.ndarray) -> None:
         """Append a frame."""
         height, width = (side - side % 2 for side in frame.shape[:2])
         if self._writer is None:
@@ -209,28 +248,29 @@ class _VideoPart:
         self._writer.write(cv2.cvtColor(np.ascontiguousarray(frame[:height, :width]),
                                         cv2.COLOR_RGB2BGR))
 
-    def close(self):
-        """Write out what is left."""
+    def close(self) -> None:
+        """Write what is left."""
         if self._writer is not None:
             self._writer.release()
 
 
 @contextmanager
-def video_writer(path, rate):
+def video_writer(path: str | os.PathLike[str],
+                 rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """
-    Give a function that appends a frame to an mp4 file, H.264 where OpenCV has it.
+    Yield a function that appends a frame to an mp4 file, H.264 where OpenCV has it.
 
-    The file is there only after a clean end with a frame at least. The function takes H x W x 3
+    The file exists only after a clean end with at least one frame. The function takes H x W x 3
     uint8 RGB, all of one size, and raises ValueError if one differs; OSError if OpenCV cannot
-    write. Sides are made even, as the codecs want, by leaving out the last row or column.
+    write. Odd sides lose their last row or column, since the codecs need even ones.
 
     :param rate: frames per second.
     """
     with atomic_write(Path(path)) as part:
-        video = _VideoPart(part, rate)
+        video = _LazyVideoWriter(part, rate)
         try:
             yield video.write
         finally:
             video.close()
         if not part.exists():
-            raise ValueError(f'{path}: a video needs a frame at least')
+            raise ValueError(f'{path}: a video needs at least one frame')

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 import sys
 
-from re3_core.io.drawing import save_image
+from re3_core.io.images import save_image
 from training.contact_sheet import tile
 from training.datasets.check import check_dataset, samples
 from training.datasets.formats import FORMATS

@@ -15,7 +15,7 @@ from pathlib import Path
 import sys
 
 import numpy as np
-from re3_core.io.drawing import save_image
+from re3_core.io.images import save_image
 from re3_core.io.video import video_writer
 from training.clips import Clip
 from training.contact_sheet import clip_frame, clips_sheet
