@@ -7,6 +7,7 @@ from glob import glob
 import os
 
 from setuptools import find_packages, setup
+from setuptools.command.develop import develop
 
 PACKAGE_NAME = 're3_ros'
 
@@ -18,6 +19,15 @@ def shared(*patterns):
         folders.setdefault(os.path.dirname(path), []).append(path)
     return [(os.path.join('share', PACKAGE_NAME, folder), paths)
             for folder, paths in folders.items()]
+
+
+class Develop(develop):
+    """The `develop` of `colcon build --symlink-install`, which ignores [build_scripts]."""
+
+    def write_script(self, script_name, contents, *args, **kwargs):
+        """Write a script that uses the Python of the active environment, as setup.cfg says."""
+        _, _, body = contents.partition('\n')
+        super().write_script(script_name, f'#!/usr/bin/env python3\n{body}', *args, **kwargs)
 
 
 setup(
@@ -57,6 +67,7 @@ setup(
         'web': ['aiohttp>=3.8'],
     },
     zip_safe=False,
+    cmdclass={'develop': Develop},
     entry_points={
         'console_scripts': [
             'camera_player = re3_ros.camera_player:main',

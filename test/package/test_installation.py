@@ -55,6 +55,19 @@ def workspace(sources):
     return workspace
 
 
+@pytest.mark.parametrize('options', [[], ['--symlink-install']], ids=['copied', 'symlinked'])
+def test_executables_use_the_active_python(sources, tmp_path, options):
+    subprocess.run(
+        ['colcon', '--log-base', tmp_path / 'log', 'build', '--base-paths', sources,
+         '--build-base', tmp_path / 'build', '--install-base', tmp_path / 'install', *options,
+         '--packages-select', 're3_ros'],
+        cwd=tmp_path, capture_output=True, check=True)
+    scripts = [path for path in (tmp_path / 'install/re3_ros/lib/re3_ros').iterdir()
+               if path.is_file()]
+    assert {'camera_player', 'demo', 'tracker_node'} <= {path.name for path in scripts}
+    assert {path.read_text().splitlines()[0] for path in scripts} == {'#!/usr/bin/env python3'}
+
+
 def in_workspace(workspace, *command):
     """Return a command line that runs a command where only the built copy can be found."""
     prefix = workspace / 'install' / 're3_ros'
