@@ -32,6 +32,8 @@ def _address(host: str):
 
 def _hostname(netloc: str) -> str:
     """Return the host of `host:port`, in lower case and without brackets; '' if malformed."""
+    if any(character in netloc for character in '@/?#\\'):    # a URL's parts, not a host's
+        return ''
     try:
         return urlsplit(f'//{netloc}').hostname or ''
     except ValueError:

@@ -40,8 +40,8 @@ MESSAGE_RATE, MESSAGE_BURST = 20., 60
 LOG_RATE, LOG_BURST = 0.2, 10
 # Refused messages after which the connection is closed.
 MAX_REFUSED = 200
-# Seconds between checks that a viewer is still there.
-HEARTBEAT = 15.
+# Seconds between checks that a viewer is still there, and for its answer when it is sent away.
+HEARTBEAT, CLOSE_TIMEOUT = 15., 2.
 DEFAULT_PORT = 8088
 
 
@@ -102,9 +102,10 @@ class PageServer:
         try:
             site = web.TCPSite(self._runner, self.settings.host, self.settings.port)
             await site.start()
-        except OSError:
+        except OSError as error:
             await self._runner.cleanup()
-            raise
+            raise OSError(f'cannot listen on {self.settings.host}:{self.settings.port}: '
+                          f'{error.strerror or error}') from error
         self.port = self._runner.addresses[0][1]
         self.hub.source.start(self.hub)
         self._states = asyncio.create_task(self.hub.publish_states())
@@ -173,7 +174,8 @@ class PageServer:
     async def _connect(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one viewer until it leaves."""
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=messages.MAX_MESSAGE, compress=False)
+            timeout=CLOSE_TIMEOUT, heartbeat=HEARTBEAT, max_msg_size=messages.MAX_MESSAGE,
+            compress=False)
         await socket.prepare(request)
         if len(self.hub.viewers) >= self.settings.max_viewers:
             text = f'{self.settings.max_viewers} viewers are connected, no more are allowed'
