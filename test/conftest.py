@@ -3,6 +3,7 @@
 
 """A real browser, headless, for the tests of the web page; skipped where there is none."""
 
+from contextlib import contextmanager
 from pathlib import Path
 import shutil
 import time
@@ -12,7 +13,9 @@ import pytest
 PATIENCE = 120
 FLAGS = ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
          '--disable-background-networking', '--disable-component-update', '--disable-sync',
-         '--disable-dev-shm-usage', '--window-size=1360,900')
+         '--disable-dev-shm-usage', '--window-size=1360,900',
+         # Of foreign pages: the server itself must refuse them.
+         '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets')
 # Notes box and frame number of a target in the page whenever they change.
 RECORD = """
 window.recorded = [];
@@ -27,8 +30,8 @@ new MutationObserver(() => {
 
 
 def pytest_addoption(parser):
-    parser.addoption('--screenshot', default='', metavar='FILE',
-                     help='have the test of the web page write a JPEG picture of it')
+    parser.addoption('--screenshots', default='', metavar='FOLDER',
+                     help='have the tests of the web page write pictures of it')
 
 
 class Page:
@@ -118,6 +121,26 @@ class Page:
             self.driver.execute_cdp_cmd('Input.dispatchTouchEvent', {
                 'type': kind, 'touchPoints': [{'x': x, 'y': y} for x, y in points]})
 
+    @contextmanager
+    def as_phone(self):
+        """Have a small touch screen in dark mode for the `with` block."""
+        def command(name, **values):
+            self.driver.execute_cdp_cmd(f'Emulation.{name}', values)
+        try:
+            command('setDeviceMetricsOverride', width=390, height=844, deviceScaleFactor=2,
+                    mobile=True)
+            command('setTouchEmulationEnabled', enabled=True)
+            command('setEmulatedMedia', features=[
+                {'name': 'prefers-color-scheme', 'value': 'dark'}])
+            self.wait_until(lambda: self.script(
+                "const image = document.getElementById('image');"
+                'return image.clientWidth < 390 && image.width > image.clientWidth'), 'the layout')
+            yield
+        finally:
+            command('clearDeviceMetricsOverride')
+            command('setTouchEmulationEnabled', enabled=False)
+            command('setEmulatedMedia', features=[])
+
     def record(self, identity):
         """Begin to record the boxes of a target."""
         self.script(RECORD, identity)
@@ -156,14 +179,14 @@ def page(driver):
 
 @pytest.fixture
 def save_screenshot(request):
-    """Return a function that writes a Page's picture where `--screenshot` asks for it."""
-    def save(page):
-        path = request.config.getoption('--screenshot')
-        if path:
+    """Return a function that writes a Page's picture to the folder `--screenshots`, if given."""
+    def save(page, name):
+        folder = request.config.getoption('--screenshots')
+        if folder:
             import cv2
             import numpy as np
             data = np.frombuffer(page.driver.get_screenshot_as_png(), np.uint8)
-            cv2.imwrite(path, cv2.imdecode(data, cv2.IMREAD_COLOR),
+            cv2.imwrite(str(Path(folder) / name), cv2.imdecode(data, cv2.IMREAD_COLOR),
                         (cv2.IMWRITE_JPEG_QUALITY, 88))
     return save
 

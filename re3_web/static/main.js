@@ -48,8 +48,8 @@ function chooseCamera(name) {
   plot.clear();
   targets.update([], {});
   find('waiting').hidden = false;
-  showCameras();
   watch();
+  showState();
 }
 
 function showCameras() {
@@ -83,8 +83,9 @@ function showProblems() {
 }
 
 function showState() {
-  if (!state.cameras.some(({name}) => name === camera)) {
-    if (state.cameras.length) chooseCamera(state.cameras[0].name);
+  if (state.cameras.length && !cameraState()) {
+    chooseCamera(state.cameras[0].name);
+    return;
   }
   showCameras();
   showProblems();

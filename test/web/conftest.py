@@ -20,7 +20,7 @@ class Served:
     """A PageServer in a thread of its own, from `start` to `stop`."""
 
     def __init__(self, source, **settings):
-        self._source, self._settings = source, Settings(port=0, **settings)
+        self._source, self._settings = source, Settings(**{'port': 0, **settings})
         self._ready, self._loop, self._end = Event(), None, None
         self._thread = Thread(target=asyncio.run, args=[self._run()], daemon=True)
 

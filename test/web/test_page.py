@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The page in a real browser, with the tracker on the demo's clip and with a directed source."""
+
+import numpy as np
+import pytest
+from re3_core import Tracker
+from re3_core.boxes import iou
+from re3_core.io.video import VideoFile
+from re3_ros.demo_clips import load_annotation
+from re3_web.source import ERROR
+from re3_web.video import VideoReader, VideoSource
+
+SIZE = (640, 480)
+
+
+# ---- the tracker on the demo's clip ----
+
+class HeldClip(VideoFile):
+    """The demo's clip as a camera: it holds the first frame until `playing`, and can be lost."""
+
+    def __init__(self, path, annotation):
+        super().__init__(path, annotation['start'], annotation['end'])
+        self.rate = 10.
+        self.playing = self.lost = False
+        self._held = None
+
+    def read(self):
+        if self.lost:
+            raise ValueError('the cable is unplugged')
+        if self._held is not None and not self.playing:
+            return self._held.copy()
+        frame = super().read()
+        if frame is not None:
+            self._held = frame
+        return self._held.copy()    # at the end the last frame stays
+
+
+@pytest.fixture
+def clip(demo_clips, root_config):
+    """Return (HeldClip, annotation) of the demo's default clip."""
+    annotation = load_annotation(root_config / 'demo' / 'bikes.yaml')
+    return HeldClip(demo_clips / 'bikes.mp4', annotation), annotation
+
+
+@pytest.fixture
+def root_config(request):
+    """Return the folder config of the repository."""
+    return request.config.rootpath / 'config'
+
+
+@pytest.fixture
+def clip_page(clip, serve, page):
+    """Return the Page that shows the clip, opened."""
+    held, annotation = clip
+
+    def opened():
+        if held.lost:
+            raise ValueError('the cable is unplugged')
+        return held
+    source = VideoSource('bikes.mp4', VideoReader(opened, held), Tracker(device='cpu'))
+    page.size = tuple(annotation['size'])
+    page.served = serve(source, rate=60)
+    page.open(page.served.address)
+    page.wait_for_image()
+    return page
+
+
+def test_a_box_drawn_in_the_page_is_followed(clip, clip_page, save_screenshot):
+    held, annotation = clip
+    page = clip_page
+    first = page.stamp()
+    page.wait_until(lambda: page.stamp() != first, 'another frame')
+    page.element('#name').send_keys('bollard')
+    page.record('bollard')
+    page.drag(annotation['boxes'][annotation['start']], page.size)
+    page.wait_until(lambda: 'bollard' in page.targets(), 'the target')
+    held.playing = True
+    last = annotation['end'] - 1
+    page.wait_until(lambda: held.index == last and page.recorded() and page.script(
+        "return document.getElementById('moment').dataset.number") == str(last), 'the last frame')
+    boxes = {int(number): box for number, _, box in page.recorded()}
+    overlaps = [float(iou(np.array(boxes[number]), box))
+                for number, box in annotation['boxes'].items()
+                if number in boxes and number > annotation['start']]
+    assert len(overlaps) >= len(annotation['boxes']) / 2
+    assert np.mean(overlaps) >= .6
+    assert page.targets()['bollard'][0] == 'tracked'
+    page.element('[data-id="bollard"] .select').click()
+    save_screenshot(page, 'web.jpg')
+    with page.as_phone():
+        save_screenshot(page, 'web_phone.jpg')
+    assert page.errors() == []
+
+
+def test_a_box_on_a_paused_image_goes_out_with_its_stamp(clip, clip_page):
+    held, annotation = clip
+    page = clip_page
+    page.element('#pause').click()
+    page.wait_until(lambda: 'paused' in page.text('moment'), 'the pause')
+    held.playing = True
+    page.wait_until(lambda: held.index >= annotation['start'] + 15, 'the clip to go on')
+    page.drag(annotation['boxes'][annotation['start']], page.size)
+    page.wait_until(lambda: page.targets(), 'the target')
+    page.element('#pause').click()
+    page.wait_until(lambda: held.index == annotation['end'] - 1, 'the last frame')
+    (state, box), = page.targets().values()
+    assert state == 'tracked'
+    assert iou(np.array(box), annotation['boxes'][annotation['end'] - 1]) >= .6
+
+
+def test_a_lost_camera_is_said_and_comes_back(clip, clip_page):
+    held, page = clip[0], clip_page
+    held.lost = True
+    page.wait_until(lambda: 'the cable is unplugged' in page.text('problem'), 'the problem')
+    held.lost = False
+    before = page.stamp()
+    page.wait_until(lambda: page.stamp() != before, 'new frames')
+    page.wait_until(lambda: not page.element('#problem').is_displayed(), 'the problem to go')
+
+
+# ---- the page alone ----
+
+@pytest.fixture
+def fake(source, serve, page):
+    """Return the page that shows a FakeSource, opened, with an image and two targets."""
+    page.source, page.size = source, SIZE
+    page.served = serve(source)
+    page.open(page.served.address)
+    page.wait_until(lambda: source.watched and source.watched[-1], 'a viewer')
+    source.deliver(11, [('cup', (100., 100., 200., 180.)), ('mug', (120., 110., 160., 150.))],
+                   size=SIZE)
+    page.wait_for_image()
+    page.wait_until(lambda: set(page.targets()) == {'cup', 'mug'}, 'the targets')
+    yield page
+    assert [error for error in page.errors() if 'WebSocket' not in error] == []
+
+
+def asked(page, *request):
+    """Wait until the source was asked for this last."""
+    page.wait_until(lambda: page.source.asked[-1:] == [request], f'{request}')
+
+
+def last_box(page):
+    """Wait for an init request; return (id, box, stamp)."""
+    page.wait_until(lambda: page.source.asked and page.source.asked[-1][0] == 'init', 'a box')
+    return page.source.asked[-1][2:]
+
+
+def test_dragging_in_any_direction_gives_the_box_in_image_pixels(fake):
+    for box in ((300, 200, 400, 300), (400, 300, 300, 200)):
+        fake.source.asked.clear()
+        fake.drag(box, SIZE)
+        target_id, found, stamp = last_box(fake)
+        assert found == pytest.approx((300, 200, 400, 300), abs=2)
+        assert (target_id, stamp) == ('', 11)
+
+
+def test_the_image_is_held_while_a_box_is_drawn(fake):
+    from selenium.webdriver import ActionChains
+    x, y = (round(side) for side in fake.to_client(300, 200, SIZE))
+    actions = ActionChains(fake.driver).w3c_actions
+    actions.pointer_action.move_to_location(x, y).pointer_down()
+    actions.perform()
+    fake.source.deliver(12, [('late', (1., 1., 20., 20.))], size=SIZE)
+    fake.wait_until(lambda: set(fake.targets()) == {'late'}, 'the new frame in the list')
+    actions = ActionChains(fake.driver).w3c_actions
+    actions.pointer_action.move_to_location(x + 50, y + 50).pointer_up()
+    actions.perform()
+    assert last_box(fake)[2] == 11
+    fake.source.asked.clear()
+    fake.drag((300, 200, 400, 300), SIZE)
+    assert last_box(fake)[2] == 12
+
+
+def test_select_restart_rename_remove(fake):
+    x, y = fake.to_client(130, 120, SIZE)
+    fake.script('window.scrollTo(0, 0)')
+    from selenium.webdriver import ActionChains
+    actions = ActionChains(fake.driver).w3c_actions
+    actions.pointer_action.move_to_location(round(x), round(y)).click()
+    actions.perform()
+    mug = '[data-id="mug"]'
+    pressed = fake.element(f'{mug} .select')
+    fake.wait_until(lambda: pressed.get_attribute('aria-pressed') == 'true', 'the selection')
+    fake.element(f'{mug} .restart').click()
+    fake.drag((300, 200, 400, 300), SIZE)
+    assert last_box(fake)[0] == 'mug'
+    field = fake.element(f'{mug} .rename input')
+    field.clear()
+    field.send_keys('glass\n')
+    fake.wait_until(lambda: fake.source.asked[-1][:3] == ('init', 'camera', 'glass'), 'a rename')
+    assert fake.source.asked[-1][3] == (120., 110., 160., 150.)
+    fake.element(f'{mug} .remove').click()
+    asked(fake, 'remove', 'camera', 'mug')
+
+
+def test_services_and_their_answers(fake):
+    fake.element('#enable').click()
+    fake.wait_until(lambda: 'disable answered' in fake.text('messages'), 'the answer')
+    fake.source.enabled = False
+    fake.wait_until(lambda: fake.text('enable') == 'Resume tracking', 'the button to change')
+    fake.element('#reset').click()
+    fake.element('#confirm-no').click()
+    fake.element('#reset').click()
+    fake.element('#confirm-yes').click()
+    fake.wait_until(lambda: 'reset: reset answered' in fake.text('messages'), 'the refusal')
+    assert fake.source.asked == ['disable', 'reset']
+
+
+def test_all_by_keyboard(fake):
+    from selenium.webdriver.common.keys import Keys
+    image = fake.element('#image')
+    image.send_keys('n')
+    fake.wait_until(lambda: fake.script(
+        "return document.querySelector('[data-id=cup] .select').ariaPressed") == 'true', 'cup')
+    image.send_keys('b', Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.SHIFT + Keys.ARROW_RIGHT,
+                    Keys.NULL, Keys.ENTER)
+    step = SIZE[0] / 100
+    assert last_box(fake)[1] == pytest.approx(
+        (100 + step, 100 + step, 200 + 2 * step, 180 + step), abs=.1)
+    image.send_keys('b', Keys.ESCAPE, Keys.DELETE)
+    asked(fake, 'remove', 'camera', 'cup')
+    image.send_keys(' ')
+    fake.wait_until(lambda: fake.source.watched[-1] == set(), 'the pause')
+
+
+def test_on_a_phone_by_touch_in_the_dark(fake):
+    with fake.as_phone():
+        assert fake.script('return document.documentElement.scrollWidth <= window.innerWidth')
+        fake.touch((300, 200, 400, 300), SIZE)
+        assert last_box(fake)[1] == pytest.approx((300, 200, 400, 300), abs=4)
+        assert fake.script('return getComputedStyle(document.body).backgroundColor') == \
+            'rgb(16, 21, 26)'
+
+
+def test_several_cameras_as_tabs(serve, source, page):
+    from re3_web.source import CameraState
+    source.cameras = [CameraState('front'), CameraState('rear', problems=['no image for 4 s'])]
+    page.open(serve(source).address)
+    page.wait_until(lambda: source.watched[-1:] == [{'front'}], 'the first camera')
+    page.element('#cameras button:nth-child(2)').click()
+    page.wait_until(lambda: source.watched[-1] == {'rear'}, 'the second camera')
+    page.wait_until(lambda: page.text('problem') == 'no image for 4 s', 'its problem')
+
+
+def test_a_lost_server_is_said_and_found_again(fake, serve, source):
+    port = fake.served.port
+    fake.served.stop()
+    fake.wait_until(lambda: 'is lost' in fake.text('problem'), 'the problem')
+    assert fake.text('connection') == 'connection lost'
+    serve(source, port=port)
+    fake.wait_until(lambda: fake.text('connection') == 'connected', 'the connection')
+    source.deliver(99, [('cup', (1., 1., 20., 20.))], size=SIZE)
+    fake.wait_until(lambda: fake.stamp() == '99', 'a frame')
+    assert not fake.element('#problem').is_displayed()
+    fake.errors()    # the failed connections
+
+
+def test_names_are_text_and_nothing_else(fake):
+    name = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'[:64]
+    fake.source.cameras[0].message = name
+    fake.source.cameras[0].problems = [name]
+    fake.source.receiver.notice(ERROR, name)
+    fake.source.deliver(12, [(name, (1., 1., 20., 20.))], size=SIZE)
+    fake.wait_until(lambda: set(fake.targets()) == {name}, 'the target')
+    fake.wait_until(lambda: name in fake.text('messages') and name in fake.text('problem')
+                    and name in fake.text('health'), 'the texts')
+    fake.element('#name').send_keys(name)
+    fake.drag((300, 200, 400, 300), SIZE)
+    assert last_box(fake)[0] == name
+    assert fake.script('return window.hacked ?? null') is None
+    assert fake.script("return document.querySelectorAll('main img, main script').length") == 0
+    with pytest.raises(Exception, match='TrustedHTML'):
+        fake.script("document.body.innerHTML = '<p>'")
+    fake.errors()    # the last line is one
+
+
+def test_other_pages_cannot_connect(fake):
+    fake.driver.get('about:blank')    # has no policy of its own that would forbid it
+    state = fake.driver.execute_async_script(
+        'const [address, done] = arguments; const socket = new WebSocket(address);'
+        "socket.onopen = () => done('open'); socket.onclose = () => done('closed');",
+        f'ws://localhost:{fake.served.port}/ws')
+    assert state == 'closed'
+    assert '403' in ''.join(fake.errors())
