@@ -9,17 +9,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 import rclpy.subscription
 from re3_core.io.drawing import draw_track
 from re3_ros import health, qos, stream_watch
-from re3_ros.detections import fill_box
-from re3_ros.frames import Frame
-from re3_ros.images import (
-    check_text,
-    compressed_size,
-    compressed_to_rgb,
-    fill_compressed,
-    fill_image,
-    image_size,
-)
-from re3_ros.targets import LOST, REMOVED
+from re3_ros.detections import fill_track
+from re3_ros.image_stream import ImageStream
+from re3_ros.images import compressed_to_rgb, fill_compressed, fill_image
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
@@ -30,11 +22,6 @@ TRACKS_DEPTH = 10
 LASTING = {'loss', 'missed'}
 # rclpy of Iron and later hands over the publisher's sequence number with each message.
 HAS_MESSAGE_INFO = hasattr(rclpy.subscription, 'MessageInfo')
-
-
-def stamp_of(header):
-    """Return a header's time in nanoseconds."""
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
 class Camera:
@@ -56,10 +43,8 @@ class Camera:
         """
         self.name = name
         self.targets = targets
-        self.watch = stream_watch.StreamWatch()
         self.health = health.CameraHealth()
         self.pending = None
-        self.frame_id = ''
         self.reliability = 'best_effort'
         self.busy_before = 0.
         self._node = node
@@ -68,8 +53,9 @@ class Camera:
         self.init_topic = node.resolve_topic_name(f'{self._prefix}init')
         self.detections_topic = node.resolve_topic_name(f'{self._prefix}detections')
         self._compressed = parameters.of_camera(name, 'image_transport') == 'compressed'
-        self._convert = compressed_to_rgb if self._compressed else convert
-        self._index = 0
+        self.stream = ImageStream(targets, parameters, self._compressed,
+                                  compressed_to_rgb if self._compressed else convert)
+        self.watch = self.stream.watch
         self._opened = 0.
         self._said = set()
         self._messages = {}
@@ -219,28 +205,8 @@ class Camera:
 
     # ---- images ----
 
-    def check(self, message, sequence):
-        """Return the (height, width) of an image message; ImageError if it cannot be used."""
-        size_of = compressed_size if self._compressed else image_size
-        try:
-            check_text('frame_id', message.header.frame_id)
-            return size_of(message, self._parameters['max_image_pixels'])
-        except ValueError:
-            self.watch.refused(sequence)
-            raise
-
-    def accept(self, message, stamp, size):
-        """
-        Make an image message of this size the pending Frame.
-
-        Its pixels are converted only if there is a target to look for; ImageError if they
-        cannot be.
-        """
-        frame = Frame(self._index, stamp, message, size, self._convert)
-        if self.targets.targets:
-            frame.rgb()
-        self._index += 1
-        self.frame_id = message.header.frame_id
+    def accept(self, frame):
+        """Make a Frame the pending one."""
         if self.pending is not None:
             self.watch.skipped += 1
         self.pending = frame
@@ -252,7 +218,7 @@ class Camera:
 
     def is_called(self, frame_id):
         """Tell whether a message with this `frame_id` is meant for this camera."""
-        return frame_id in (self.name, self.frame_id)
+        return frame_id in (self.name, self.stream.frame_id)
 
     # ---- results ----
 
@@ -273,12 +239,8 @@ class Camera:
         message = self._messages.get(target.id)
         if message is None:
             message = self._messages[target.id] = Detection2D(
-                id=target.id, results=[ObjectHypothesisWithPose()])
-        message.header = header
-        fill_box(message.bbox, target.track.box)
-        hypothesis = message.results[0].hypothesis
-        hypothesis.class_id = target.class_id
-        hypothesis.score = target.track.confidence
+                results=[ObjectHypothesisWithPose()])
+        fill_track(message, header, target)
         return message
 
     @staticmethod
@@ -291,18 +253,13 @@ class Camera:
 
     def publish_events(self, stamp):
         """Log the targets' events and publish the latched table of states if it changed."""
-        events, self.targets.events = self.targets.events, []
-        if not events:
-            return
-        removed = {}
+        events, rows = self.targets.take_events()
         for event in events:
             self._log_event(event)
-            removed.pop(event.id, None)
             if event.kind == 'removed':
-                removed[event.id] = event.text
                 self._messages.pop(event.id, None)
-        if any(event.kind != 'restarted' for event in events):
-            self._publish_status(stamp, removed)
+        if rows is not None:
+            self._publish_status(stamp, rows)
 
     def _log_event(self, event):
         logger = self._node.get_logger()
@@ -315,23 +272,15 @@ class Camera:
         else:
             logger.info(text)
 
-    def _publish_status(self, stamp, removed):
-        message = DiagnosticArray()
+    def _publish_status(self, stamp, rows):
+        message = DiagnosticArray(status=[
+            DiagnosticStatus(
+                level=bytes([row.level]), name=row.id, message=row.state, hardware_id=self.name,
+                values=[KeyValue(key='reason', value=row.reason)] if row.reason else [])
+            for row in rows])
         message.header.stamp = stamp
-        message.header.frame_id = self.frame_id
-        for target in self.targets.targets.values():
-            level = DiagnosticStatus.WARN if target.state == LOST else DiagnosticStatus.OK
-            message.status.append(self._status_of(target.id, level, target.state))
-        for identity, reason in removed.items():
-            if identity not in self.targets.targets:
-                message.status.append(self._status_of(
-                    identity, DiagnosticStatus.STALE, REMOVED,
-                    [KeyValue(key='reason', value=reason)]))
+        message.header.frame_id = self.stream.frame_id
         self._status.publish(message)
-
-    def _status_of(self, identity, level, state, values=()):
-        return DiagnosticStatus(level=level, name=identity, message=state,
-                                hardware_id=self.name, values=list(values))
 
     def diagnostics(self, monotonic):
         """Return the camera's DiagnosticStatus."""

@@ -89,6 +89,20 @@ def fill_box(bbox, box):
     bbox.size_y = y2 - y1
 
 
+def fill_track(detection, header, target):
+    """
+    Put a `re3_ros.targets.Target` into a `vision_msgs/Detection2D` with one result.
+
+    :param header: header of the image that the track belongs to.
+    """
+    detection.header = header
+    detection.id = target.id
+    fill_box(detection.bbox, target.track.box)
+    hypothesis = detection.results[0].hypothesis
+    hypothesis.class_id = target.class_id
+    hypothesis.score = target.track.confidence
+
+
 def read_box(bbox):
     """Return the upright `xyxy` box (4,) of a `vision_msgs/BoundingBox2D`, as it is."""
     half_width, half_height = bbox.size_x / 2, bbox.size_y / 2

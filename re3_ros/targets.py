@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from re3_core.boxes import check_box, match_box
 from re3_ros.frames import FrameBuffer
+from re3_ros.health import OK, STALE, WARN
 from re3_ros.problem_log import Fault
 
 TRACKED = 'tracked'
@@ -45,6 +46,18 @@ class Settings:
     every_frame: bool = False
 
 
+    @classmethod
+    def from_parameters(cls, values):
+        """Return the settings by the node's parameters, a mapping by name."""
+        return cls(
+            max_targets=values['max_targets'], association_iou=values['association_iou'],
+            drop_after=values['drop_after'], catch_up_frames=values['catch_up_frames'],
+            init_buffer_seconds=values['init_buffer_seconds'],
+            init_buffer_bytes=values['init_buffer_megabytes'] * 1_000_000,
+            refuse_old=values['on_old_box'] == 'refuse',
+            every_frame=values['process_every_frame'])
+
+
 class Event(NamedTuple):
     """A change of a target: `kind` is started, restarted, lost, found or removed."""
 
@@ -72,6 +85,37 @@ class Target:
     def state(self):
         """Return TRACKED or LOST."""
         return LOST if self.track.lost else TRACKED
+
+
+class StatusRow(NamedTuple):
+    """A target in the status message: `level` of `re3_ros.health`, `reason` if removed."""
+
+    id: str  # noqa: A003
+    level: int
+    state: str
+    reason: str = ''
+
+
+class UnbatchedTracker:
+    """
+    A tracker's `update` and `update_frames` with one target per forward.
+
+    The batch a target is in changes its result in the last bits; a replay that must be the
+    same to the bit cannot have batches that depend on the timing of messages.
+    """
+
+    def __init__(self, tracker):
+        self._tracker = tracker
+        self.init, self.remove = tracker.init, tracker.remove
+
+    def update(self, frame, ids):
+        """Track the targets in `ids` in the next frame; return {id: Track}."""
+        return {key: self._tracker.update(frame, [key])[key] for key in ids}
+
+    def update_frames(self, frames):
+        """Track targets of several cameras, as `re3_core.Tracker.update_frames`."""
+        return {key: track for frame, ids in frames
+                for key, track in self.update(frame, ids).items()}
 
 
 class _Waiting(NamedTuple):
@@ -254,6 +298,33 @@ class CameraTargets:
             except ValueError as error:
                 errors.append(error)
         return errors
+
+    def time_jumped(self, keep):
+        """Forget the frames after image stamps jumped back, and the targets unless `keep`."""
+        self.forget_frames()
+        if not keep:
+            self.reset('time jumped back')
+
+    def take_events(self):
+        """
+        Return the events since the last call, and the status rows if these differ.
+
+        :return: (list of Event, list of StatusRow or None): the rows are of all targets and of
+            those removed since the last call; None while no state has changed.
+        """
+        events, self.events = self.events, []
+        if all(event.kind == 'restarted' for event in events):
+            return events, None
+        rows = [StatusRow(target.id, WARN if target.state == LOST else OK, target.state)
+                for target in self.targets.values()]
+        removed = {}
+        for event in events:
+            removed.pop(event.id, None)
+            if event.kind == 'removed':
+                removed[event.id] = event.text
+        rows += [StatusRow(identity, STALE, REMOVED, reason)
+                 for identity, reason in removed.items() if identity not in self.targets]
+        return events, rows
 
     def forget_frames(self):
         """Forget the frames, as after a jump in time; the targets stay."""

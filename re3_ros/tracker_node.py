@@ -21,13 +21,14 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
 from re3_core import Tracker
-from re3_ros import images, qos, stream_watch
-from re3_ros.camera import Camera, REQUEST_DEPTH, stamp_of
+from re3_ros import images, qos
+from re3_ros.camera import Camera, REQUEST_DEPTH
 from re3_ros.declare import Parameters
 from re3_ros.detections import DetectionError, read_detection
+from re3_ros.image_stream import stamp_of
 from re3_ros.problem_log import ProblemLog
 from re3_ros.shutdown import shutdown_is_no_error
-from re3_ros.targets import CameraTargets, Settings
+from re3_ros.targets import CameraTargets, Settings, UnbatchedTracker
 from std_srvs.srv import SetBool, Trigger
 import torch
 from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
@@ -39,37 +40,11 @@ FOLLOW_PERIOD = 0.5
 # Seconds that the middleware may take to say goodbye: ros2 launch waits for five.
 LEAVE_TIMEOUT = 4.5
 WARM_UP_SIZE = (480, 640, 3)
-UNUSABLE = {
-    stream_watch.LATE: 'image is older than the one before it; ignored',
-    stream_watch.ODD: 'image stamp is far from those before it; ignored, unless more follow',
-}
 TRACKER_SETTINGS = ('lost_confidence', 'found_confidence', 'lost_after', 'redetection_candidates',
                     'redetection_limit')
 PARAMETER_ERRORS = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
 # What loading a network may raise when file, device or parameters are not as they should be.
 SETUP_ERRORS = (ValueError, OSError, RuntimeError)
-
-
-class OneByOne:
-    """
-    A tracker's `update` and `update_frames` with one target per forward.
-
-    The batch a target is in changes its result in the last bits; a replay that must be the
-    same to the bit cannot have batches that depend on the timing of messages.
-    """
-
-    def __init__(self, tracker):
-        self._tracker = tracker
-        self.init, self.remove = tracker.init, tracker.remove
-
-    def update(self, frame, ids):
-        """Follow the targets in `ids` to the next frame; return {id: Track}."""
-        return {key: self._tracker.update(frame, [key])[key] for key in ids}
-
-    def update_frames(self, frames):
-        """Follow targets of several cameras, as `re3_core.Tracker.update_frames`."""
-        return {key: track for frame, ids in frames
-                for key, track in self.update(frame, ids).items()}
 
 
 class TrackerNode(LifecycleNode):
@@ -169,15 +144,10 @@ class TrackerNode(LifecycleNode):
 
     def _create_cameras(self):
         values = self.parameters
-        tracker = OneByOne(self._tracker) if values['process_every_frame'] else self._tracker
+        every = values['process_every_frame']
+        tracker = UnbatchedTracker(self._tracker) if every else self._tracker
         self._update_frames = tracker.update_frames
-        self._settings = Settings(
-            max_targets=values['max_targets'], association_iou=values['association_iou'],
-            drop_after=values['drop_after'], catch_up_frames=values['catch_up_frames'],
-            init_buffer_seconds=values['init_buffer_seconds'],
-            init_buffer_bytes=values['init_buffer_megabytes'] * 1_000_000,
-            refuse_old=values['on_old_box'] == 'refuse',
-            every_frame=values['process_every_frame'])
+        self._settings = Settings.from_parameters(values)
         convert = images.choose_converter()
         for name in values.cameras:
             targets = CameraTargets(tracker, self._settings, name)
@@ -278,25 +248,18 @@ class TrackerNode(LifecycleNode):
         busy, camera.busy_before = self._busy - camera.busy_before, self._busy
         camera.health.frame_arrived(stamp, now, monotonic)
         try:
-            size = camera.check(message, sequence)
-            arrival = camera.watch.arrived(
-                stamp or now, busy, sequence, None if self._settings.every_frame else monotonic)
-            if arrival in UNUSABLE:
-                raise images.ImageError(arrival, UNUSABLE[arrival])
-            if arrival == stream_watch.TIME_SET_BACK:
-                self._on_time_jump(camera)
-            camera.accept(message, stamp or now, size)
+            frame, jumped = camera.stream.receive(message, now, monotonic, busy, sequence)
+            if jumped:
+                self._log_time_jump(camera)
+            camera.accept(frame)
         except ValueError as error:
             camera.health.refused += 1
             self._problems.report(camera.topic, error)
             return False
         return True
 
-    def _on_time_jump(self, camera):
-        camera.targets.forget_frames()
+    def _log_time_jump(self, camera):
         kept = self.parameters['on_time_jump'] == 'keep'
-        if not kept:
-            camera.targets.reset('time jumped back')
         self.get_logger().warning(f'{camera.topic}: image stamps jumped back; targets '
                                   f'{"kept" if kept else "removed"} (see on_time_jump)')
 

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""One camera's image messages to frames, without ROS imports: checks, order and time jumps."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from re3_ros import stream_watch
+from re3_ros.frames import Frame
+from re3_ros.images import check_text, compressed_size, image_size, ImageError
+from re3_ros.targets import CameraTargets
+
+UNUSABLE = {
+    stream_watch.LATE: 'image is older than the one before it; ignored',
+    stream_watch.ODD: 'image stamp is far from those before it; ignored, unless more follow',
+}
+
+
+def stamp_of(header: Any) -> int:
+    """Return a header's time in nanoseconds."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+class ImageStream:
+    """
+    Turn the image messages of one camera into frames for its targets.
+
+    `watch` is the `StreamWatch` of the images, `frame_id` that of the last accepted image.
+    """
+
+    def __init__(self, targets: CameraTargets, parameters: Mapping[str, Any], compressed: bool,
+                 convert: Callable[[Any], np.ndarray]) -> None:
+        """
+        Start without images.
+
+        :param targets: the camera's targets; removed or kept (`on_time_jump`) if time jumps.
+        :param parameters: `max_image_pixels`, `on_time_jump` and `process_every_frame` by name.
+        :param compressed: whether the messages are `sensor_msgs/CompressedImage`.
+        :param convert: turns a message into H x W x 3 uint8 RGB.
+        """
+        self.watch = stream_watch.StreamWatch()
+        self.frame_id = ''
+        self._targets = targets
+        self._parameters = parameters
+        self._size_of = compressed_size if compressed else image_size
+        self._convert = convert
+        self._index = 0
+
+    def receive(self, message: Any, now: int, at: float | None = None, busy: float = 0.,
+                sequence: tuple[Any, int] = (None, 0)) -> tuple[Frame, bool]:
+        """
+        Check an image message and return its (Frame, whether its stamp jumped back).
+
+        Its pixels are converted only if there is a target to look for.
+
+        :param now: nanoseconds, the time of an image without a stamp.
+        :param at: when it arrived, in seconds of a steady clock.
+        :param busy, sequence: as in `StreamWatch.arrived`.
+        :raises ImageError: it cannot be used.
+        """
+        stamp = stamp_of(message.header) or now
+        size = self._check(message, sequence)
+        # The images of a recording wait in a queue: when they arrive means nothing.
+        every = self._parameters['process_every_frame']
+        arrival = self.watch.arrived(stamp, busy, sequence, None if every else at)
+        if arrival in UNUSABLE:
+            raise ImageError(arrival, UNUSABLE[arrival])
+        jumped = arrival == stream_watch.TIME_SET_BACK
+        if jumped:
+            self._targets.time_jumped(self._parameters['on_time_jump'] == 'keep')
+        frame = Frame(self._index, stamp, message, size, self._convert)
+        if self._targets.targets:
+            frame.rgb()
+        self._index += 1
+        self.frame_id = message.header.frame_id
+        return frame, jumped
+
+    def _check(self, message: Any, sequence: tuple[Any, int]) -> tuple[int, int]:
+        """Return the (height, width) of an image message; ImageError if it cannot be used."""
+        try:
+            check_text('frame_id', message.header.frame_id)
+            return self._size_of(message, self._parameters['max_image_pixels'])
+        except ValueError:
+            self.watch.refused(sequence)
+            raise
