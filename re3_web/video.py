@@ -121,11 +121,12 @@ class VideoReader:
 
     def _begin_again(self) -> None:
         """Rewind a file; open a camera again once it is there."""
-        if not self._source.live and not self.problem:
+        if not self._source.live and not self.problem and self._source.index >= 0:
             self._source.rewind()
             self.restarts += 1
             return
-        self.problem = self.problem or 'the camera sends no more images'
+        self.problem = self.problem or (
+            'the camera sends no more images' if self._source.live else 'no frame can be read')
         self._source.release()
         while not self._stop.wait(RETRY):
             try:

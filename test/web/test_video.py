@@ -53,7 +53,7 @@ class Steps:
 class SteppedSource(FrameSource):
 
     def __init__(self, steps):
-        super().__init__()
+        super().__init__('steps')
         self.rate, self.live, self._steps = 500., steps.live, steps
 
     def read(self):
@@ -276,6 +276,15 @@ def test_a_file_starts_again_without_its_targets(run):
     frame = it.step()
     assert (frame.tracks, frame.number, it.steps.rewound) == ((), 0, 1)
     assert it.receiver.notices == [(OK, 'the video starts again: all targets were removed')]
+
+
+def test_a_file_without_frames_is_reported_and_not_read_without_pause(run):
+    it = run()
+    for _ in range(50):
+        it.steps.give(None)
+    eventually(lambda: it.camera().problems == ['no frame can be read'])
+    assert it.steps.opened == 1
+    assert len(it.steps.given) >= 48
 
 
 @pytest.mark.parametrize('end', [None, ValueError('cannot read it'), OSError('gone')])
