@@ -41,7 +41,7 @@ setup(
     packages=find_packages(include=[
         f'{name}{sub}' for name in ('re3_core', 're3_ros', 're3_web', 'training')
         for sub in ('', '.*')]),
-    package_data={'re3_core': ['weights/*.safetensors'], 're3_web': ['static/*'],
+    package_data={'re3_core': ['py.typed', 'weights/*.safetensors'], 're3_web': ['static/*'],
                   'training.toolkits': ['*.ini']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),

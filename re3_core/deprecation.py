@@ -3,29 +3,32 @@
 
 """Old names that keep working for one release, with a DeprecationWarning."""
 
+from collections.abc import Mapping
+from typing import Any
 import warnings
 
 
-def deprecated_attribute(old, new):
+def deprecated_attribute(old: str, new: str) -> property:
     """Return a property that reads and writes the attribute `new` under its old name."""
-    def read(self):
+    def read(self: Any) -> Any:
         _warn(old, new, 3)
         return getattr(self, new)
 
-    def write(self, value):
+    def write(self: Any, value: Any) -> None:
         _warn(old, new, 3)
         setattr(self, new, value)
     return property(read, write, doc=f'Deprecated: use `{new}`.')
 
 
-def renamed_arguments(function, arguments, renamed):
+def renamed_arguments(function: str, arguments: Mapping[str, Any],
+                      renamed: Mapping[str, str]) -> dict[str, Any]:
     """
     Return keyword arguments under their present names.
 
     :param function: name of the function for error messages.
-    :param arguments: dict of keyword arguments that the function's signature does not have.
-    :param renamed: dict of old to present name.
-    :raises TypeError: for a name that is no old one either.
+    :param arguments: keyword arguments that are not in the function's signature.
+    :param renamed: present names by old name.
+    :raises TypeError: for a name that is not an old one.
     """
     for old in arguments:
         if old not in renamed:
@@ -34,5 +37,5 @@ def renamed_arguments(function, arguments, renamed):
     return {renamed[old]: value for old, value in arguments.items()}
 
 
-def _warn(old, new, stacklevel):
+def _warn(old: str, new: str, stacklevel: int) -> None:
     warnings.warn(f'{old} is deprecated, use {new}', DeprecationWarning, stacklevel=stacklevel)

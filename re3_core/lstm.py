@@ -10,11 +10,11 @@ III-B), with P the peephole: a full matrix (the paper's network), a diagonal, or
     z = tanh(Wz x + Rz h + bz)
     i = sigmoid(Wi x + Ri h + Pi c + bi)          c' = i z + f c
     f = sigmoid(Wf x + Rf h + Pf c + bf)          h' = o tanh(c')
-    o = sigmoid(Wo x + Ro h + Po c' + bo)         (the output gate sees the new cell)
+    o = sigmoid(Wo x + Ro h + Po c' + bo)
 """
 
 import torch
-from torch import nn
+from torch import nn, Tensor
 from torch.nn import functional
 
 PEEPHOLES = ('full', 'diagonal', 'none')
@@ -29,7 +29,7 @@ class PeepholeLSTMCell(nn.Module):
     `peephole_new` of o on the new cell, (H, H) or (H). The forget gate's bias starts at 1.
     """
 
-    def __init__(self, input_size, hidden_size, peephole='full'):
+    def __init__(self, input_size: int, hidden_size: int, peephole: str = 'full') -> None:
         super().__init__()
         if peephole not in PEEPHOLES:
             raise ValueError(f'peephole must be one of {PEEPHOLES}, got {peephole!r}')
@@ -45,8 +45,8 @@ class PeepholeLSTMCell(nn.Module):
             self.peephole_new = nn.Parameter(torch.zeros(hidden_size))
         self.reset_parameters()
 
-    def reset_parameters(self, gain=1.):
-        """Draw the matrices with variance `gain` / number of inputs, set the biases."""
+    def reset_parameters(self, gain: float = 1.) -> None:
+        """Initialize: matrices with variance `gain` / number of inputs, biases 0 or 1."""
         fan_in = self.input_size + (2 if self.peephole == 'full' else 1) * self.hidden_size
         with torch.no_grad():
             for parameter in self.parameters():
@@ -55,18 +55,18 @@ class PeepholeLSTMCell(nn.Module):
             self.bias.zero_()
             self.bias[2 * self.hidden_size:3 * self.hidden_size] = 1
 
-    def project(self, inputs):
-        """Return the inputs' share (..., 4H) of the gates: any number of steps in one product."""
+    def project(self, inputs: Tensor) -> Tensor:
+        """Return the inputs' term (..., 4H) of the gates: any number of steps in one product."""
         return functional.linear(inputs, self.weight_input, self.bias)
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Advance one step: inputs (N, in), state (h, c) of (N, H) each; return the new state."""
         return self.advance(self.project(inputs), state)
 
-    def advance(self, projected, state):
+    def advance(self, projected: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Advance one step from projected inputs (N, 4H), see `project`."""
         hidden, cell = state
-        # Under autocast the products come in half precision; the memory keeps its own.
+        # Under autocast the products are in half precision; the memory keeps its own.
         gates = (projected + functional.linear(hidden, self.weight_hidden)).to(cell.dtype)
         z, i, f, o = gates.chunk(4, -1)
         if self.peephole == 'full':
@@ -84,26 +84,28 @@ class PeepholeLSTMCell(nn.Module):
 
 class FactoredLSTM(nn.Module):
     """
-    Two peephole LSTM layers; the second sees the inputs and the first one's output.
+    Two peephole LSTM layers; the input of the second is both the inputs and the first's output.
 
-    That is the factored arrangement of LRCN (Donahue et al. 2015) which Re3 uses. The state is
+    This is the factored arrangement of LRCN (Donahue et al. 2015) which Re3 uses. The state is
     (h1, c1, h2, c2), each (N, H); the output is h2.
     """
 
-    def __init__(self, input_size, hidden_size, peephole='full'):
+    def __init__(self, input_size: int, hidden_size: int, peephole: str = 'full') -> None:
         super().__init__()
         self.layer1 = PeepholeLSTMCell(input_size, hidden_size, peephole)
         self.layer2 = PeepholeLSTMCell(input_size + hidden_size, hidden_size, peephole)
 
-    def zero_state(self, like):
+    def zero_state(self, like: Tensor) -> tuple[Tensor, ...]:
         """Return the state of zeros for a batch as large as `like` (N, ...)."""
-        # Memory adds up over many frames: never in half precision, whatever the weights are in.
+        # Rounding errors of the memory accumulate: never in half precision.
         shape = (len(like), self.layer1.hidden_size)
         dtype = torch.promote_types(self.layer1.bias.dtype, torch.float32)
         return tuple(like.new_zeros(shape, dtype=dtype) for _ in range(4))
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Tensor,
+                state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Advance one step: inputs (N, in), state (h1, c1, h2, c2); return (h2, new state)."""
-        hidden1, cell1 = self.layer1(inputs, state[:2])
-        hidden2, cell2 = self.layer2(torch.cat((inputs, hidden1), -1), state[2:])
+        h1, c1, h2, c2 = state
+        hidden1, cell1 = self.layer1(inputs, (h1, c1))
+        hidden2, cell2 = self.layer2(torch.cat((inputs, hidden1), -1), (h2, c2))
         return hidden2, (hidden1, cell1, hidden2, cell2)

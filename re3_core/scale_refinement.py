@@ -2,120 +2,114 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The size check: hold a box, and some that are larger and smaller, against the first one.
+Scale refinement: a multi-scale search for the size that is most similar to the first template.
 
-A network that goes from box to box adds up its errors of size: nothing that it sees says what
-belonged to the target at first, only what belonged to the last box. So from time to time the
-crops of a few boxes around the one just found are compared with the first crop, and the box
-takes over part of the change that makes it look most like that, if it does so clearly. The
-positions stay the network's.
-
-What is told is steadier than what is followed: a size that differs little from the first one does
-so mostly by error, one that differs a lot does so for a reason.
-
-What has grown or shrunk a lot has often done so by mistake all the same, so the score of a box
-knows of it. Whether a target is lost does not depend on that: things do come nearer.
+A network that regresses each box from the last one accumulates errors of size. Every REFINE_EVERY
+frames the crops of boxes of several sizes around the tracked one are compared with the template,
+as in SiamFC (Bertinetto et al. 2016), and part of the best change is applied. The returned boxes
+are smoothed by `shrink_size`, the tracked ones are not. `recalibrate` lowers the returned
+confidence of boxes whose area has changed much; lost and found do not depend on it.
 """
 
 import numpy as np
 from re3_core import boxes as box_ops
 
-# Frames from one check to the next.
+# Frames between refinements.
 REFINE_EVERY = 4
-# What counts of a change of area, as a natural logarithm.
+# Larger changes of area (natural logarithm) do not lower the confidence further.
 MAX_LOG_AREA_RATIO = 1.
-# Powers of two by which width and height of the boxes that are compared differ.
+# Step of width and height in the pyramid (logarithm to base 2); part of it that is applied.
 SCALE_STEP = .3
-# Taken over, as a power of the factor.
 SCALE_LR = .5
-# A crop must be this much more alike (cosine) than that of the box itself.
+# The best crop's cosine similarity must exceed that of the box itself by this much.
 MIN_SIMILARITY_GAIN = .01
-# Of width and height; the first is the box as it is.
+# Changes of width and height (logarithm to base 2) in the pyramid; the first is the box itself.
 SCALE_OFFSETS = SCALE_STEP * np.array([(0, 0)] + [
     (w, h) for w in (-1, 0, 1) for h in (-1, 0, 1) if (w, h) != (0, 0)])
 
 
-def scale_boxes(boxes, changes):
+def scale_boxes(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """
-    Return `xyxy` boxes (..., 4) with the same centres, their sides times two to the `changes`.
+    Return `xyxy` boxes (..., 4) with the same centers, their sides times two to the `offsets`.
 
-    :param changes: (..., 2), of width and height.
+    :param offsets: (..., 2), of width and height.
 
     >>> scale_boxes(np.array([10., 10., 30., 20.]), np.array([1., -1.]))
     array([ 0. , 12.5, 40. , 17.5])
     """
     low, high = boxes[..., :2], boxes[..., 2:]
-    centre, half = (low + high) / 2, (high - low) / 2 * 2. ** changes
-    return np.concatenate((centre - half, centre + half), -1)
+    center, half = (low + high) / 2, (high - low) / 2 * 2. ** offsets
+    return np.concatenate((center - half, center + half), -1)
 
 
-def shrink_size(box, first_box, noise):
+def shrink_size(box: np.ndarray, initial_box: np.ndarray,
+                std: tuple[float, float]) -> np.ndarray:
     """
-    Return an `xyxy` box (4,) as it is told: with little of a small change since the first box.
+    Return an `xyxy` box (4,) with its size shrunk toward the initial size.
 
-    Scale and aspect are judged apart, as logarithms: of a change x remains x^3 / (x^2 + noise^2),
-    a Wiener gain with x itself for the signal. So large changes are told as they are.
+    Log scale and log aspect are shrunk separately: of a change x remains x^3 / (x^2 + std^2), the
+    gain of a Wiener filter with x itself as signal. Large changes remain nearly as they are.
 
-    :param noise: (2,) spread of the errors of scale (geometric mean of both sides) and aspect
-        (root of width to height).
+    :param std: standard errors of scale (geometric mean of both sides) and aspect (root of width
+        to height).
 
-    >>> first = np.array([0., 0., 40., 10.])
-    >>> shrink_size(np.array([0., 0., 44., 11.]), first, (.1, .1)).round(2)
+    >>> initial = np.array([0., 0., 40., 10.])
+    >>> shrink_size(np.array([0., 0., 44., 11.]), initial, (.1, .1)).round(2)
     array([ 1.07,  0.27, 42.93, 10.73])
-    >>> shrink_size(np.array([0., 0., 80., 20.]), first, (.1, .1)).round(2)
+    >>> shrink_size(np.array([0., 0., 80., 20.]), initial, (.1, .1)).round(2)
     array([ 0.56,  0.14, 79.44, 19.86])
     """
-    centre, size = np.split(box_ops.xyxy_to_cxcywh(box), 2)
-    first_size = box_ops.xyxy_to_cxcywh(first_box)[2:]
-    width, height = np.log(size / first_size)
-    scale = _shrink((width + height) / 2, noise[0])
-    aspect = _shrink((width - height) / 2, noise[1])
-    told = first_size * np.exp([scale + aspect, scale - aspect])
-    return box_ops.cxcywh_to_xyxy(np.concatenate((centre, told)))
+    center, size = np.split(box_ops.xyxy_to_cxcywh(box), 2)
+    initial_size = box_ops.xyxy_to_cxcywh(initial_box)[2:]
+    width, height = np.log(size / initial_size)
+    scale = _shrink((width + height) / 2, std[0])
+    aspect = _shrink((width - height) / 2, std[1])
+    shrunk = initial_size * np.exp([scale + aspect, scale - aspect])
+    return box_ops.cxcywh_to_xyxy(np.concatenate((center, shrunk)))
 
 
-def _shrink(change, noise):
-    return change ** 3 / (change ** 2 + noise ** 2) if noise else change
+def _shrink(change: float, std: float) -> float:
+    return change ** 3 / (change ** 2 + std ** 2) if std else change
 
 
-def abs_log_area_ratio(boxes, first_areas):
+def abs_log_area_ratio(boxes: np.ndarray, initial_areas: np.ndarray) -> np.ndarray:
     """
-    Return |log(area / first area)| of `xyxy` boxes (..., 4), at most MAX_LOG_AREA_RATIO.
+    Return |log(area / initial area)| of `xyxy` boxes (..., 4), at most MAX_LOG_AREA_RATIO.
 
     >>> boxes = np.array([[0., 0., 20., 10.], [0., 0., 9., 1.]])
     >>> abs_log_area_ratio(boxes, np.array([200., 180.]))
     array([0., 1.])
     """
-    changes = np.abs(np.log(box_ops.area(boxes) / first_areas))
-    return np.minimum(changes, MAX_LOG_AREA_RATIO)
+    ratios = np.abs(np.log(box_ops.area(boxes) / initial_areas))
+    return np.minimum(ratios, MAX_LOG_AREA_RATIO)
 
 
-def recalibrate(score, change, weight, bias):
+def recalibrate(confidence: float, log_area_ratio: float, weight: float, bias: float) -> float:
     """
-    Return the overlap to expect (0..1) of a box by its score and its change of area.
+    Return the confidence (0..1) corrected for the change of area.
 
-    :param score: 0..1, as if nothing were known of the area.
-    :param weight: how much the logit falls with the change, `bias` by how much it is too low
-        for a box whose area has not changed.
+    :param log_area_ratio: of `abs_log_area_ratio`.
+    :param weight: decrease of the logit per unit of it.
+    :param bias: added to the logit.
 
     >>> recalibrate(.5, 1., weight=0., bias=0.), recalibrate(1., 1., weight=.7, bias=.2)
     (0.5, 1.0)
     """
-    odds = score * np.exp(bias - weight * change)
-    return float(odds / (odds + 1 - score))
+    odds = confidence * np.exp(bias - weight * log_area_ratio)
+    return float(odds / (odds + 1 - confidence))
 
 
-def scale_pyramid(boxes):
-    """Return the boxes (N, 9, 4) to be held against the first ones: `boxes` (N, 4), 8 around."""
+def scale_pyramid(boxes: np.ndarray) -> np.ndarray:
+    """Return `xyxy` boxes (N, 9, 4) to compare: `boxes` (N, 4) with all SCALE_OFFSETS."""
     return scale_boxes(np.repeat(boxes[:, None], len(SCALE_OFFSETS), 1), SCALE_OFFSETS)
 
 
-def refine_scale(box, alike):
+def refine_scale(box: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     """
-    Return `box` (4,) with its size refine_scale.
+    Return an `xyxy` box (4,) moved toward the most similar size of its pyramid.
 
-    :param alike: (9,) how alike the crops of `scale_pyramid` are to the first one, -1..1.
+    :param similarity: (9,) cosine similarity of the crops of `scale_pyramid` and the template.
     """
-    best = int(np.argmax(alike))
-    clearly = alike[best] > alike[0] + MIN_SIMILARITY_GAIN
-    return scale_boxes(box, SCALE_LR * SCALE_OFFSETS[best] * clearly)
+    best = int(np.argmax(similarity))
+    exceeds = similarity[best] > similarity[0] + MIN_SIMILARITY_GAIN
+    return scale_boxes(box, SCALE_LR * SCALE_OFFSETS[best] * exceeds)

@@ -8,37 +8,50 @@ A weights file is a safetensors file. Its metadata holds the network's name (`mo
 arguments that rebuild it (`config`, JSON), so a file is enough to get the network back.
 """
 
+from collections.abc import Mapping
 import json
 import os
 from pathlib import Path
-import tempfile
 
-from re3_core.networks import NETWORKS
+from re3_core.io.files import atomic_write, check_utf8, printable
+from re3_core.networks import NETWORKS, TrackerNetwork
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
+from torch import nn, Tensor
 
 PACKAGED = Path(__file__).parent / 'weights'
 DEFAULT_MODEL = 're3_lite'
+# Prefixes of tensor names in files of earlier releases.
+LEGACY_NAMES = {
+    'matcher.sharpness': 'correlation.logit_scale',
+    'matcher.first.': 'correlation.conv1.',
+    'matcher.first_activation.': 'correlation.activation1.',
+    'matcher.second.': 'correlation.conv2.',
+    'matcher.second_activation.': 'correlation.activation2.',
+    'head.score.': 'head.confidence.',
+}
+
+PathLike = str | os.PathLike[str]
 
 
-def available_models():
+def available_models() -> tuple[str, ...]:
     """Return the names of the networks, in alphabetical order."""
     return tuple(sorted(NETWORKS))
 
 
-def network_class(model):
-    """Return the class of the network called `model`; ValueError names those that exist."""
+def network_class(model: str) -> type[TrackerNetwork]:
+    """Return the class of the network `model`; ValueError names those that exist."""
     if model not in NETWORKS:
         raise ValueError(f'model must be one of {", ".join(available_models())}, got {model!r}')
     return NETWORKS[model]
 
 
-def weights_path(model=DEFAULT_MODEL):
+def weights_path(model: str = DEFAULT_MODEL) -> Path:
     """
     Return the path of the packaged weights of `model`.
 
-    FileNotFoundError tells where weights for a network without packaged ones come from.
+    :raises FileNotFoundError: if there are none, with the ways to get some.
     """
     network_class(model)
     path = PACKAGED / f'{model}.safetensors'
@@ -51,12 +64,13 @@ def weights_path(model=DEFAULT_MODEL):
     return path
 
 
-def save_network(network, path, extra_metadata=None, dtype=torch.float16):
+def save_network(network: TrackerNetwork, path: PathLike,
+                 extra_metadata: Mapping[str, str] | None = None,
+                 dtype: torch.dtype = torch.float16) -> None:
     """
     Write a network's weights to `path`, atomically.
 
-    :param network: a TrackerNetwork.
-    :param extra_metadata: dict of str to str, such as where the weights come from.
+    :param extra_metadata: further metadata, such as the source of the weights.
     :param dtype: precision of floating-point weights in the file.
     """
     save_tensors(network.state_dict(), path, {
@@ -64,67 +78,71 @@ def save_network(network, path, extra_metadata=None, dtype=torch.float16):
         dtype)
 
 
-def save_tensors(state, path, metadata, dtype=torch.float16):
-    """Write the tensors of a state_dict with metadata (dict of str to str), atomically."""
-    path = Path(path)
-    state = {name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
-             for name, value in state.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    os.close(handle)
-    try:
-        save_file(state, temporary, metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def save_tensors(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str],
+                 dtype: torch.dtype = torch.float16) -> None:
+    """Write the tensors of a state_dict with metadata, atomically."""
+    path = Path(check_utf8(path))
+    tensors = {name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+               for name, value in state.items()}
+    with atomic_write(path) as part:
+        save_file(tensors, part, metadata)
 
 
-def read_metadata(path):
-    """Return the metadata (dict of str to str) of a weights file."""
+def read_metadata(path: PathLike) -> dict[str, str]:
+    """Return the metadata of a weights file; ValueError if it is not one."""
     try:
-        with safe_open(path, framework='pt') as file:
+        with safe_open(check_utf8(path), framework='pt') as file:
             return file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f'{path} is not a safetensors file: {error}') from None
 
 
-def load_network(model=None, weights=None, device='cpu'):
+def load_network(model: str | None = None, weights: PathLike | None = None,
+                 device: str | torch.device = 'cpu') -> TrackerNetwork:
     """
     Build a network and load its weights; return it in evaluation mode, in float32.
 
-    :param model: name in the registry; the default is what the file says, else re3_lite.
-    :param weights: path of a weights file; the default is the packaged one of `model`.
-    :raises ValueError: a file that is no weights file, of another model, or does not fit.
-    :raises FileNotFoundError: no such file, or none packaged.
+    torch's random state, default dtype and default device have no effect and are not changed.
+
+    :param model: name in the registry; by default that in the file, else re3_lite.
+    :param weights: path of a weights file; by default the packaged one of `model`.
+    :raises ValueError: for a file that is not a weights file, is of another model, or does not
+        fit.
+    :raises FileNotFoundError: if there is no such file, or none is packaged.
     """
     path = Path(weights) if weights else weights_path(model or DEFAULT_MODEL)
     if not path.is_file():
-        raise FileNotFoundError(f'no weights file {path}')
+        raise FileNotFoundError(f'no weights file {printable(path)}')
     metadata = read_metadata(path)
     name = metadata.get('model')
     if name is None or 'config' not in metadata:
-        raise ValueError(f"{path} does not say which network it is for (metadata 'model' and "
-                         f"'config' are missing); convert it with re3_core.convert")
+        raise ValueError(f"{path} does not name its network (metadata 'model' and 'config' are "
+                         f'missing); convert it with re3_core.convert')
     if model and model != name:
         raise ValueError(f'{path} holds weights of model {name!r}, not of {model!r}')
     try:
-        network = network_class(name)(**json.loads(metadata['config']))
+        with torch.device('cpu'), torch.random.fork_rng(devices=()):
+            network = network_class(name)(**json.loads(metadata['config'])).float()
     except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path} has a config that {name} does not know: {error}') from None
+        raise ValueError(f'{path} has a config that does not fit {name}: {error}') from None
     load_state_dict_strict(network, path, network.name)
     return network.to(device).eval()
 
 
-def load_state_dict_strict(module, path, name):
-    """Copy a file's tensors into a module; ValueError, with its name, lists what does not fit."""
+def load_state_dict_strict(module: nn.Module, path: PathLike, name: str) -> None:
+    """
+    Copy a file's tensors into a module.
+
+    :param name: of the module in messages.
+    :raises ValueError: that lists missing, unknown and misshapen tensors.
+    """
     expected = module.state_dict()
-    with safe_open(path, framework='pt') as file:
-        names = set(file.keys())
-        problems = [f'missing: {key}' for key in sorted(set(expected) - names)]
-        problems += [f'not of this network: {key}' for key in sorted(names - set(expected))]
-        for key in sorted(names & set(expected)):
-            shape = tuple(file.get_slice(key).get_shape())
+    with safe_open(check_utf8(path), framework='pt') as file:
+        stored = {_present_name(key): key for key in file.keys()}
+        problems = [f'missing: {key}' for key in sorted(set(expected) - set(stored))]
+        problems += [f'not of this network: {key}' for key in sorted(set(stored) - set(expected))]
+        for key in sorted(set(stored) & set(expected)):
+            shape = tuple(file.get_slice(stored[key]).get_shape())
             if shape != tuple(expected[key].shape):
                 problems.append(f'{key} has shape {shape}, not {tuple(expected[key].shape)}')
         if problems:
@@ -132,4 +150,12 @@ def load_state_dict_strict(module, path, name):
             raise ValueError(f'{path} does not fit {name}: {shown}')
         with torch.no_grad():
             for key, target in expected.items():
-                target.copy_(file.get_tensor(key))
+                target.copy_(file.get_tensor(stored[key]))
+
+
+def _present_name(key: str) -> str:
+    """Return the present name of a tensor."""
+    for old, new in LEGACY_NAMES.items():
+        if key.startswith(old):
+            return new + key[len(old):]
+    return key

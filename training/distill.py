@@ -16,7 +16,7 @@ import sys
 
 import numpy as np
 from re3_core.crops import crop_batch, region_of
-from re3_core.networks.backbone import CompactBackbone, folded
+from re3_core.networks.backbone import CompactBackbone, fuse_batch_norm
 from re3_core.networks.compact import CompactNet
 from re3_core.networks.dense import DenseBackbone
 from re3_core.tracker import choose_device, PRECISIONS
@@ -91,7 +91,8 @@ class Distillation:
         self.device, self.dtype = device, PRECISIONS[choose_precision('auto', device)]
         backbone = CompactBackbone()
         backbone.load_state_dict(imagenet_state())
-        self.teacher = torch.compile(folded(backbone, self.dtype).to(device), dynamic=False,
+        fused = fuse_batch_norm(backbone, self.dtype).to(device)
+        self.teacher = torch.compile(fused, dynamic=False,
                                      options={'freezing': device.type == 'cpu'})
         self.student = DenseBackbone().to(device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=rate, weight_decay=1e-4)

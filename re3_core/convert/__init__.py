@@ -7,10 +7,14 @@ Convert published checkpoints of Re3 and GOTURN to weights files.
 The command line is `python -m re3_core.convert SOURCE OUT.safetensors`; see docs/weights.md.
 """
 
-from re3_core.convert.layouts import KINDS
-from re3_core.convert.sources import read_checkpoint
+from collections.abc import Mapping
 
-# Published networks that look similar and are not supported, by a name that tells.
+from re3_core.convert.layouts import KINDS, Plan
+from re3_core.convert.sources import read_checkpoint
+from re3_core.networks import TrackerNetwork
+from torch import Tensor
+
+# Similar published networks that are not supported, by one tensor name.
 UNSUPPORTED = {
     'feature_extractor.0.conv.weight':
         "the small network of re3-pytorch, which is not the paper's: it has other convolutions "
@@ -20,8 +24,8 @@ UNSUPPORTED = {
 __all__ = ['convert_tensors', 'detect_kind', 'KINDS', 'read_checkpoint']
 
 
-def detect_kind(tensors):
-    """Return the kind (see `KINDS`) of a checkpoint's tensors; ValueError if none is known."""
+def detect_kind(tensors: Mapping[str, Tensor]) -> str:
+    """Return the kind (see `KINDS`) of a checkpoint's tensors; ValueError if it is unknown."""
     for mark, reason in UNSUPPORTED.items():
         if mark in tensors:
             raise ValueError(f'this checkpoint is {reason}')
@@ -30,18 +34,19 @@ def detect_kind(tensors):
             return name
     marks = ', '.join(f'{kind.mark} ({name})' for name, kind in KINDS.items() if kind.mark)
     found = ', '.join(sorted(tensors)[:8]) or 'nothing'
-    raise ValueError(f'this checkpoint is of no known kind. One of these names tells: {marks}. '
-                     f'It holds {found}{", ..." if len(tensors) > 8 else ""}')
+    raise ValueError(f'unknown checkpoint format; expected a tensor with one of the names '
+                     f'{marks}, got {found}{", ..." if len(tensors) > 8 else ""}')
 
 
-def convert_tensors(tensors, kind, network=None):
+def convert_tensors(tensors: Mapping[str, Tensor], kind: str,
+                    network: TrackerNetwork | None = None) -> TrackerNetwork:
     """
-    Return the network that a published checkpoint describes, with its weights.
+    Return a network with the weights of a published checkpoint.
 
-    :param tensors: dict of tensors by their published names.
+    :param tensors: by their published names.
     :param kind: name in `KINDS`.
     :param network: to be filled instead of one of the published size.
-    :raises ValueError: naming every tensor that is missing, left over or of the wrong shape.
+    :raises ValueError: that lists missing, unknown and misshapen tensors.
     """
     if kind not in KINDS:
         raise ValueError(f'kind must be one of {", ".join(KINDS)}, got {kind!r}')
@@ -59,8 +64,8 @@ def convert_tensors(tensors, kind, network=None):
     return network.eval()
 
 
-def _problems(plan, tensors, partial):
-    """List what is missing, misshapen or left over."""
+def _problems(plan: Plan, tensors: Mapping[str, Tensor], partial: bool) -> list[str]:
+    """List missing, misshapen and unknown tensors."""
     wanted = dict(source for entry in plan.values() for source in entry.sources)
     problems = []
     for name, shape in wanted.items():
@@ -69,5 +74,5 @@ def _problems(plan, tensors, partial):
         elif tuple(tensors[name].shape) != shape:
             problems.append(f'{name} has shape {tuple(tensors[name].shape)}, not {shape}')
     if not partial:
-        problems += [f'{name} has no place' for name in sorted(set(tensors) - set(wanted))]
+        problems += [f'{name} is unknown' for name in sorted(set(tensors) - set(wanted))]
     return problems

@@ -4,6 +4,8 @@
 """Command line of the converter."""
 
 import argparse
+from collections.abc import Sequence
+import os
 from pathlib import Path
 import sys
 
@@ -12,7 +14,7 @@ from re3_core.weights import save_network
 import torch
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Convert one checkpoint; return the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m re3_core.convert',
@@ -20,7 +22,7 @@ def main(argv=None):
     parser.add_argument('source', help='checkpoint: TensorFlow, PyTorch, .npz or .caffemodel')
     parser.add_argument('out', type=Path, help='weights file to write, .safetensors')
     parser.add_argument('--kind', default='auto', choices=('auto', *KINDS),
-                        help='layout of the checkpoint; the default tells by its names')
+                        help='layout of the checkpoint; by default detected from tensor names')
     parser.add_argument('--precision', default='float32', choices=('float32', 'float16'),
                         help='of the weights in the file')
     arguments = parser.parse_args(argv)
@@ -33,8 +35,9 @@ def main(argv=None):
     return 0
 
 
-def convert_file(source, out, kind='auto', dtype=torch.float32):
-    """Convert checkpoint `source` to the weights file `out`; return a line that sums it up."""
+def convert_file(source: str | os.PathLike[str], out: Path, kind: str = 'auto',
+                 dtype: torch.dtype = torch.float32) -> str:
+    """Convert checkpoint `source` to the weights file `out`; return a summary line."""
     if not out.parent.is_dir():
         raise FileNotFoundError(f'no folder {out.parent} for the weights file')
     tensors = read_checkpoint(source)

@@ -4,12 +4,17 @@
 """
 Read the parameters out of Caffe's `.caffemodel` files, without Caffe.
 
-Such a file is one protocol buffer message (NetParameter of caffe.proto). Only the few fields
-that hold names, shapes and values are looked at.
+Such a file is one protocol buffer message (NetParameter of caffe.proto). Only the fields of
+names, shapes and values are read.
 """
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 # Field numbers of caffe.proto.
 NET_LAYERS_OLD, NET_LAYERS = 2, 100             # V1LayerParameter, LayerParameter
@@ -21,30 +26,32 @@ SHAPE_DIM = 1
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
-def read_caffemodel(path):
+def read_caffemodel(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     Return the tensors of a `.caffemodel` by name: '<layer>.weight' and '<layer>.bias'.
 
     :raises ValueError: if the file is not one.
     """
     try:
-        return _read_net(memoryview(np.fromfile(path, np.uint8)))
+        return _read_net(memoryview(Path(path).read_bytes()))
     except (IndexError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f'{path} is not a caffemodel file: {error}') from None
 
 
-def _read_net(message):
-    tensors = {}
+def _read_net(message: memoryview) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
     for number, value in _fields(message):
-        if number in (NET_LAYERS, NET_LAYERS_OLD):
+        if number in (NET_LAYERS, NET_LAYERS_OLD) and isinstance(value, memoryview):
             name, blobs = _read_layer(value, number)
             tensors.update(zip((f'{name}.weight', f'{name}.bias'), blobs, strict=False))
     return tensors
 
 
-def _read_layer(message, kind):
+def _read_layer(message: memoryview, kind: int) -> tuple[str, list[Tensor]]:
     name, blobs = '', []
     for number, value in _fields(message):
+        if isinstance(value, int):
+            continue
         if number == NAME[kind]:
             name = bytes(value).decode()
         elif number == BLOBS[kind]:
@@ -52,17 +59,20 @@ def _read_layer(message, kind):
     return name, blobs
 
 
-def _read_blob(message):
-    shape, old_shape, parts = None, {}, []
+def _read_blob(message: memoryview) -> Tensor:
+    shape: list[int] | None = None
+    old_shape: dict[int, int] = {}
+    parts = []
     for number, value in _fields(message):
-        if number == BLOB_DATA:
+        if isinstance(value, int):
+            if number in BLOB_OLD_SHAPE:
+                old_shape[number] = value
+        elif number == BLOB_DATA:
             parts.append(np.frombuffer(value, '<f4'))
         elif number == BLOB_SHAPE:
             shape = _read_shape(value)
-        elif number in BLOB_OLD_SHAPE:
-            old_shape[number] = value
     if shape is None:
-        # Old files have four sides always, with leading ones for what has fewer.
+        # Old files always have four sides, with ones in front of fewer.
         shape = [old_shape.get(number, 1) for number in BLOB_OLD_SHAPE]
         while len(shape) > 1 and shape[0] == 1:
             shape.pop(0)
@@ -70,12 +80,12 @@ def _read_blob(message):
     return torch.from_numpy(values.reshape(shape))
 
 
-def _read_shape(message):
-    shape = []
+def _read_shape(message: memoryview) -> list[int]:
+    shape: list[int] = []
     for number, value in _fields(message):
         if number == SHAPE_DIM and isinstance(value, int):
             shape.append(value)
-        elif number == SHAPE_DIM:
+        elif number == SHAPE_DIM and isinstance(value, memoryview):
             position = 0
             while position < len(value):
                 side, position = _varint(value, position)
@@ -83,12 +93,13 @@ def _read_shape(message):
     return shape
 
 
-def _fields(message):
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield (field number, value) of a message; a value is an int or a memoryview."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
+        value: int | memoryview
         if kind == VARINT:
             value, position = _varint(message, position)
         elif kind in (BYTES, FIXED32, FIXED64):
@@ -103,8 +114,8 @@ def _fields(message):
         yield number, value
 
 
-def _varint(message, position):
-    """Decode an integer of seven bits per byte; return it and where the next field starts."""
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Decode an integer of seven bits per byte; return it and the position after it."""
     value = shift = 0
     while True:
         byte = message[position]

@@ -2,17 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Where each weight of our networks stands in the published checkpoints.
+Layouts of the published checkpoints.
 
-A plan tells, for each of a network's weights, which tensors of the checkpoint it is made of,
-their shapes, and how. Shapes follow from the network, so that plans fit networks of any width.
+A plan maps each weight of a network to the tensors of the checkpoint that it is built from, with
+their shapes. Shapes follow from the network, so that plans fit networks of any width.
 """
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+from re3_core.networks import TrackerNetwork
 from re3_core.networks.goturn import GoturnNet, OPENCV, PYGOTURN
 from re3_core.networks.re3 import Re3Net, SMALL
 import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 PARTS = ('weight', 'bias')
 CONVS = (1, 2, 3, 4, 5)
@@ -20,47 +26,51 @@ GATES = ('block_input', 'input_gate', 'forget_gate', 'output_gate')
 
 
 class Entry(NamedTuple):
-    """One weight: `sources`, pairs of name and shape, and what turns those tensors into it."""
+    """One weight: `sources`, pairs of name and shape, and the function of these tensors."""
 
-    sources: tuple
-    build: Callable
+    sources: tuple[tuple[str, Shape], ...]
+    build: Callable[..., Tensor]
+
+
+Plan = dict[str, Entry]
 
 
 class Kind(NamedTuple):
     """
     One published layout.
 
-    `build` makes the network, `plan` takes its weights' shapes (dict by name) to the plan (dict
-    of Entry by name), and a checkpoint that holds the name `mark` is of this kind. A `partial`
-    one has only some of the weights.
+    `build` constructs the network, `plan` maps the shapes of its weights to the plan, and a
+    checkpoint with the tensor name `mark` is of this kind. A `partial` one has only some of the
+    weights.
     """
 
-    build: Callable
-    plan: Callable
+    build: Callable[[], TrackerNetwork]
+    plan: Callable[[Shapes], Plan]
     mark: str = ''
     partial: bool = False
 
 
-def _same(name, shape):
+def _same(name: str, shape: Shape) -> Entry:
     return Entry(((name, shape),), lambda tensor: tensor)
 
 
-def _transposed(name, shape):
+def _transposed(name: str, shape: Shape) -> Entry:
     return Entry(((name, shape[::-1]),), lambda tensor: tensor.T)
 
 
-def _from_hwio(name, shape):
-    """Take a convolution from TensorFlow's axes (height, width, in, out)."""
+def _from_hwio(name: str, shape: Shape) -> Entry:
+    """Convert a convolution from TensorFlow's axes (height, width, in, out)."""
     out, inputs, height, width = shape
     return Entry(((name, (height, width, inputs, out)),), lambda x: x.permute(3, 2, 0, 1))
 
 
-def _from_bgr(name, shape):
-    """Take a first convolution, whose inputs are in OpenCV's order of colours."""
+def _from_bgr(name: str, shape: Shape) -> Entry:
+    """Convert a first convolution from BGR, OpenCV's order of colors."""
     return Entry(((name, shape),), lambda tensor: tensor.flip(1))
 
 
-def _full_lstm(layer, shapes, names, transposed):
+def _full_lstm(layer: str, shapes: Shapes, names: Sequence[tuple[str, str]],
+               transposed: bool) -> Plan:
     """
     Plan a layer with full peepholes from one matrix per gate over [inputs, hidden, cell].
 
@@ -74,10 +84,9 @@ def _full_lstm(layer, shapes, names, transposed):
     sources = tuple((weight, (width, hidden) if transposed else (hidden, width))
                     for (weight, _), width in zip(names, columns, strict=True))
 
-    def part(gates, start, stop):
-        def build(*matrices):
-            matrices = [(x.T if transposed else x)[:, start:stop] for x in matrices]
-            return torch.cat(matrices)
+    def part(gates: Sequence[int], start: int, stop: int) -> Entry:
+        def build(*matrices: Tensor) -> Tensor:
+            return torch.cat([(x.T if transposed else x)[:, start:stop] for x in matrices])
         return Entry(tuple(sources[gate] for gate in gates), build)
 
     cell = inputs + hidden
@@ -91,23 +100,23 @@ def _full_lstm(layer, shapes, names, transposed):
     }
 
 
-def _diagonal_lstm(layer, shapes, prefix):
+def _diagonal_lstm(layer: str, shapes: Shapes, prefix: str) -> Plan:
     """
     Plan a layer from TensorFlow's LSTMCell, whose gates are i, z, f, o in one kernel.
 
-    That cell adds 1 to the forget gate when it runs; our bias holds it.
+    That cell adds 1 to the forget gate at run time; here the bias includes it.
     """
     rows, inputs = shapes[f'{layer}.weight_input']
     hidden = rows // 4
     kernel = (f'{prefix}/kernel', (inputs + hidden, rows))
 
-    def matrix(start, stop):
-        def build(kernel):
+    def matrix(start: int, stop: int) -> Entry:
+        def build(kernel: Tensor) -> Tensor:
             i, z, f, o = kernel[start:stop].T.chunk(4)
             return torch.cat((z, i, f, o))
         return Entry((kernel,), build)
 
-    def bias(values):
+    def bias(values: Tensor) -> Tensor:
         i, z, f, o = values.chunk(4)
         return torch.cat((z, i, f + 1, o))
 
@@ -121,7 +130,7 @@ def _diagonal_lstm(layer, shapes, prefix):
     }
 
 
-def re3_pytorch(shapes):
+def re3_pytorch(shapes: Shapes) -> Plan:
     """Plan a Re3Net from the state_dict of re3-pytorch's large network."""
     names = {f'backbone.conv{k}': f'conv.{k - 1}' for k in CONVS}
     names |= {f'skips.{k}.0': f'conv_skip.{k}' for k in range(3)}
@@ -132,13 +141,13 @@ def re3_pytorch(shapes):
         plan[f'skips.{k}.1.weight'] = _same(f'prelu_skip.{k}.weight',
                                             shapes[f'skips.{k}.1.weight'])
     for k in (1, 2):
-        gates = [tuple(f'lstm{k}.{gate}.{part}' for part in PARTS) for gate in GATES]
+        gates = [(f'lstm{k}.{gate}.weight', f'lstm{k}.{gate}.bias') for gate in GATES]
         plan |= _full_lstm(f'lstm.layer{k}', shapes, gates, transposed=False)
     return plan
 
 
-def _re3_tensorflow_but_lstm(shapes):
-    """Plan what both TensorFlow networks have in common."""
+def _re3_tensorflow_without_lstm(shapes: Shapes) -> Plan:
+    """Plan the layers that both TensorFlow networks share."""
     convs = {f'backbone.conv{k}': f're3/conv{k}' for k in CONVS}
     skips = {f'skips.{k}': f're3/conv{conv}_skip' for k, conv in enumerate((1, 2, 5))}
     convs |= {f'{ours}.0': theirs for ours, theirs in skips.items()}
@@ -155,32 +164,32 @@ def _re3_tensorflow_but_lstm(shapes):
     return plan
 
 
-def re3_tensorflow(shapes):
+def re3_tensorflow(shapes: Shapes) -> Plan:
     """Plan a Re3Net from the first public TensorFlow network, with full peepholes."""
-    plan = _re3_tensorflow_but_lstm(shapes)
+    plan = _re3_tensorflow_without_lstm(shapes)
     for k in (1, 2):
-        gates = [tuple(f're3/lstm{k}/rnn/LSTM/{gate}/{part}' for part in ('weights', 'biases'))
-                 for gate in GATES]
+        prefix = f're3/lstm{k}/rnn/LSTM'
+        gates = [(f'{prefix}/{gate}/weights', f'{prefix}/{gate}/biases') for gate in GATES]
         plan |= _full_lstm(f'lstm.layer{k}', shapes, gates, transposed=True)
     return plan
 
 
-def re3_tensorflow_small(shapes):
+def re3_tensorflow_small(shapes: Shapes) -> Plan:
     """Plan a Re3Net of the configuration SMALL from the later TensorFlow network."""
-    plan = _re3_tensorflow_but_lstm(shapes)
+    plan = _re3_tensorflow_without_lstm(shapes)
     for k in (1, 2):
         plan |= _diagonal_lstm(f'lstm.layer{k}', shapes, f're3/lstm{k}/rnn/lstm_cell')
     return plan
 
 
-def _renamed(shapes, names, bgr=()):
-    """Plan layers that are only called otherwise; those in `bgr` see another colour order."""
+def _renamed(shapes: Shapes, names: Mapping[str, str], bgr: Sequence[str] = ()) -> Plan:
+    """Plan layers that only differ in name, and those in `bgr` in the order of colors."""
     return {f'{ours}.{part}': (_from_bgr if part == 'weight' and ours in bgr else _same)(
                 f'{theirs}.{part}', shapes[f'{ours}.{part}'])
             for ours, theirs in names.items() for part in PARTS}
 
 
-def goturn_held(shapes):
+def goturn_held(shapes: Shapes) -> Plan:
     """Plan a GoturnNet from Held's layers; both towers must be equal, being frozen."""
     convs = {f'backbone.conv{k}': f'conv{k}' for k in CONVS}
     linear = {'fc.0': 'fc6-new', 'fc.3': 'fc7-new', 'fc.6': 'fc7-newb', 'output': 'fc8-shapes'}
@@ -192,11 +201,11 @@ def goturn_held(shapes):
     return plan
 
 
-def _with_twin(entry, twin):
+def _with_twin(entry: Entry, twin: str) -> Entry:
     """Add a tensor to an entry that must equal its only one."""
     (name, shape), = entry.sources
 
-    def build(tensor, other):
+    def build(tensor: Tensor, other: Tensor) -> Tensor:
         if not torch.equal(tensor, other):
             raise ValueError(f'{name} and {twin} differ: the towers were trained apart, which '
                              f"Held's network does not do")
@@ -204,7 +213,7 @@ def _with_twin(entry, twin):
     return Entry(((name, shape), (twin, shape)), build)
 
 
-def goturn_opencv(shapes):
+def goturn_opencv(shapes: Shapes) -> Plan:
     """Plan a GoturnNet of the configuration OPENCV from OpenCV's layers."""
     convs = {f'previous_backbone.conv{k}': f'conv1{k}' for k in CONVS}
     convs |= {f'backbone.conv{k}': f'conv2{k}' for k in CONVS}
@@ -212,7 +221,7 @@ def goturn_opencv(shapes):
     return _renamed(shapes, convs | linear, bgr=('backbone.conv1', 'previous_backbone.conv1'))
 
 
-def goturn_pygoturn(shapes):
+def goturn_pygoturn(shapes: Shapes) -> Plan:
     """Plan a GoturnNet of the configuration PYGOTURN from pygoturn's state_dict."""
     convs = {f'backbone.conv{k}': f'convnet.0.{index}'
              for k, index in zip(CONVS, (0, 3, 6, 8, 10), strict=True)}
@@ -220,7 +229,7 @@ def goturn_pygoturn(shapes):
     return _renamed(shapes, convs | linear)
 
 
-def caffenet(shapes):
+def caffenet(shapes: Shapes) -> Plan:
     """Plan the convolutions of a Re3Net or GoturnNet from Caffe's ImageNet CaffeNet."""
     return _renamed(shapes, {f'backbone.conv{k}': f'conv{k}' for k in CONVS},
                     bgr=('backbone.conv1',))

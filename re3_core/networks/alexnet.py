@@ -5,13 +5,13 @@
 The convolutions of Re3 and GOTURN: AlexNet in Caffe's and in torchvision's layout.
 
 CaffeNet, the paper's: 96-256-384-384-256 channels, the second, fourth and fifth convolution in
-two groups, local response normalisation after the pooling (AlexNet has it before). Torchvision's
-AlexNet, which pygoturn uses: 64-192-384-256-256 channels, no groups, no normalisation.
+two groups, local response normalization after the pooling (AlexNet has it before). Torchvision's
+AlexNet, which pygoturn uses: 64-192-384-256-256 channels, no groups, no normalization.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -21,15 +21,15 @@ LAYOUTS = ('caffe', 'torchvision')
 
 
 class AlexNetMaps(NamedTuple):
-    """Feature maps (N, C, H, W) of `AlexNet`; the comments say where CaffeNet has them at 227."""
+    """Feature maps (N, C, H, W) of `AlexNet`; shapes are those of CaffeNet at 227."""
 
-    norm1: Tensor       # 96 x 27 x 27, after the first pooling and normalisation
+    norm1: Tensor       # 96 x 27 x 27, after the first pooling and normalization
     norm2: Tensor       # 256 x 13 x 13, after the second
     conv5: Tensor       # 256 x 13 x 13
     pool5: Tensor       # 256 x 6 x 6
 
 
-def response_norm(maps):
+def response_norm(maps: Tensor) -> Tensor:
     """
     Divide by (1 + 1e-4 / 5 * the sum of squares over 5 channels) ** .75.
 
@@ -39,19 +39,19 @@ def response_norm(maps):
     return normed.to(maps.dtype)
 
 
-def _pool(maps):
+def _pool(maps: Tensor) -> Tensor:
     return functional.max_pool2d(maps, 3, 2)
 
 
 class AlexNet(nn.Module):
     """
-    Turn normalised images (N, 3, S, S) into `AlexNetMaps`.
+    Compute `AlexNetMaps` of normalized images (N, 3, S, S).
 
-    :param layout: 'caffe' or 'torchvision'; it decides groups, padding and normalisation.
+    :param layout: 'caffe' or 'torchvision'; it sets groups, padding and normalization.
     :param channels: output channels of the five convolutions; even ones for 'caffe'.
     """
 
-    def __init__(self, layout='caffe', channels=CAFFENET):
+    def __init__(self, layout: str = 'caffe', channels: Sequence[int] = CAFFENET) -> None:
         super().__init__()
         if layout not in LAYOUTS:
             raise ValueError(f'layout must be one of {LAYOUTS}, got {layout!r}')
@@ -64,17 +64,17 @@ class AlexNet(nn.Module):
         self.conv4 = nn.Conv2d(three, four, 3, padding=1, groups=groups)
         self.conv5 = nn.Conv2d(four, five, 3, padding=1, groups=groups)
 
-    def forward(self, images):
-        norm1 = self._normalise(_pool(functional.relu(self.conv1(images))))
-        norm2 = self._normalise(_pool(functional.relu(self.conv2(norm1))))
+    def forward(self, images: Tensor) -> AlexNetMaps:
+        norm1 = self._normalize(_pool(functional.relu(self.conv1(images))))
+        norm2 = self._normalize(_pool(functional.relu(self.conv2(norm1))))
         conv4 = functional.relu(self.conv4(functional.relu(self.conv3(norm2))))
         conv5 = functional.relu(self.conv5(conv4))
         return AlexNetMaps(norm1, norm2, conv5, _pool(conv5))
 
-    def _normalise(self, maps):
+    def _normalize(self, maps: Tensor) -> Tensor:
         return response_norm(maps) if self.caffe else maps
 
-    def map_sides(self, size):
+    def map_sides(self, size: int) -> tuple[int, int, int, int]:
         """Return the sides of the four maps of images of `size` pixels, or raise ValueError."""
         first = (size + (0 if self.caffe else 4) - 11) // 4 + 1
         norm1 = (first - 3) // 2 + 1
@@ -83,15 +83,3 @@ class AlexNet(nn.Module):
         if pool5 < 1:
             raise ValueError(f'images of {size} pixels are too small for the convolutions')
         return norm1, norm2, norm2, pool5
-
-
-class Normaliser(nn.Module):
-    """Turn uint8 RGB images (N, 3, H, W) into (value - mean) / std, in the weights' precision."""
-
-    def __init__(self, mean, std=(1., 1., 1.)):
-        super().__init__()
-        self.register_buffer('mean', torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer('std', torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(self, images):
-        return (images.to(self.mean.dtype) - self.mean) / self.std

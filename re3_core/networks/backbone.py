@@ -4,15 +4,19 @@
 """
 The compact convolutional backbone: EfficientNet-Lite0 (Tan and Le 2019) up to stride 16.
 
-Batch normalisation is a fixed scale and shift here: the statistics of the classification
-training stay, in training and in tracking, so that a batch of one target sees what a large
-batch sees.
+Batch normalization is a fixed scale and shift here: the statistics of the classification
+training are kept in training and tracking, so that results do not depend on the batch.
 """
 
+from collections.abc import Mapping
 import copy
+from typing import cast
 
+from re3_core.networks.base import Tensors
+from re3_core.networks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 import torch
-from torch import nn
+from torch import nn, Tensor
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # (kernel, stride, expansion, channels) of the inverted residual blocks up to stride 16.
 BLOCKS = (
@@ -22,32 +26,34 @@ BLOCKS = (
     (3, 2, 6, 80), (3, 1, 6, 80), (3, 1, 6, 80),
     (5, 1, 6, 112), (5, 1, 6, 112), (5, 1, 6, 112),
 )
-# After these blocks the maps of stride 4, 8 and 16 are read.
+# The maps of stride 4, 8 and 16 are the outputs of these blocks.
 TAPS = (2, 4, 10)
-# RGB statistics of ImageNet, in units of 0..255.
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-# TensorFlow's batch normalisation, from which the weights come.
+# That of TensorFlow, from which the weights come.
 EPSILON = 1e-3
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with fixed statistics, (N, C, H, W) to the same."""
+    """Batch normalization with fixed statistics, (N, C, H, W) to the same."""
 
-    def __init__(self, channels):
+    eps = EPSILON
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        self.running_mean: Tensor
+        self.running_var: Tensor
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer('running_mean', torch.zeros(channels))
         self.register_buffer('running_var', torch.ones(channels))
 
-    def forward(self, inputs):
+    def forward(self, inputs: Tensor) -> Tensor:
         return nn.functional.batch_norm(
-            inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON)
+            inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
-def _conv(inputs, outputs, kernel, stride=1, groups=1, activation=True):
-    """Build convolution, normalisation and ReLU6, padded as TensorFlow's SAME for even sides."""
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1,
+          activation: bool = True) -> nn.Sequential:
+    """Build convolution, normalization and ReLU6, padded as TensorFlow's SAME for even sides."""
     total = kernel - stride
     pad = nn.ZeroPad2d((total // 2, total - total // 2) * 2) if stride > 1 else nn.Identity()
     layers = [
@@ -62,7 +68,8 @@ def _conv(inputs, outputs, kernel, stride=1, groups=1, activation=True):
 class InvertedResidual(nn.Module):
     """Expansion, depthwise convolution, linear projection; a residual where shapes agree."""
 
-    def __init__(self, inputs, outputs, kernel, stride, expansion):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int,
+                 expansion: int) -> None:
         super().__init__()
         middle = inputs * expansion
         self.expand = _conv(inputs, middle, 1) if expansion > 1 else nn.Identity()
@@ -70,21 +77,9 @@ class InvertedResidual(nn.Module):
         self.project = _conv(middle, outputs, 1, activation=False)
         self.residual = stride == 1 and inputs == outputs
 
-    def forward(self, inputs):
+    def forward(self, inputs: Tensor) -> Tensor:
         outputs = self.project(self.depthwise(self.expand(inputs)))
         return inputs + outputs if self.residual else outputs
-
-
-def normalise_buffers(backbone):
-    """Give a backbone the constants that `normalised` uses; they follow its precision."""
-    backbone.register_buffer('mean', torch.tensor(MEAN)[:, None, None], persistent=False)
-    backbone.register_buffer('std', torch.tensor(STD)[:, None, None], persistent=False)
-
-
-def normalised(backbone, images):
-    """Subtract ImageNet's mean and divide by its spread, in the weights' precision."""
-    images = (images.to(backbone.mean.dtype) - backbone.mean) / backbone.std
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 class CompactBackbone(nn.Module):
@@ -95,7 +90,7 @@ class CompactBackbone(nn.Module):
     EfficientNet-Lite0: 24, 40 and 112 (attribute `channels`).
     """
 
-    def __init__(self, width=1.):
+    def __init__(self, width: float = 1.) -> None:
         super().__init__()
         scaled = [max(4, round(channels * width)) for *_, channels in BLOCKS]
         stem = max(4, round(32 * width))
@@ -106,11 +101,11 @@ class CompactBackbone(nn.Module):
             inputs = outputs
         self.blocks = nn.ModuleList(blocks)
         self.channels = tuple(scaled[i] for i in TAPS)
-        normalise_buffers(self)
+        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensors:
         maps = []
-        x = normalised(self, images)
+        x = self.normalize(images).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -119,28 +114,21 @@ class CompactBackbone(nn.Module):
         return tuple(maps)
 
 
-def folded(backbone, dtype=torch.float32):
+def fuse_batch_norm(backbone: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """
-    Return a copy for inference, its normalisations merged into the convolutions before them.
+    Return a copy for inference, its normalizations fused into the convolutions before them.
 
     :param dtype: precision of the copy's weights and arithmetic.
     """
-    backbone = copy.deepcopy(backbone).requires_grad_(False)
+    backbone = copy.deepcopy(backbone).requires_grad_(False).eval()
     for module in backbone.modules():
         if isinstance(module, nn.Sequential) and isinstance(module[2], FrozenBatchNorm):
-            module[1], module[2] = _merge(module[1], module[2]), nn.Identity()
-    return backbone.to(dtype).to(memory_format=torch.channels_last).eval()
+            conv, norm = cast(nn.Conv2d, module[1]), cast(nn.BatchNorm2d, module[2])
+            module[1], module[2] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return backbone.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _merge(conv, norm):
-    """Return the convolution that does what convolution and normalisation do."""
-    scale = norm.weight * torch.rsqrt(norm.running_var + EPSILON)
-    conv.weight.data = conv.weight * scale[:, None, None, None]
-    conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
-    return conv
-
-
-def pretrained_state(checkpoint):
+def pretrained_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     Rename the ImageNet checkpoint of EfficientNet-Lite0 to `CompactBackbone`'s state_dict.
 

@@ -1,18 +1,22 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What every tracker network is: crops and state in, boxes and state out."""
+"""The interface of tracker networks: crops and state in, boxes and state out."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from re3_core.crops import CropSpec
 import torch
 from torch import nn, Tensor
+
+Tensors = tuple[Tensor, ...]
+Network = TypeVar('Network', bound='TrackerNetwork')
 
 
 class Crops(NamedTuple):
     """
-    What a network sees of N targets: uint8 RGB, see `re3_core.crops.crop_batch`.
+    Input of a network for N targets: uint8 RGB, see `re3_core.crops.crop_batch`.
 
     `previous` (N, 3, Sp, Sp) is cut from the frame before, `current` (N, 3, Sc, Sc) from this
     frame, both around the target's last known box.
@@ -24,10 +28,11 @@ class Crops(NamedTuple):
 
 class Prediction(NamedTuple):
     """
-    What a network says of N targets.
+    Output of a network for N targets.
 
-    `boxes` (N, 4) is `xyxy` in coordinates of the current crop's region (0 and 1 are its
-    sides); `logits` (N,) are those of the overlap to expect, NaN if the network has none.
+    `boxes` (N, 4) are `xyxy` in coordinates of the current crop's region (0 and 1 are its
+    sides); `logits` (N,) those of the predicted IoU (as in ATOM, Danelljan et al. 2019), NaN if
+    the network has no confidence.
     """
 
     boxes: Tensor
@@ -36,109 +41,118 @@ class Prediction(NamedTuple):
 
 class State(NamedTuple):
     """
-    What a network carries from frame to frame for N targets, as tensors with N first.
+    Tensors that a network carries from frame to frame, targets first (N, ...).
 
-    `reference` is what it keeps of the first frame, `memory` what its recurrent layers hold;
+    `reference` is computed from the first frame, `memory` is the state of the recurrent layers;
     either may be empty.
     """
 
-    reference: tuple
-    memory: tuple
+    reference: Tensors
+    memory: Tensors
 
 
 class TrackerNetwork(nn.Module):
     """
-    Base of the networks.
+    Base class of the networks.
 
-    A network is three parts: `features`, the convolutions, which training may keep frozen;
-    `encode`, the rest of what looks at one moment, which training runs over a whole unroll at
-    once; and `recur`, which goes from moment to moment. Subclasses set `name`, `previous_crop`
-    and `current_crop` (`re3_core.crops.CropSpec`), keep in `config` the keyword arguments that
-    rebuild them, and implement the three and, where they have them, `reference` and
-    `zero_memory`.
+    A network has three parts: `features`, the convolutions, which training may freeze;
+    `encode`, the remaining layers without recurrence, which training runs on all time steps at
+    once; and `recur`, one time step of the recurrent layers. Subclasses implement them and, where
+    they have them, `reference` and `zero_memory`, and set these attributes:
 
-    `scale_lr` is the part of a size change that is applied per frame (`boxes.damp_scale`),
-    `has_template_similarity` whether there is `template_similarity`, `area_logit_weight` and
-    `area_logit_bias` correct the confidence by the box's area (`scale_refinement.recalibrate`),
-    `size_std` are the errors of scale and aspect (`scale_refinement.shrink_size`).
+    - `name`: key in the registry `re3_core.networks.NETWORKS`;
+    - `config`: the keyword arguments that rebuild the network;
+    - `feature_modules`: prefixes of the parameter names that `features` uses;
+    - `previous_crop`, `current_crop`: size and context of both crops;
+    - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`);
+    - `has_template_similarity`: whether `template_similarity` is implemented;
+    - `area_logit_weight`, `area_logit_bias`: dependence of the confidence on the change of area
+      (`scale_refinement.recalibrate`);
+    - `size_std`: standard errors of log scale and log aspect (`scale_refinement.shrink_size`).
     """
 
     name = ''
-    feature_modules = ()    # beginnings of the parameter names that `features` uses
-    previous_crop = None
-    current_crop = None
+    feature_modules: tuple[str, ...] = ()
+    previous_crop: CropSpec
+    current_crop: CropSpec
     scale_lr = 1.
     has_template_similarity = False
     area_logit_weight = area_logit_bias = 0.
     size_std = 0., 0.
 
-    def __init__(self, config):
+    def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.config = dict(config)
 
-    def features(self, crops):
-        """Return the tensors (N, ...) that the convolutions make of crops."""
+    def features(self, crops: Crops) -> Tensors:
+        """Return the feature maps (N, ...) of crops."""
         raise NotImplementedError
 
-    def inference_copy(self, dtype=torch.float32):
+    def inference_copy(self: Network, dtype: torch.dtype = torch.float32) -> Network:
         """
-        Return a network that predicts the same without gradients, as fast as it can.
+        Return a network in evaluation mode that predicts the same, as fast as it can.
 
-        It may share weights with this one, and is to be run under autocast unless `dtype`, the
-        precision of its weights, is float32.
+        It may share the memory of the weights with this network, but changes of its mode, device
+        or precision do not affect this one. Unless `dtype`, the precision of its weights, is
+        float32, it is meant to run under autocast.
         """
-        return self if dtype == torch.float32 else copy.deepcopy(self).to(dtype)
+        weights: dict[int, Any] = {
+            id(weight): nn.Parameter(weight.detach(), requires_grad=False)
+            for weight in self.parameters()}
+        weights.update((id(buffer), buffer) for buffer in self.buffers())
+        return copy.deepcopy(self, weights).to(dtype).eval()
 
-    def reference(self, features):
-        """Return the tensors (N, ...) to be kept of the first frame's features."""
+    def reference(self, features: Tensors) -> Tensors:
+        """Return the tensors (N, ...) of the first frame that later steps need."""
         return ()
 
-    def encode(self, features, reference):
-        """Return the encoding (N, F) of features, given the first frame's reference."""
+    def encode(self, features: Tensors, reference: Tensors) -> Tensor:
+        """Return the embedding (N, F) of features, given the first frame's reference."""
         raise NotImplementedError
 
-    def zero_memory(self, encoded):
+    def zero_memory(self, embedding: Tensor) -> Tensors:
         """Return the memory before the first frame, for what `encode` returned."""
         return ()
 
-    def recur(self, encoded, memory):
-        """Take one step in time; return (Prediction, new memory)."""
+    def recur(self, embedding: Tensor, memory: Tensors) -> tuple[Prediction, Tensors]:
+        """Advance one time step; return (Prediction, new memory)."""
         raise NotImplementedError
 
-    def template_similarity(self, crops, reference):
+    def template_similarity(self, crops: Tensor, reference: Tensors) -> Tensor:
         """
         Compare crops with the first one.
 
         :param crops: (N, 3, Sp, Sp) uint8 RGB, cut as previous crops are.
         :param reference: of the State of N targets.
-        :return: cosine (N,), -1..1: 1 for the first crop itself.
+        :return: cosine similarity (N,), -1..1: 1 for the first crop itself.
         """
         raise NotImplementedError
 
-    def rescore(self, score, before, found, reference):
+    def rescore(self, logits: Tensor, before: Tensor, found: Tensor,
+                reference: Tensors) -> Tensor:
         """
-        Judge by what was found, at once: a score judges in part by the crop of the last box.
+        Recompute confidence from the crop at the predicted box.
 
-        :param score: logits (N,) of a step whose previous crops were `before` (N, 3, Sp, Sp).
-        :param found: crops around the boxes found, cut as previous crops are.
-        :return: the logits, lowered where `found` is worse than `before`.
+        :param logits: (N,) of a step whose previous crops were `before` (N, 3, Sp, Sp).
+        :param found: crops around the predicted boxes, cut as previous crops are.
+        :return: the logits, lowered where `found` is less similar to the template than `before`.
         """
-        return score
+        return logits
 
-    def start(self, crops):
+    def start(self, crops: Crops) -> tuple[Prediction, State]:
         """
-        See targets for the first time; return (Prediction, State).
+        Run the first frame of N targets; return (Prediction, State).
 
         Both crops come from the same frame and the same box.
         """
         features = self.features(crops)
         reference = self.reference(features)
-        encoded = self.encode(features, reference)
-        prediction, memory = self.recur(encoded, self.zero_memory(encoded))
+        embedding = self.encode(features, reference)
+        prediction, memory = self.recur(embedding, self.zero_memory(embedding))
         return prediction, State(reference, memory)
 
-    def step(self, crops, state):
-        """Follow targets by one frame; return (Prediction, State)."""
-        encoded = self.encode(self.features(crops), state.reference)
-        prediction, memory = self.recur(encoded, state.memory)
+    def step(self, crops: Crops, state: State) -> tuple[Prediction, State]:
+        """Run one further frame of N targets; return (Prediction, State)."""
+        embedding = self.encode(self.features(crops), state.reference)
+        prediction, memory = self.recur(embedding, state.memory)
         return prediction, State(state.reference, memory)

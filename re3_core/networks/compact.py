@@ -2,43 +2,47 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What the compact networks share: all but what goes from frame to frame.
+Parts shared by the compact networks `Re3LiteNet` and `GoturnLiteNet`.
 
-Both crops go through one backbone. To the network that remembers (`Re3LiteNet`) and to the one
-that does not (`GoturnLiteNet`) a moment is one vector: skip connections of both crops with
-PReLU, as in Re3, and a pixel-wise correlation of the current crop with templates of the target
-(Yan et al. 2021, Alpha-Refine), which tells where each of its parts is found again. Both regress
-the box in units of the last one, and the overlap to expect.
+Both crops go through one backbone. Their features are fused into one vector per time step: skip
+connections of both crops with PReLU, as in Re3, and a pixel-wise correlation of the current crop
+with templates of the target (Alpha-Refine, Yan et al. 2021). A head predicts the box relative to
+the last one, and the IoU with the true box.
 """
 
+from collections.abc import Sequence
 import copy
+from typing import Any, TypeVar
 
 from re3_core.crops import CropSpec
-from re3_core.networks.backbone import CompactBackbone, folded
-from re3_core.networks.base import Prediction, TrackerNetwork
+from re3_core.networks.backbone import CompactBackbone, fuse_batch_norm
+from re3_core.networks.base import Crops, Prediction, Tensors, TrackerNetwork
 from re3_core.networks.dense import DenseBackbone
 import torch
-from torch import nn
+from torch import nn, Tensor
 from torch.nn import functional
 
-BACKBONES = {'efficientnet_lite0': CompactBackbone, 'dense': DenseBackbone}
+BACKBONES: dict[str, type[CompactBackbone] | type[DenseBackbone]] = {
+    'efficientnet_lite0': CompactBackbone, 'dense': DenseBackbone}
 # Channels of the skip connections from stride 4, 8 and 16.
 SKIPS = (4, 16, 48)
-# One frame changes the size at most by this factor (as a logarithm): a guard, never a target.
+# Limit on the change of size per frame (natural logarithm), against outliers.
 MAX_LOG_SCALE = 1.
+
+Net = TypeVar('Net', bound='CompactNet')
 
 
 class Neck(nn.Module):
-    """Join the maps of stride 8 and 16 into unit vectors (N, C, H, W) of stride 8."""
+    """Fuse the maps of stride 8 and 16 into unit vectors (N, C, H, W) of stride 8."""
 
-    def __init__(self, channels, width):
+    def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
         self.fine = nn.Conv2d(channels[1], width, 1)
         self.coarse = nn.Conv2d(channels[2], width, 1)
         self.activation = nn.PReLU(width)
         self.smooth = nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, maps):
+    def forward(self, maps: Tensors) -> Tensor:
         coarse = functional.interpolate(self.coarse(maps[2]), scale_factor=2., mode='nearest')
         embedded = self.smooth(self.activation(self.fine(maps[1]) + coarse))
         return functional.normalize(embedded.float(), dim=1)
@@ -47,70 +51,69 @@ class Neck(nn.Module):
 class Skips(nn.Module):
     """Reduce the three maps of one crop by 1x1 convolutions and PReLU, to one vector (N, F)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.reduce = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(channels, SKIPS, strict=True))
         self.activation = nn.ModuleList(nn.PReLU(outputs) for outputs in SKIPS)
 
-    def forward(self, maps):
+    def forward(self, maps: Tensors) -> Tensor:
         return torch.cat([
             activation(reduce(x)).flatten(1)
             for reduce, activation, x in zip(self.reduce, self.activation, maps, strict=True)], 1)
 
 
-class Matcher(nn.Module):
+class PixelCorrelation(nn.Module):
     """
-    Find the parts of the templates in the search map; return one vector (N, F).
+    Correlate every cell of the templates with every cell of the search map (Alpha-Refine).
 
-    Every cell of a template is correlated with every cell of the search map, so the channel
-    tells which part of the target it is and the place where it is now: position and size can
-    be read off without knowing what the target looks like.
+    Each template cell becomes a channel, so position and size can be read from the places where
+    the parts of the target are found, whatever it looks like. Returns one vector (N, F).
     """
 
-    def __init__(self, width, parts, outputs=64):
+    def __init__(self, width: int, parts: int, outputs: int = 64) -> None:
         super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(2.))
-        self.first = nn.Conv2d(parts + width, outputs, 3, padding=1)
-        self.first_activation = nn.PReLU(outputs)
-        self.second = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
-        self.second_activation = nn.PReLU(outputs)
+        self.logit_scale = nn.Parameter(torch.tensor(2.))   # as in CLIP, a logarithm
+        self.conv1 = nn.Conv2d(parts + width, outputs, 3, padding=1)
+        self.activation1 = nn.PReLU(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
+        self.activation2 = nn.PReLU(outputs)
 
-    def forward(self, templates, search):
+    def forward(self, templates: Sequence[Tensor], search: Tensor) -> Tensor:
         count, width, height, _ = search.shape
         parts = torch.cat([template.flatten(2) for template in templates], 2)
-        found = torch.bmm(parts.transpose(1, 2), search.flatten(2))     # (N, parts, H W)
-        found = torch.exp(self.sharpness) * found.view(count, -1, height, height)
-        x = torch.cat((found, search * width ** .5), 1)
-        x = self.first_activation(self.first(x))
-        return self.second_activation(self.second(x)).flatten(1)
+        correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))   # (N, parts, H W)
+        correlation = self.logit_scale.exp() * correlation.view(count, -1, height, height)
+        x = torch.cat((correlation, search * width ** .5), 1)
+        x = self.activation1(self.conv1(x))
+        return self.activation2(self.conv2(x)).flatten(1)
 
 
 class Head(nn.Module):
-    """Turn a vector (N, F) into a Prediction: a box relative to the last one, and a score."""
+    """Predict a box relative to the last one, and a confidence, from a vector (N, F)."""
 
-    def __init__(self, inputs, context):
+    def __init__(self, inputs: int, context: float) -> None:
         super().__init__()
         self.context = context
         self.box = nn.Linear(inputs, 4)
-        self.score = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.confidence = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 1))
         nn.init.normal_(self.box.weight, std=1e-3)
         nn.init.zeros_(self.box.bias)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Tensor) -> Prediction:
         change = self.box(inputs).float()
-        centre = .5 + change[:, :2] / self.context
+        center = .5 + change[:, :2] / self.context
         half = change[:, 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp() / (2 * self.context)
-        boxes = torch.cat((centre - half, centre + half), 1)
-        return Prediction(boxes, self.score(inputs).float()[:, 0])
+        boxes = torch.cat((center - half, center + half), 1)
+        return Prediction(boxes, self.confidence(inputs).float()[:, 0])
 
 
 class CompactNet(TrackerNetwork):
     """
-    Base of the compact networks: from crops to one vector per moment.
+    Base class of the compact networks: from crops to one vector per time step.
 
-    :param config: what rebuilds the network; of this, `backbone` is the name in BACKBONES and
-        `width` the factor on its channels.
+    :param config: the arguments that rebuild the network; of these, `backbone` is a name in
+        BACKBONES and `width` the factor on its channels.
     :param embedding: channels of the correlated maps.
     :param templates: number of maps that the current crop is correlated with.
     """
@@ -119,50 +122,50 @@ class CompactNet(TrackerNetwork):
     # 44.8 pixels per side of the box in both.
     previous_crop = CropSpec(size=64, context=2.5 * 64 / 112)
     current_crop = CropSpec(size=112, context=2.5)
-    # Things change their size slowly; most of what is seen of it from one frame to the next is
-    # noise, which adds up where nothing but the last box tells the size.
+    # Most of the predicted change of size from one frame to the next is noise.
     scale_lr = .3
 
-    def __init__(self, config, embedding, templates):
+    def __init__(self, config: dict[str, Any], embedding: int, templates: int) -> None:
         super().__init__(config)
-        self.backbone = _backbone(**config)
+        self.backbone = _backbone(config['backbone'], config['width'])
         channels = self.backbone.channels
         self.neck = Neck(channels, embedding)
         self.previous_skips, self.current_skips = Skips(channels), Skips(channels)
-        self.matcher = Matcher(embedding, templates * (self.previous_crop.size // 8) ** 2)
+        self.correlation = PixelCorrelation(
+            embedding, templates * (self.previous_crop.size // 8) ** 2)
 
     @property
-    def joined_size(self):
-        """Length of the vector that `join` returns."""
+    def feature_dim(self) -> int:
+        """Length of the vector that `fuse` returns."""
         cells = sum(channels * (crop.size // stride) ** 2
                     for crop in (self.previous_crop, self.current_crop)
                     for channels, stride in zip(SKIPS, (4, 8, 16), strict=True))
-        return cells + self.matcher.second.out_channels * (self.current_crop.size // 16) ** 2
+        outputs = self.correlation.conv2.out_channels
+        return cells + outputs * (self.current_crop.size // 16) ** 2
 
-    def features(self, crops):
+    def features(self, crops: Crops) -> Tensors:
         """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
-        return self.backbone(crops.previous) + self.backbone(crops.current)
+        return (*self.backbone(crops.previous), *self.backbone(crops.current))
 
-    def inference_copy(self, dtype=torch.float32):
-        """Return a copy whose backbone's normalisations are merged into its convolutions."""
-        network = copy.copy(self)
-        network._modules = {**self._modules, 'backbone': folded(self.backbone)}
-        return network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
+    def inference_copy(self: Net, dtype: torch.dtype = torch.float32) -> Net:
+        """Return a copy with the backbone's normalizations fused, see the base class."""
+        fused = copy.copy(self)
+        fused._modules = {**self._modules, 'backbone': fuse_batch_norm(self.backbone)}
+        return TrackerNetwork.inference_copy(fused, dtype)
 
-    def join(self, features, templates):
+    def fuse(self, features: Tensors, templates: Sequence[Tensor]) -> Tensor:
         """
-        Return skips and matches of both crops as one vector (N, joined_size).
+        Return skips and correlation of both crops as one vector (N, feature_dim).
 
-        :param templates: embedded maps to find again in the current crop.
+        :param templates: embedded maps to correlate with the current crop.
         """
         previous, current = features[:3], features[3:]
-        matched = self.matcher(templates, self.neck(current))
+        correlation = self.correlation(templates, self.neck(current))
         return torch.cat((
-            self.previous_skips(previous), self.current_skips(current), matched), 1)
+            self.previous_skips(previous), self.current_skips(current), correlation), 1)
 
 
-def _backbone(backbone, width, **_):
-    if backbone not in BACKBONES:
-        raise ValueError(f'backbone must be one of {", ".join(sorted(BACKBONES))}, got '
-                         f'{backbone!r}')
-    return BACKBONES[backbone](width)
+def _backbone(name: str, width: float) -> CompactBackbone | DenseBackbone:
+    if name not in BACKBONES:
+        raise ValueError(f'backbone must be one of {", ".join(sorted(BACKBONES))}, got {name!r}')
+    return BACKBONES[name](width)

@@ -2,21 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The dense backbone: plain 3x3 convolutions that imitate the compact one.
+The dense backbone: plain 3x3 convolutions in place of depthwise ones.
 
-Depthwise convolutions are few operations but slow ones on CPUs, forward and even more backward:
-EfficientNet-Lite0 spends two thirds of its time before stride 4. Here are twice its operations,
-all of them dense, in a quarter of its time. It starts from what `training.distill` has taught
-it: the maps that EfficientNet-Lite0, trained on ImageNet, makes of the same crops.
+Depthwise convolutions need few operations but are slow on CPUs; this backbone has twice the
+operations of EfficientNet-Lite0 and takes a quarter of its time. It is initialized by feature
+distillation from that (`training.distill`).
 """
 
-from re3_core.networks.backbone import normalise_buffers, normalised
-from torch import nn
+from re3_core.networks.base import Tensors
+from re3_core.networks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+import torch
+from torch import nn, Tensor
 
 # (stride, channels) of the convolutions, each with ReLU.
 LAYERS = ((2, 32), (2, 64), (1, 64), (2, 96), (1, 96), (1, 96), (2, 192), (1, 192), (1, 192),
           (1, 192))
-# After these the maps of stride 4, 8 and 16 are read, and reduced to so many channels.
+# The maps of stride 4, 8 and 16 are the outputs of these layers, reduced to so many channels.
 TAPS = (2, 5, 9)
 CHANNELS = (24, 40, 112)
 
@@ -29,25 +30,26 @@ class DenseBackbone(nn.Module):
     40 and 112 (attribute `channels`), as EfficientNet-Lite0's.
     """
 
-    def __init__(self, width=1.):
+    def __init__(self, width: float = 1.) -> None:
         super().__init__()
         scaled = [max(4, round(channels * width)) for _, channels in LAYERS]
         self.channels = tuple(max(4, round(channels * width)) for channels in CHANNELS)
         inputs = (3, *scaled[:-1])
-        self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride, padding=1)
-            for before, after, (stride, _) in zip(inputs, scaled, LAYERS, strict=True))
+        layers = [nn.Conv2d(before, after, 3, stride, padding=1)
+                  for before, after, (stride, _) in zip(inputs, scaled, LAYERS, strict=True)]
+        self.layers = nn.ModuleList(layers)
         self.reduce = nn.ModuleList(
             nn.Conv2d(scaled[index], channels, 1)
             for index, channels in zip(TAPS, self.channels, strict=True))
-        for layer in self.layers:
+        for layer in layers:
+            assert layer.bias is not None
             nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
             nn.init.zeros_(layer.bias)
-        normalise_buffers(self)
+        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
 
-    def forward(self, images):
-        maps = []
-        x = normalised(self, images)
+    def forward(self, images: Tensor) -> Tensors:
+        maps: list[Tensor] = []
+        x = self.normalize(images).contiguous(memory_format=torch.channels_last)
         for index, layer in enumerate(self.layers):
             x = layer(x).relu()
             if index in TAPS:

@@ -4,19 +4,22 @@
 """
 GoturnLite: GOTURN's principle on the parts of `Re3LiteNet`, the baseline without memory.
 
-As in GOTURN (Held, Thrun and Savarese 2016): what both crops show goes through a stack of fully
-connected layers with dropout to the box, and nothing is kept of earlier frames. Everything else
-is as in `Re3LiteNet`, so that a comparison of the two shows what memory is worth: the template
-of the first frame and the LSTM are what is missing here.
+As in GOTURN (Held, Thrun and Savarese 2016), fully connected layers with dropout regress the box
+from both crops, and nothing is kept of earlier frames. Everything else is as in `Re3LiteNet`, so
+a comparison of the two measures the effect of the template of the first frame and of the LSTM.
 """
 
+from collections.abc import Sequence
+
+from re3_core.networks.base import Prediction, Tensors
 from re3_core.networks.compact import CompactNet, Head
 from re3_core.networks.goturn import fully_connected
+from torch import Tensor
 
 
 class GoturnLiteNet(CompactNet):
     """
-    GOTURN on the compact backbone, see the module's text.
+    GOTURN on the compact backbone, see the module's docstring.
 
     With the default widths it has about as many parameters as `Re3LiteNet`.
 
@@ -24,23 +27,24 @@ class GoturnLiteNet(CompactNet):
     :param width: factor on the backbone's channels.
     :param embedding: channels of the correlated maps.
     :param fc: widths of the fully connected layers.
-    :param dropout: share of their outputs that training drops.
+    :param dropout: probability by which training drops their outputs.
     """
 
     name = 'goturn_lite'
 
-    def __init__(self, width=1., embedding=48, fc=(896, 896, 896), dropout=0.2,
-                 backbone='dense'):
+    def __init__(self, width: float = 1., embedding: int = 48,
+                 fc: Sequence[int] = (896, 896, 896), dropout: float = 0.2,
+                 backbone: str = 'dense') -> None:
         config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout,
                   'backbone': backbone}
         super().__init__(config, embedding, templates=1)
-        self.fc = fully_connected(self.joined_size, fc, dropout)
+        self.fc = fully_connected(self.feature_dim, fc, dropout)
         self.head = Head(fc[-1], self.current_crop.context)
 
-    def encode(self, features, reference=()):
+    def encode(self, features: Tensors, reference: Tensors = ()) -> Tensor:
         """Return the last hidden layer (N, F)."""
-        return self.fc(self.join(features, (self.neck(features[:3]),)))
+        return self.fc(self.fuse(features, (self.neck(features[:3]),)))
 
-    def recur(self, encoded, memory=()):
+    def recur(self, embedding: Tensor, memory: Tensors = ()) -> tuple[Prediction, Tensors]:
         """Return the Prediction; there is no memory."""
-        return self.head(encoded), ()
+        return self.head(embedding), ()

@@ -163,7 +163,7 @@ def test_every_problem_is_named(kind):
         convert_tensors(checkpoint, kind, narrow_network(kind))
     text = str(error.value)
     assert f'{missing} (' in text and 'is missing' in text
-    assert f'{misshapen} has shape (7,), not (' in text and 'fc9.weight has no place' in text
+    assert f'{misshapen} has shape (7,), not (' in text and 'fc9.weight is unknown' in text
 
 
 @pytest.mark.parametrize('kind', ['goturn-from-caffenet', 're3-from-caffenet'])

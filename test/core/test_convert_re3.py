@@ -290,7 +290,7 @@ def test_every_problem_is_named(kind):
     text = str(error.value)
     assert f'{missing} ' in text and 'is missing' in text
     assert f'{misshapen} has shape (7, 7), not (' in text
-    assert 're3/extra/weights has no place' in text
+    assert 're3/extra/weights is unknown' in text
 
 
 def test_large_checkpoint_does_not_fit_the_small_network():

@@ -154,7 +154,7 @@ def test_lite_network_fits_in_its_file_and_shares_with_re3_lite():
     shared = [name for name, value in goturn.named_parameters()
               if theirs.get(name) == value.shape]
     assert {name.split('.')[0] for name in shared} >= {
-        'backbone', 'neck', 'previous_skips', 'current_skips', 'matcher'}
+        'backbone', 'neck', 'previous_skips', 'current_skips', 'correlation'}
 
 
 def test_lite_network_starts_from_the_last_box_and_limits_its_change():

@@ -190,7 +190,7 @@ def test_all_targets_together_stay_below_the_limit(monkeypatch, lost):
     for _ in range(20):
         tracker.update(picture())
     assert set(sizes) == {lost + 5}
-    tried = [tracker._targets[name].tried for name in ids]
+    tried = [tracker._targets[name].num_searched for name in ids]
     assert sum(tried) == 100 and max(tried) - min(tried) <= 1
 
 
@@ -217,7 +217,7 @@ def test_network_without_scores_is_not_searched_for():
     tracker.init('a', picture(), (-15, 40, 5, 60))      # a quarter in sight
     tracker.lost_confidence, tracker.found_confidence = .9, .95
     assert tracker.update(picture())['a'].lost
-    assert tracker._targets['a'].trusted is None
+    assert tracker._targets['a'].keyframe is None
     np.testing.assert_allclose(tracker.update(picture())['a'].box, (-10, 40, 10, 60), atol=.01)
 
 

@@ -83,7 +83,7 @@ def test_many_targets_go_through_the_network_in_parts(network, frames, monkeypat
 
     whole, sizes, step = run(), set(), TrackerNetwork.step
     monkeypatch.setattr(TrackerNetwork, 'step', counted)
-    monkeypatch.setattr('re3_core.tracker.MAX_CPU_BATCH', 3)
+    monkeypatch.setattr('re3_core.inference.MAX_CPU_BATCH', 3)
     for tracks, expected in zip(run(), whole, strict=True):
         for name, track in tracks.items():
             np.testing.assert_allclose(track.box, expected[name].box, atol=1e-2)
@@ -105,7 +105,7 @@ def test_targets_of_two_cameras_share_a_batch(network, frames):
 def test_every_32nd_frame_returns_to_the_first_state(network, frames):
     tracker = Tracker(network=network)
     tracker.init('a', frames[0], BOXES['a'])
-    first = tracker._targets['a'].first_state
+    first = tracker._targets['a'].initial_state
     for frame in frames[1:33]:
         track = tracker.update(frame)['a']
     box = tracker._targets['a'].box
@@ -235,8 +235,8 @@ def test_bad_settings_are_refused_by_name(network, settings, text):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has CUDA')
-def test_cuda_that_is_not_there_is_said_clearly(network):
-    with pytest.raises(ValueError, match='torch sees no CUDA device'):
+def test_missing_cuda_is_a_clear_error(network):
+    with pytest.raises(ValueError, match='torch finds no CUDA device'):
         Tracker(network=network, device='cuda')
 
 
@@ -253,8 +253,8 @@ def test_half_precision_stays_close(network, frames, precision):
 def test_the_score_falls_with_the_likeness_to_the_first_box(frames):
     torch.manual_seed(0)
     network = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16)
-    network.head.score[-1].weight.data.zero_()
-    network.head.score[-1].bias.data.fill_(2.)      # the memory is always sure
+    network.head.confidence[-1].weight.data.zero_()
+    network.head.confidence[-1].bias.data.fill_(2.)      # the memory is always sure
     tracker = Tracker(network=network, refine_every=0, redetection_candidates=0)
     tracker.init('a', frames[0], BOXES['a'])
     same = tracker.update(frames[0], ['a'])['a'].confidence

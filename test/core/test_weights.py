@@ -73,8 +73,8 @@ def test_file_that_does_not_fit_says_why(saved, change, text):
 
 @pytest.mark.parametrize('metadata, text', [
     ({'model': 'yolo'}, "model must be one of .*re3_lite.*, got 'yolo'"),
-    ({'config': json.dumps({'depth': 3})}, 'config that re3_lite does not know.*depth'),
-    ({'config': '{'}, 'config that re3_lite does not know'),
+    ({'config': json.dumps({'depth': 3})}, 'config that does not fit re3_lite.*depth'),
+    ({'config': '{'}, 'config that does not fit re3_lite'),
 ])
 def test_metadata_that_is_wrong_says_why(saved, metadata, text):
     rewrite(saved[1], lambda tensors: None, metadata)

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Running a network on any number of targets: (crops, states) -> (boxes, confidences, states).
+
+The tracker cuts the crops and keeps the states; here are the device, the precision and the size
+of batches.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from re3_core.networks import Crops, Prediction, State, TrackerNetwork
+import torch
+from torch import Tensor
+
+# Larger batches are not faster on a CPU and fragment memory.
+MAX_CPU_BATCH = 16
+PRECISIONS = {
+    'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+
+class Output(NamedTuple):
+    """
+    Result of a network for N targets.
+
+    `boxes` is float64 (N, 4), `xyxy` in coordinates of the current crop's region; `confidences`
+    float32 (N,), 0..1, NaN if the network has none; `states` has N States of one row each.
+    """
+
+    boxes: np.ndarray
+    confidences: np.ndarray
+    states: list[State]
+
+
+class NetworkRunner:
+    """
+    Run a network on a device in a precision.
+
+    Results do not depend on torch's global settings (default dtype and device, grad mode,
+    autocast), and these are not changed.
+
+    :param network: it is not changed; its weights may be shared.
+    :param device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.
+    :param precision: a key of PRECISIONS.
+    """
+
+    def __init__(self, network: TrackerNetwork, device: str = 'auto',
+                 precision: str = 'float32') -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
+        self.device = choose_device(device)
+        self.precision = precision
+        self.network = network.inference_copy(PRECISIONS[precision]).to(self.device)
+
+    def start(self, crops: Crops) -> Output:
+        """Run the first frame of N targets."""
+        with self._inference():
+            return _output(*self.network.start(crops))
+
+    def step(self, crops: Crops, states: Sequence[State]) -> Output:
+        """Run a further frame of N targets, on a CPU in batches of at most MAX_CPU_BATCH."""
+        outputs = []
+        for rows in self._batches(len(states)):
+            with self._inference():
+                outputs.append(_output(*self.network.step(
+                    Crops(*(crop[rows] for crop in crops)), _join(states[rows]))))
+        return Output(np.concatenate([output.boxes for output in outputs]),
+                      np.concatenate([output.confidences for output in outputs]),
+                      [state for output in outputs for state in output.states])
+
+    def template_similarity(self, crops: Tensor, states: Sequence[State]) -> np.ndarray:
+        """Return the similarities (N, M) of `crops`, M for each of N targets, to the templates."""
+        count = len(crops) // len(states)
+        # On a CPU the crops of one target are enough for a batch.
+        size = 1 if self.device.type == 'cpu' else len(states)
+        parts = []
+        for first in range(0, len(states), size):
+            reference = _join(states[first:first + size]).reference
+            with self._inference():
+                parts.append(self.network.template_similarity(
+                    crops[first * count:(first + size) * count],
+                    tuple(tensor.repeat_interleave(count, 0) for tensor in reference)))
+        return torch.cat(parts).float().cpu().numpy().reshape(-1, count)
+
+    def rescore(self, confidence: float, before: Tensor, found: Tensor, state: State) -> float:
+        """Return the confidence of one target by the crop at its predicted box."""
+        with self._inference():
+            logit = torch.tensor([confidence], dtype=torch.float32, device=self.device).logit(1e-6)
+            logit = self.network.rescore(logit, before, found, state.reference)
+            return float(torch.sigmoid(logit.float()))
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        dtype = PRECISIONS[self.precision]
+        with torch.inference_mode(), torch.autocast(
+                self.device.type, dtype if dtype != torch.float32 else torch.bfloat16,
+                enabled=dtype != torch.float32):
+            yield
+
+    def _batches(self, count: int) -> list[slice]:
+        """Return `count` rows in parts, as equal as possible, that each are one batch."""
+        parts = -(-count // MAX_CPU_BATCH) if self.device.type == 'cpu' else 1
+        size = -(-count // parts)
+        return [slice(first, first + size) for first in range(0, count, size)]
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """
+    Return the torch.device for 'auto', 'cpu', 'cuda' or 'cuda:N'.
+
+    :raises ValueError: for other names, or where CUDA is asked for and there is none.
+    """
+    cuda = torch.cuda.is_available()
+    if device == 'auto':
+        return torch.device('cuda' if cuda else 'cpu')
+    name, _, number = str(device).partition(':')
+    if name not in ('cpu', 'cuda') or (number and not number.isdigit()):
+        raise ValueError(f'device must be auto, cpu, cuda or cuda:N, got {device!r}')
+    if name == 'cuda' and not cuda:
+        raise ValueError(f'device {device!r} asked for, but torch finds no CUDA device; '
+                         'use auto or cpu')
+    return torch.device(device)
+
+
+def _output(prediction: Prediction, states: State) -> Output:
+    return Output(prediction.boxes.double().cpu().numpy(),
+                  torch.sigmoid(prediction.logits.float()).cpu().numpy(),
+                  _split(states, len(prediction.boxes)))
+
+
+def _join(states: Sequence[State]) -> State:
+    """Stack states of one row each into one of N rows."""
+    return State(*(tuple(torch.cat(rows) for rows in zip(*parts, strict=True))
+                   for parts in zip(*states, strict=True)))
+
+
+def _split(state: State, count: int) -> list[State]:
+    """Split a state of `count` rows into as many states of one row."""
+    return [State(*(tuple(tensor[row:row + 1] for tensor in part) for part in state))
+            for row in range(count)]
