@@ -6,14 +6,15 @@
 #              (STRESS_ARGS='--quick --minutes 2' and others)
 # make setup   only make the environment .venv (PYTHON=python3, TORCH='arguments for pip install')
 # make build   only build the package into install/
-# make lint    check the style
+# make lint    check the style (ruff) and the types (mypy)
+# make docs    build the documentation as a web site into site/
 # make clean   remove what was built, make distclean also the environment
 
 PYTHON ?= python3
 SOURCES := $(shell find re3_core re3_ros re3_web training launch config examples resource \
 	-name __pycache__ -prune -o -print 2>/dev/null) LICENSE NOTICE package.xml setup.cfg setup.py
 
-.PHONY: all setup build test demo stress lint clean distclean
+.PHONY: all setup build test demo stress lint docs clean distclean
 
 all: build
 
@@ -39,9 +40,13 @@ stress: build
 
 lint: setup
 	@scripts/in_env.sh ruff check .
+	@scripts/in_env.sh mypy
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 scripts/in_env.sh mkdocs build --quiet --strict
 
 clean:
-	rm -rf build install log demo_output .pytest_cache .ruff_cache
+	rm -rf build install log site demo_output .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 distclean: clean
 	rm -rf .venv .venv.lock

@@ -190,7 +190,7 @@ def open_source(name: str | int | os.PathLike[str], start: int = 0,
         that name goes first).
     :param start: first frame, 0 is the first of the file; not for cameras.
     :param end: frame after the last one; None for all.
-    :raises ValueError, OSError: with the reason, if it cannot be opened.
+    :raises ValueError: or OSError with the reason, if it cannot be opened.
     """
     if isinstance(name, int):
         return CameraDevice(name)

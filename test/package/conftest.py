@@ -13,8 +13,8 @@ import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_SOURCES = shutil.ignore_patterns(
-    '.git', '.venv', '.venv.lock', 'build', 'install', 'log', 'demo_output', 'runs',
-    '__pycache__', '*.egg-info', '.pytest_cache', '.ruff_cache')
+    '.git', '.venv', '.venv.lock', 'build', 'install', 'log', 'site', 'demo_output', 'runs',
+    '__pycache__', '*.egg-info', '.*_cache', '.hypothesis')
 
 
 @pytest.fixture

@@ -34,6 +34,13 @@ def test_ruff_finds_nothing():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_mypy_finds_nothing():
+    pytest.importorskip('mypy')
+    result = subprocess.run([sys.executable, '-m', 'mypy', '--no-error-summary'], cwd=ROOT,
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_every_file_has_the_header():
     texts = {path: path.read_text() for path in FILES}
     without = [str(path.relative_to(ROOT)) for path, text in texts.items()
