@@ -7,10 +7,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 import rclpy.subscription
-from re3_core.io.drawing import draw_track
 from re3_ros import health, qos, stream_watch
 from re3_ros.detections import fill_track
-from re3_ros.image_stream import ImageStream
+from re3_ros.image_stream import annotated_image, ImageStream
 from re3_ros.images import compressed_to_rgb, fill_compressed, fill_image
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
@@ -229,10 +228,10 @@ class Camera:
             detections=[self._message_of(target, frame.header) for target in targets]))
         if self._debug.get_subscription_count():
             self._debug.publish(fill_image(
-                Image(header=frame.header), self._drawn(frame, targets)))
+                Image(header=frame.header), annotated_image(frame, targets)))
         if self._debug_compressed.get_subscription_count():
             self._debug_compressed.publish(fill_compressed(
-                CompressedImage(header=frame.header), self._drawn(frame, targets)))
+                CompressedImage(header=frame.header), annotated_image(frame, targets)))
 
     def _message_of(self, target, header):
         """Return a target's Detection2D; each target's is made once and then rewritten."""
@@ -242,14 +241,6 @@ class Camera:
                 results=[ObjectHypothesisWithPose()])
         fill_track(message, header, target)
         return message
-
-    @staticmethod
-    def _drawn(frame, targets):
-        rgb = frame.rgb().copy()
-        for target in targets:
-            text = f'{target.id} {target.track.confidence:.2f}'
-            draw_track(rgb, target.track.box, text, target.track.lost)
-        return rgb
 
     def publish_events(self, stamp):
         """Log the targets' events and publish the latched table of states if it changed."""

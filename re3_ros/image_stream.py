@@ -3,14 +3,15 @@
 
 """One camera's image messages to frames, without ROS imports: checks, order and time jumps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from re3_core.io.drawing import draw_track
 from re3_ros import stream_watch
 from re3_ros.frames import Frame
 from re3_ros.images import check_text, compressed_size, image_size, ImageError
-from re3_ros.targets import CameraTargets
+from re3_ros.targets import CameraTargets, Target
 
 UNUSABLE = {
     stream_watch.LATE: 'image is older than the one before it; ignored',
@@ -21,6 +22,15 @@ UNUSABLE = {
 def stamp_of(header: Any) -> int:
     """Return a header's time in nanoseconds."""
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def annotated_image(frame: Frame, targets: Iterable[Target]) -> np.ndarray:
+    """Return a copy of a frame, H x W x 3 uint8 RGB, with boxes, ids and confidences drawn in."""
+    rgb = frame.rgb().copy()
+    for target in targets:
+        text = f'{target.id} {target.track.confidence:.2f}'
+        draw_track(rgb, target.track.box, text, target.track.lost)
+    return rgb
 
 
 class ImageStream:
