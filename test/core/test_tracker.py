@@ -36,22 +36,6 @@ class Scripted(TrackerNetwork):
                           torch.full((count,), score)), memory
 
 
-@pytest.fixture(scope='module')
-def network():
-    torch.manual_seed(0)
-    network = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16,
-                         backbone='efficientnet_lite0')
-    with torch.no_grad():
-        network.head.box.weight.normal_(0, .3)    # boxes that really move
-    return network
-
-
-@pytest.fixture(scope='module')
-def frames():
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(40)]
-
-
 BOXES = {'a': (10, 10, 60, 70), 'b': (140, 90, 158, 119), 'c': (0, 0, 160, 120),
          'd': (-20, 50, 10, 80)}
 

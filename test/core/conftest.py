@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A tiny network of random weights, and random frames."""
+
+import numpy as np
+import pytest
+from re3_core.networks import Re3LiteNet
+import torch
+
+
+@pytest.fixture(scope='session')
+def network():
+    torch.manual_seed(0)
+    network = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16,
+                         backbone='efficientnet_lite0')
+    with torch.no_grad():
+        network.head.box.weight.normal_(0, .3)    # boxes that really move
+    return network
+
+
+@pytest.fixture(scope='session')
+def frames():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(40)]
