@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from re3_core import Track
 from re3_core.boxes import check_box, match_box
 from re3_ros.frames import FrameBuffer
 from re3_ros.health import OK, STALE, WARN
@@ -78,7 +79,7 @@ class Target:
     key: str
     class_id: str
     at: int
-    track: object
+    track: Track
     lost_frames: int = 0
 
     @property
