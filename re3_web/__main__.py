@@ -16,7 +16,7 @@ import sys
 from typing import Sequence
 
 from re3_core import available_models, Tracker
-from re3_core.io.video import open_source
+from re3_core.io.video import FrameSource, open_source
 from re3_web.server import serve, Settings
 from re3_web.video import VideoReader, VideoSource
 
@@ -52,7 +52,7 @@ async def run(options: argparse.Namespace) -> None:
     settings = Settings(options.host, options.port, options.token, tuple(options.allowed_host),
                         options.rate, options.max_viewers)
 
-    def opened():
+    def opened() -> FrameSource:
         return open_source(options.video, options.start, options.end)
     reader = VideoReader(opened, opened())
     tracker = Tracker(options.model, weights=options.weights, device=options.device)

@@ -4,7 +4,7 @@
 """Who may use the page: the token, and the checks of the Host and Origin headers."""
 
 import hmac
-from ipaddress import ip_address
+from ipaddress import ip_address, IPv4Address, IPv6Address
 import secrets
 import socket
 from typing import Iterable
@@ -23,7 +23,7 @@ def is_loopback(host: str) -> bool:
     return host == 'localhost' or (address is not None and address.is_loopback)
 
 
-def _address(host: str):
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(host)
     except ValueError:
