@@ -16,7 +16,7 @@ from re3_ros.parameters import DEPRECATED, PARAMETERS
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'tracker.launch.py'
 DOCUMENTED = {'namespace', 'params_file', 'image', 'image_transport', 'device', 'model',
               'weights', 'redetection_candidates', 'search_candidates', 'use_sim_time',
-              'autostart', 'log_level'}
+              'autostart', 'log_level', 'web', 'web_host', 'web_port'}
 NO_LAUNCH = 'the launch system is not installed here (PyPI does not carry it)'
 
 
@@ -66,6 +66,25 @@ def test_arguments_are_declared_and_described(launch_file):
 def test_arguments_that_are_parameters_exist(launch_file):
     known = {parameter.name for parameter in PARAMETERS} | set(DEPRECATED)
     assert {name for name, _ in launch_file.PARAMETERS} <= known
+
+
+@pytest.mark.parametrize('web', ['false', 'true'])
+def test_web_page_is_started_on_demand(launch_file, monkeypatch, web):
+    arguments = {'web': web, 'web_host': '0.0.0.0', 'web_port': '9000', 'use_sim_time': 'true'}
+    for name in ('Node', 'ParameterFile', 'PathJoinSubstitution', 'FindPackageShare'):
+        monkeypatch.setattr(launch_file, name, type(name, (Recorded,), {}))
+    monkeypatch.setattr(launch_file, 'LaunchConfiguration', lambda name: SimpleNamespace(
+        perform=lambda context: arguments.get(name, '')))
+    tracker, *others = launch_file.nodes(None)
+    buffer = tracker.parameters[1].get('init_buffer_seconds')
+    if web == 'false':
+        assert (others, buffer) == ([], None)
+        return
+    page, = others
+    assert page.executable == 'web'
+    assert page.parameters[1:] == [{'web_host': '0.0.0.0', 'web_port': 9000, 'use_sim_time': True,
+                                    'init_buffer_seconds': buffer}]
+    assert buffer > 1
 
 
 RUN = """
