@@ -1,5 +1,5 @@
 # make test    set up, build and run all tests
-# make demo    set up, build and follow an object in a video
+# make demo    set up, build and track an object in a video
 #              (VIDEO=file or camera number, BOX=x,y,width,height in its first frame,
 #              DEMO_ARGS='further options', see docs/demo.md)
 # make stress  set up, build and stress the installed node for an hour, see docs/reliability.md
@@ -8,7 +8,7 @@
 # make build   only build the package into install/
 # make lint    check the style (ruff) and the types (mypy)
 # make docs    build the documentation as a web site into site/
-# make clean   remove what was built, make distclean also the environment
+# make clean   remove everything that was built; make distclean: the environment, too
 
 PYTHON ?= python3
 SOURCES := $(shell find re3_core re3_ros re3_web training launch config examples resource \

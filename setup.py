@@ -25,7 +25,7 @@ class Develop(develop):
     """The `develop` of `colcon build --symlink-install`, which ignores [build_scripts]."""
 
     def write_script(self, script_name, contents, *args, **kwargs):
-        """Write a script that uses the Python of the active environment, as setup.cfg says."""
+        """Write a script that uses the Python of the active environment, as setup.cfg asks for."""
         _, _, body = contents.partition('\n')
         super().write_script(script_name, f'#!/usr/bin/env python3\n{body}', *args, **kwargs)
 

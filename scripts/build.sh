@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds this package with colcon into build/ and install/, from scratch, so that nothing is left
-# of files that are gone. One build at a time; its output is shown only when it fails.
+# Builds this package with colcon into build/ and install/, from scratch, so that no deleted file
+# remains installed. One build at a time; its output is shown only when it fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec 9>.venv/build.lock

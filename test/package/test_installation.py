@@ -77,7 +77,7 @@ def in_workspace(workspace, *command):
 
 @pytest.fixture
 def rclpy():
-    """Return rclpy, initialised; skip without it."""
+    """Return rclpy, initialized; skip without it."""
     module = pytest.importorskip('rclpy')
     module.init()
     yield module

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What package.xml and setup.py say, against each other and against the sources."""
+"""package.xml and setup.py, compared with each other and with the sources."""
 
 import importlib
 import importlib.util

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The script that makes the environment: its errors on unfit machines, and what it skips."""
+"""The script that makes the environment: errors on unfit machines, and skipped steps."""
 
 import importlib.util
 import os
