@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 
-"""The search for lost targets, with a network that knows red from other colours."""
+"""Re-detection of lost targets, with a network that detects red pixels."""
 
 import numpy as np
 import pytest
@@ -13,25 +13,25 @@ from re3_core.networks import Prediction, TrackerNetwork
 import torch
 
 SIZE, SPEED = 20, 3
-GOOD, BAD = 4., -4.
+VISIBLE, HIDDEN = 4., -4.
 
 
 class RedSquare(TrackerNetwork):
     """
     Find the red pixels of the current crop.
 
-    The score is good if the target's size and half of it are in sight. The memory counts the
-    frames since the start in which nothing was seen.
+    It is confident if the target has its own size and at least half of it is in the crop. The
+    memory counts the frames since the start without a detection.
     """
 
     name = 'red_square'
     previous_crop = CropSpec(16, 1.5)
     current_crop = CropSpec(50, 2.5)
 
-    def __init__(self, scored=True):
+    def __init__(self, has_confidence=True):
         super().__init__({})
-        self.scored = scored
-        self.good = GOOD
+        self.has_confidence = has_confidence
+        self.visible_logit = VISIBLE
 
     def features(self, crops):
         return ((crops.current[:, 0] > 128) & (crops.current[:, 1] < 128),)
@@ -43,17 +43,19 @@ class RedSquare(TrackerNetwork):
         return (torch.zeros(len(encoded), 1),)
 
     def recur(self, encoded, memory):
-        boxes, scores = zip(*map(self._find, encoded), strict=True)
-        scores = torch.tensor(scores)
-        memory = (memory[0] + (scores < 0)[:, None],)
-        return Prediction(torch.tensor(boxes), scores if self.scored else scores * np.nan), memory
+        boxes, logits = zip(*map(self._find, encoded), strict=True)
+        logits = torch.tensor(logits)
+        memory = (memory[0] + (logits < 0)[:, None],)
+        logits = logits if self.has_confidence else logits * np.nan
+        return Prediction(torch.tensor(boxes), logits), memory
 
     def _find(self, red):
         rows, columns = torch.nonzero(red, as_tuple=True)
         if len(rows) < 130:     # of 400: the scale is that of the target's own size
-            return (.3, .3, .7, .7), BAD
+            return (.3, .3, .7, .7), HIDDEN
         x, y, side = columns.float().mean() / 50 + .01, rows.float().mean() / 50 + .01, .2
-        return (float(x - side), float(y - side), float(x + side), float(y + side)), self.good
+        box = float(x - side), float(y - side), float(x + side), float(y + side)
+        return box, self.visible_logit
 
 
 def square(index, speed=SPEED):
@@ -61,8 +63,8 @@ def square(index, speed=SPEED):
     return np.array((x, 40., x + SIZE, 40. + SIZE))
 
 
-def picture(*boxes, size=(160, 320)):
-    """Return a grey image with red squares."""
+def image_with(*boxes, size=(160, 320)):
+    """Return a gray image with red squares."""
     frame = np.full((*size, 3), 90, np.uint8)
     for x1, y1, x2, y2 in np.rint(boxes).astype(int):
         frame[y1:y2, x1:x2] = (255, 0, 0)
@@ -71,15 +73,15 @@ def picture(*boxes, size=(160, 320)):
 
 def start(**settings):
     tracker = Tracker(network=RedSquare(), device='cpu', lost_after=3, **settings)
-    tracker.init('a', picture(square(0)), square(0))
+    tracker.init('a', image_with(square(0)), square(0))
     for index in range(1, 10):
-        tracker.update(picture(square(index)))
+        tracker.update(image_with(square(index)))
     return tracker
 
 
 def hide(tracker, frames):
     """Hide the target for some frames; return its Tracks."""
-    return [tracker.update(picture())['a'] for _ in range(frames)]
+    return [tracker.update(image_with())['a'] for _ in range(frames)]
 
 
 def frames_until_found(tracker, frame, most=60):
@@ -89,89 +91,89 @@ def frames_until_found(tracker, frame, most=60):
     return None
 
 
-def test_target_that_comes_out_elsewhere_is_found_with_the_search_only():
+def test_target_that_reappears_elsewhere_is_found_by_redetection_only():
     place = np.array((240., 100., 240. + SIZE, 100. + SIZE))
     for candidates, expected in ((0, False), (6, True)):
         tracker = start(redetection_candidates=candidates)
         assert hide(tracker, 40)[-1].lost
-        found = frames_until_found(tracker, picture(place))
+        found = frames_until_found(tracker, image_with(place))
         assert (found is not None) is expected
         assert bool(iou(tracker.track('a').box, place) > .8) is expected
-    # It is a target like any other again.
-    track = tracker.update(picture(place + 4))['a']
+    # Then it is tracked as before.
+    track = tracker.update(image_with(place + 4))['a']
     assert iou(track.box, place + 4) > .8 and track.confidence > .9 and not track.lost
 
 
-def test_target_that_comes_out_where_its_motion_leads_is_found_at_once():
+def test_target_that_reappears_at_the_predicted_place_is_found_at_once():
     tracker = start()
     assert hide(tracker, 5)[-1].lost
-    assert frames_until_found(tracker, picture(square(15))) == redetection.FOUND_AFTER
+    assert frames_until_found(tracker, image_with(square(15))) == redetection.FOUND_AFTER
 
 
-def test_lost_target_is_shown_where_its_motion_leads_with_a_low_score():
+def test_lost_target_has_the_predicted_box_and_a_low_confidence():
     tracker = start()
     tracks = hide(tracker, 60)
     assert [track.lost for track in tracks[:4]] == [False, False, True, True]
     assert max(track.confidence for track in tracks) <= tracker.lost_confidence
     lefts = np.array([track.box[0] for track in tracks[2:]])
     assert (np.diff(lefts) >= 0).all() and lefts[0] > square(10)[0]
-    assert lefts[-1] < square(9)[0] + 10 * SPEED     # the velocity fades out
+    assert lefts[-1] < square(9)[0] + 10 * SPEED     # the velocity is damped
     np.testing.assert_allclose(tracks[-1].box[2:] - tracks[-1].box[:2], SIZE, atol=1)
 
 
-def test_one_good_look_is_not_enough():
+def test_one_confident_frame_is_not_enough():
     tracker = start()
     hide(tracker, 10)
-    for _ in range(3):      # something red flashes up where the target may be, and is gone
-        flash = picture(tracker.track('a').box)
+    for _ in range(3):      # something red appears for two frames
+        flash = image_with(tracker.track('a').box)
         tracks = [tracker.update(flash)['a'] for _ in range(redetection.FOUND_AFTER - 1)]
         assert all(track.lost and track.confidence <= tracker.lost_confidence for track in tracks)
         assert hide(tracker, 1)[0].lost
 
 
-def doubt(tracker, score, frames):
-    """Let the network see the target turn back, with this score; return Tracks and true boxes."""
+def uncertain(tracker, confidence, frames):
+    """Move the target back, detected with this confidence; return Tracks and true boxes."""
     first = tracker._targets['a'].steps
-    tracker.network.good = float(np.log(score / (1 - score)))
+    tracker.network.visible_logit = float(np.log(confidence / (1 - confidence)))
     boxes = [square(2 * 9 - index) for index in range(first + 1, first + 1 + frames)]
-    return [tracker.update(picture(box))['a'] for box in boxes], boxes
+    return [tracker.update(image_with(box))['a'] for box in boxes], boxes
 
 
-def test_target_in_doubt_is_followed_on_and_found_where_it_is():
-    tracker = start(redetection_candidates=1)    # where the motion leads it is not to be seen
-    tracks, boxes = doubt(tracker, .1, 7)
+def test_uncertain_target_is_tracked_on_and_found_at_its_last_box():
+    tracker = start(redetection_candidates=1)    # it is not at the predicted place
+    tracks, boxes = uncertain(tracker, .1, 7)
     assert [track.lost for track in tracks] == [False, False] + [True] * 5
-    assert iou(tracks[1].box, boxes[1]) > .8                # where it is, while not lost
-    assert tracks[-1].box[0] > square(11)[0]                # then where its motion led
-    tracks, boxes = doubt(tracker, .98, redetection.FOUND_AFTER)
+    assert iou(tracks[1].box, boxes[1]) > .8                # while not lost
+    assert tracks[-1].box[0] > square(11)[0]                # the prediction
+    tracks, boxes = uncertain(tracker, .98, redetection.FOUND_AFTER)
     assert [track.lost for track in tracks] == [True, True, False]
     assert min(map(iou, [track.box for track in tracks], boxes)) > .8
     assert [track.confidence for track in tracks[:2]] == [tracker.lost_confidence] * 2
 
 
-def test_target_that_comes_back_by_itself_needs_its_usual_score():
+def test_target_found_at_its_last_box_needs_its_mean_confidence():
     tracker = start(redetection_candidates=1)
-    doubt(tracker, .1, 7)
-    tracks, boxes = doubt(tracker, .8, 3)       # enough at any other time, but it was .98
+    uncertain(tracker, .1, 7)
+    tracks, boxes = uncertain(tracker, .8, 3)       # above found_confidence, but the mean is .98
     assert all(track.lost for track in tracks) and tracker.found_confidence < .8
     assert iou(tracks[-1].box, boxes[-1]) > .8
-    assert not doubt(tracker, .9, redetection.FOUND_AFTER)[0][-1].lost
+    assert not uncertain(tracker, .9, redetection.FOUND_AFTER)[0][-1].lost
 
 
-def test_target_that_was_in_doubt_from_the_start_is_found_at_the_found_score():
+def test_target_that_was_never_confident_is_found_at_found_confidence():
     tracker = Tracker(network=RedSquare(), device='cpu', redetection_candidates=1)
-    tracker.init('a', picture(square(0)), square(0))
+    tracker.init('a', image_with(square(0)), square(0))
     lost = []
-    for index in range(1, 19):      # where it started it is no longer to be seen
-        tracker.network.good = -2. if index < 16 else 1.    # scores of .12, then .73
-        lost.append(tracker.update(picture(square(index)))['a'].lost)
+    for index in range(1, 19):      # it has left its first place
+        tracker.network.visible_logit = -2. if index < 16 else 1.    # confidences .12, then .73
+        lost.append(tracker.update(image_with(square(index)))['a'].lost)
     assert lost == [False] * 2 + [True] * 15 + [False]
 
 
-def test_nothing_seen_while_lost_stays_in_the_memory():
+def test_found_target_has_the_memory_of_the_keyframe():
     tracker = start()
     hide(tracker, 30)
-    assert frames_until_found(tracker, picture(square(60))) is not None
+    assert frames_until_found(tracker, image_with(square(60))) is not None
     assert float(tracker._targets['a'].state.memory[0]) == 0
 
 
@@ -181,17 +183,17 @@ def test_all_targets_together_stay_below_the_limit(monkeypatch, lost):
                       redetection_limit=5)
     ids = [str(number) for number in range(lost)]
     for name in ids:
-        tracker.init(name, picture(square(0)), square(0))
-    tracker.update(picture())
+        tracker.init(name, image_with(square(0)), square(0))
+    tracker.update(image_with())
     sizes = []
     step = tracker.network.step
     monkeypatch.setattr(tracker.network, 'step', lambda crops, state: (
         sizes.append(len(crops.current)), step(crops, state))[1])
     for _ in range(20):
-        tracker.update(picture())
+        tracker.update(image_with())
     assert set(sizes) == {lost + 5}
-    tried = [tracker._targets[name].num_searched for name in ids]
-    assert sum(tried) == 100 and max(tried) - min(tried) <= 1
+    used = [tracker._targets[name].num_searched for name in ids]
+    assert sum(used) == 100 and max(used) - min(used) <= 1
 
 
 def test_batched_equals_one_by_one_and_cameras_do_not_mix():
@@ -199,11 +201,11 @@ def test_batched_equals_one_by_one_and_cameras_do_not_mix():
     boxes = {'a': square(0), 'b': square(0) + (0, 60, 0, 60)}
     together, alone = (Tracker(network=RedSquare(), device='cpu', lost_after=2) for _ in 'ab')
     for tracker in (together, alone):
-        tracker.init('a', picture(boxes['a']), boxes['a'])
-        tracker.init('b', picture(boxes['b'], size=wide), boxes['b'])
+        tracker.init('a', image_with(boxes['a']), boxes['a'])
+        tracker.init('b', image_with(boxes['b'], size=wide), boxes['b'])
     for index in range(50):
         shown = [] if index < 20 else [boxes['a'] + (100, 20, 100, 20)]
-        frames = {'a': picture(*shown), 'b': picture(size=wide)}
+        frames = {'a': image_with(*shown), 'b': image_with(size=wide)}
         tracks = together.update_frames([(frame, [name]) for name, frame in frames.items()])
         for name, frame in frames.items():
             track = alone.update(frame, [name])[name]
@@ -212,30 +214,30 @@ def test_batched_equals_one_by_one_and_cameras_do_not_mix():
     assert not tracks['a'].lost and tracks['b'].lost
 
 
-def test_network_without_scores_is_not_searched_for():
-    tracker = Tracker(network=RedSquare(scored=False), device='cpu', lost_after=1)
-    tracker.init('a', picture(), (-15, 40, 5, 60))      # a quarter in sight
+def test_network_without_confidence_has_no_redetection():
+    tracker = Tracker(network=RedSquare(has_confidence=False), device='cpu', lost_after=1)
+    tracker.init('a', image_with(), (-15, 40, 5, 60))      # a quarter in the frame
     tracker.lost_confidence, tracker.found_confidence = .9, .95
-    assert tracker.update(picture())['a'].lost
+    assert tracker.update(image_with())['a'].lost
     assert tracker._targets['a'].keyframe is None
-    np.testing.assert_allclose(tracker.update(picture())['a'].box, (-10, 40, 10, 60), atol=.01)
+    np.testing.assert_allclose(tracker.update(image_with())['a'].box, (-10, 40, 10, 60), atol=.01)
 
 
-def test_search_may_be_switched_while_running():
+def test_redetection_may_be_switched_while_running():
     tracker = start(redetection_candidates=0)
     hide(tracker, 20)
     place = np.array((240., 100., 240. + SIZE, 100. + SIZE))
-    assert frames_until_found(tracker, picture(place), most=20) is None
+    assert frames_until_found(tracker, image_with(place), most=20) is None
     tracker.redetection_candidates = 8
-    assert frames_until_found(tracker, picture(place)) is not None
+    assert frames_until_found(tracker, image_with(place)) is not None
 
 
-def test_starting_anew_ends_the_search():
+def test_restart_ends_the_redetection():
     tracker = start()
     assert hide(tracker, 10)[-1].lost
     box = (200, 20, 220, 40)
-    assert not tracker.init('a', picture(box), box).lost
-    assert iou(tracker.update(picture(box))['a'].box, np.array(box)) > .9
+    assert not tracker.init('a', image_with(box), box).lost
+    assert iou(tracker.update(image_with(box))['a'].box, np.array(box)) > .9
 
 
 def test_window_grows_to_the_frame_and_stays_in_it():
@@ -249,10 +251,10 @@ def test_window_grows_to_the_frame_and_stays_in_it():
     assert moving[1, 2] > found[1, 2]
 
 
-def test_places_fill_the_window_evenly_call_after_call():
+def test_points_fill_the_window_evenly_over_calls():
     window = np.array([[100., 50., 200., 150.]])
-    points = np.concatenate([redetection.sample_points(window, np.array([tried]), 8)[0]
-                             for tried in range(0, 64, 8)])
+    points = np.concatenate([redetection.sample_points(window, np.array([used]), 8)[0]
+                             for used in range(0, 64, 8)])
     cells = ((points - (100, 50)) // 25).astype(int)
     counts = np.bincount(cells[:, 0] * 4 + cells[:, 1], minlength=16)
     assert counts.sum() == 64 and counts.min() >= 2
@@ -265,3 +267,96 @@ def test_velocity_follows_the_motion_and_skips_gaps():
     np.testing.assert_allclose(velocity, (SPEED, 0), atol=.01)
     after_gap = redetection.update_velocity(np.zeros(2), square(0), square(20), 20)
     np.testing.assert_allclose(after_gap, (SPEED, 0), atol=.01)
+
+
+FAR = np.array((240., 100., 240. + SIZE, 100. + SIZE))
+
+
+@pytest.fixture
+def lost_and_searched_far_away(monkeypatch):
+    """Return a lost target at `square(9)` whose only search region elsewhere is FAR."""
+    tracker = start(redetection_candidates=1)
+    hide(tracker, 5)
+    monkeypatch.setattr(redetection, 'candidate_boxes', lambda boxes, *_: np.tile(
+        FAR, (len(boxes), 1, 1)))
+    return tracker
+
+
+def test_target_found_at_its_last_box_is_not_moved_to_a_candidate(lost_and_searched_far_away):
+    tracker = lost_and_searched_far_away
+    for count in range(redetection.FOUND_AFTER):
+        assert (tracker._targets['a'].candidate is None) is (count == 0)
+        track = tracker.update(image_with(square(9), FAR))['a']
+    assert not track.lost and iou(track.box, square(9)) > .8
+    assert tracker._targets['a'].candidate is None
+
+
+@pytest.mark.parametrize('here, elsewhere, found', [
+    (.9, .8, False), (.6, .8, True),        # not below the confidence at the last box
+    (.1, .5, False), (.1, .6, True),        # nor below found_confidence
+])
+def test_candidate_is_more_confident_than_the_last_box(
+        lost_and_searched_far_away, monkeypatch, here, elsewhere, found):
+    tracker = lost_and_searched_far_away
+    tracker._targets['a'].keyframe = tracker._targets['a'].keyframe._replace(confidence=1.1)
+    monkeypatch.setattr(tracker.network, '_find', lambda red: (
+        (.3, .3, .7, .7), float(np.log(elsewhere / (1 - elsewhere))) if red[:, -1].any()
+        else float(np.log(here / (1 - here)))))
+    # A mark at the right border of the crop around FAR.
+    mark = np.array((FAR[2] + 14, 90, FAR[2] + 20, 130))
+    for _ in range(redetection.FOUND_AFTER):
+        track = tracker.update(image_with(mark))['a']
+    assert track.lost is not found
+    assert bool(iou(track.box, FAR) > .8) is found
+
+
+@pytest.mark.parametrize('change, found', [(-1., True), (-5., False)])
+def test_candidate_is_rescored_by_the_crop_found(
+        lost_and_searched_far_away, monkeypatch, change, found):
+    tracker = lost_and_searched_far_away
+    template, seen = tracker._targets['a'].keyframe.previous, []
+    monkeypatch.setattr(tracker.network, 'rescore', lambda logits, before, found, reference: (
+        seen.append((before, found)), logits + change)[1])
+    for _ in range(redetection.FOUND_AFTER):
+        track = tracker.update(image_with(FAR))['a']
+    assert track.lost is not found
+    if found:
+        assert track.confidence == pytest.approx(1 / (1 + np.exp(-VISIBLE - change)), abs=1e-4)
+    assert len(seen) == redetection.FOUND_AFTER
+    before, crop = seen[-1]
+    assert before is template
+    assert crop.shape == (1, 3, 16, 16) and crop[0, 0, 8, 8] == 255 and crop[0, 1, 8, 8] == 0
+
+
+def test_keyframe_is_that_of_the_last_confident_frame():
+    tracker = start()
+    target = tracker._targets['a']
+    assert target.keyframe.step == 9 and target.keyframe.previous is target.previous
+    assert target.keyframe.state is target.state
+    np.testing.assert_allclose(target.keyframe.velocity, (SPEED, 0), atol=.2)
+    hide(tracker, 2)
+    keyframe = tracker._targets['a'].keyframe
+    assert keyframe is target.keyframe, 'frames of low confidence do not change it'
+    hide(tracker, 1)
+    target = tracker._targets['a']
+    assert target.lost and target.keyframe.step == 9
+    # It does not keep a batch of 16 alive.
+    assert target.keyframe.previous.untyped_storage().nbytes() == 3 * 16 * 16
+    assert target.keyframe.previous.data_ptr() != keyframe.previous.data_ptr()
+
+
+def test_search_restarts_with_each_loss():
+    tracker = start()
+    hide(tracker, 10)
+    assert tracker._targets['a'].num_searched > 0
+    assert frames_until_found(tracker, image_with(square(19))) is not None
+    assert tracker._targets['a'].num_searched == 0
+
+
+def test_extrapolated_center_stays_in_the_frame():
+    boxes = redetection.extrapolate(
+        np.repeat(square(0)[None], 2, 0), np.array([[50., 0.], [-50., -50.]]),
+        np.array([30, 30]), np.array([[160, 320]] * 2))
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    np.testing.assert_allclose(centers, [(320, 50), (0, 0)])
+    np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], SIZE)

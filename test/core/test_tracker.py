@@ -13,15 +13,15 @@ import torch
 
 
 class Scripted(TrackerNetwork):
-    """Say what a test wants: fixed boxes in region coordinates and fixed scores."""
+    """Predict a fixed box in region coordinates and given logits."""
 
     name = 'scripted'
     previous_crop = Re3LiteNet.previous_crop
     current_crop = Re3LiteNet.current_crop
 
-    def __init__(self, box=(.3, .3, .7, .7), scores=()):
+    def __init__(self, box=(.3, .3, .7, .7), logits=()):
         super().__init__({})
-        self.box, self.scores = box, list(scores)
+        self.box, self.logits = box, list(logits)
 
     def features(self, crops):
         return (crops.current.float().mean((1, 2, 3))[:, None],)
@@ -30,10 +30,10 @@ class Scripted(TrackerNetwork):
         return features[0]
 
     def recur(self, encoded, memory):
-        score = self.scores.pop(0) if self.scores else float('nan')
+        logit = self.logits.pop(0) if self.logits else float('nan')
         count = len(encoded)
         return Prediction(torch.tensor([self.box]).repeat(count, 1),
-                          torch.full((count,), score)), memory
+                          torch.full((count,), logit)), memory
 
 
 BOXES = {'a': (10, 10, 60, 70), 'b': (140, 90, 158, 119), 'c': (0, 0, 160, 120),
@@ -86,7 +86,7 @@ def test_targets_of_two_cameras_share_a_batch(network, frames):
         np.testing.assert_allclose(track.box, expected[name].box, atol=1e-2)
 
 
-def test_every_32nd_frame_returns_to_the_first_state(network, frames):
+def test_memory_is_reset_every_32nd_frame(network, frames):
     tracker = Tracker(network=network)
     tracker.init('a', frames[0], BOXES['a'])
     first = tracker._targets['a'].initial_state
@@ -126,11 +126,11 @@ def test_odd_targets_never_fail(network, frames, box):
 
 
 @pytest.mark.parametrize('box, expected', [
-    ((50, 50, 49, 51), (47.5, 48.5, 51.5, 52.5)),                    # inside out, tiny
+    ((50, 50, 49, 51), (47.5, 48.5, 51.5, 52.5)),                    # corners swapped, tiny
     ((-100, 10, -80, 30), (-10, 10, 10, 30)),                        # left of the frame
-    ((-1e6, -1e6, 1e6, 1e6), (-150, -75, 150, 75)),                  # blown up
+    ((-1e6, -1e6, 1e6, 1e6), (-150, -75, 150, 75)),                  # huge
 ])
-def test_boxes_are_guarded(box, expected):
+def test_boxes_are_clipped(box, expected):
     assert clip_box(np.array(box, float), (100, 200)).tolist() == pytest.approx(expected)
 
 
@@ -141,25 +141,24 @@ def test_collapsing_network_leaves_a_smallest_box(frames):
     assert (x2 - x1, y2 - y1) == (MIN_SIDE, MIN_SIDE)
 
 
-def test_prediction_that_is_not_a_number_keeps_the_box_and_scores_zero(frames):
-    tracker = Tracker(network=Scripted(box=(float('nan'),) * 4, scores=[0., 0.]))
+def test_prediction_that_is_not_finite_keeps_the_box_with_confidence_zero(frames):
+    tracker = Tracker(network=Scripted(box=(float('nan'),) * 4, logits=[0., 0.]))
     tracker.init('a', frames[0], (40, 40, 80, 80))
     track = tracker.update(frames[1])['a']
     assert track.box.tolist() == [40, 40, 80, 80] and track.confidence == 0
 
 
 def test_lost_and_found_with_hysteresis(frames):
-    # The first score belongs to the start; then: one doubtful frame, good, five doubtful ones,
-    # middling, good.
+    # Of the start; one low, high, three low, middle, high.
     logits = [9, -9, 9, -9, -9, -9, 0, 9]
-    tracker = Tracker(network=Scripted(scores=logits), lost_confidence=.3, found_confidence=.7,
+    tracker = Tracker(network=Scripted(logits=logits), lost_confidence=.3, found_confidence=.7,
                       lost_after=3, redetection_candidates=0)
     tracker.init('a', frames[0], (40, 40, 80, 80))
     lost = [tracker.update(frame)['a'].lost for frame in frames[1:8]]
     assert lost == [False, False, False, False, True, True, False]
 
 
-def test_network_without_score_is_judged_by_what_is_in_sight(frames):
+def test_confidence_without_one_of_the_network_is_the_part_in_the_frame(frames):
     tracker = Tracker(network=Scripted(box=(-.1, .3, .3, .7)))
     tracker.init('a', frames[0], (0, 40, 40, 80))
     assert tracker.update(frames[1])['a'].confidence == pytest.approx(.5, abs=.01)
@@ -177,7 +176,7 @@ def test_remove_and_reset(network, frames):
     assert tracker.update(frames[2]) == {}
 
 
-def test_starting_anew_replaces_the_target(network, frames):
+def test_restart_replaces_the_target(network, frames):
     tracker = Tracker(network=network)
     tracker.init('a', frames[0], BOXES['a'])
     tracker.update(frames[1])
@@ -234,26 +233,26 @@ def test_half_precision_stays_close(network, frames, precision):
     np.testing.assert_allclose(actual.box, expected.box, atol=2)
 
 
-def test_the_score_falls_with_the_likeness_to_the_first_box(frames):
+def test_confidence_falls_with_the_similarity_to_the_template(frames):
     torch.manual_seed(0)
     network = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16)
     network.head.confidence[-1].weight.data.zero_()
-    network.head.confidence[-1].bias.data.fill_(2.)      # the memory is always sure
+    network.head.confidence[-1].bias.data.fill_(2.)      # of the LSTM, always high
     tracker = Tracker(network=network, refine_every=0, redetection_candidates=0)
     tracker.init('a', frames[0], BOXES['a'])
     same = tracker.update(frames[0], ['a'])['a'].confidence
     tracker.update(np.zeros_like(frames[0]), ['a'])
-    # A look is judged by the last box, so what was black is seen one frame later.
+    # The similarity is that of the previous crop, so the change has its effect a frame later.
     assert tracker.update(np.zeros_like(frames[0]), ['a'])['a'].confidence < same - .02
 
 
-def test_a_changed_area_lowers_the_score_but_loses_no_target(frames):
-    network = Scripted(box=(.2, .2, .8, .8), scores=[0.] * 9)
+def test_change_of_area_lowers_the_confidence_but_loses_no_target(frames):
+    network = Scripted(box=(.2, .2, .8, .8), logits=[0.] * 9)
     network.area_logit_weight = 1.
     tracker = Tracker(network=network, lost_confidence=.4, lost_after=1, redetection_candidates=0)
     tracker.init('a', frames[0], BOXES['a'])
     tracks = [tracker.update(frames[0])['a'] for _ in range(3)]
-    # Half as wide and high again in each frame: areas 2.25 times the first one, then more.
+    # Sides grow by half in each frame: areas 2.25 times the first one, then more.
     assert [track.confidence for track in tracks] == pytest.approx(
         [1 / 3.25, *[1 / (1 + np.e)] * 2], abs=1e-3)
     assert not any(track.lost for track in tracks)
@@ -261,14 +260,25 @@ def test_a_changed_area_lowers_the_score_but_loses_no_target(frames):
     assert tracker.track('a').confidence == 1
 
 
-def test_a_place_is_judged_by_what_is_found_there(network, frames):
+def test_rescore_lowers_the_logits_where_the_found_crop_is_less_similar(network, frames):
     crops = Crops(*(crop_batch(frames[:2], region_of(np.array([BOXES['a']] * 2, float),
                                                      spec.context), spec.size)
                     for spec in (network.previous_crop, network.current_crop)))
     black = torch.zeros_like(crops.previous)
     with torch.no_grad():
         _, state = network.start(crops)
-        score = network.step(crops, state)[0].logits
-        judged = network.rescore(score, crops.previous, black, state.reference)
-        assert (judged < score - .1).all()
-        assert torch.equal(network.rescore(score, black, crops.previous, state.reference), score)
+        logits = network.step(crops, state)[0].logits
+        rescored = network.rescore(logits, crops.previous, black, state.reference)
+        assert (rescored < logits - .1).all()
+        assert torch.equal(network.rescore(logits, black, crops.previous, state.reference), logits)
+
+
+def test_networks_without_memory_are_not_reset(frames, monkeypatch):
+    tracker = Tracker(network=Scripted(), reset_every=2)
+    tracker.init('a', frames[0], BOXES['a'])
+    steps, step = [], tracker.network.step
+    monkeypatch.setattr(tracker.network, 'step', lambda *inputs: (
+        steps.append(1), step(*inputs))[1])
+    for frame in frames[1:5]:
+        tracker.update(frame)
+    assert len(steps) == 4

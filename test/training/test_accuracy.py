@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Accuracy of the packaged weights on simulated clips: a limit for changes of the tracker."""
+
+import numpy as np
+from re3_core import Tracker
+from re3_core.boxes import iou
+from training.simulator import simulator_of
+
+CLIPS, LENGTH = 20, 24
+
+
+def test_packaged_weights_on_simulated_clips(tmp_path):
+    simulator = simulator_of(None, None, tmp_path, (180, 240))
+    clips = [simulator.sample(np.random.default_rng((7, index)), LENGTH)
+             for index in range(CLIPS)]
+    tracker = Tracker(device='cpu')
+    for index, clip in enumerate(clips):
+        tracker.init(str(index), clip.frames[0], clip.boxes[0])
+    found = []
+    for time in range(1, LENGTH):
+        tracks = tracker.update_frames(
+            (clip.frames[time], [str(index)]) for index, clip in enumerate(clips))
+        found += [(iou(tracks[str(index)].box, clip.boxes[time]), tracks[str(index)].confidence)
+                  for index, clip in enumerate(clips) if np.isfinite(clip.boxes[time]).all()]
+    overlap, confidence = np.array(found, float).T
+    assert len(overlap) > .9 * CLIPS * (LENGTH - 1)
+    # Today .716, .863, .115 and .70.
+    assert overlap.mean() > .70
+    assert (overlap > .5).mean() > .84
+    assert np.abs(confidence - overlap).mean() < .13
+    assert np.corrcoef(confidence, overlap)[0, 1] > .6
