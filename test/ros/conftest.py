@@ -311,3 +311,92 @@ def client(shared_node, make_client):
     client.connect()
     client.call(Trigger, 'tracker/reset')
     return client
+
+
+class Recording:
+    """Writes bags by rosbags; `record` returns the folder of one."""
+
+    topic = '/camera/image_raw'
+    first = 1_700_000_000_000_000_000
+    period = 40_000_000
+    # From the stamp of an image to the time at which it was recorded.
+    delay = 3_000_000
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def picture(self, number, size=SIZE):
+        """Return an image, H x W x 3 uint8 RGB, of smooth noise that drifts."""
+        height, width = size
+        noise = np.random.default_rng(0).integers(0, 255, (15, 60, 3), np.uint8)
+        return np.kron(noise, np.ones((8, 8, 1), np.uint8))[:height, 2 * number:2 * number + width]
+
+    def stamp(self, number):
+        """Return the stamp of an image in nanoseconds."""
+        return self.first + number * self.period
+
+    def image(self, number, encoding='rgb8', compressed=False):
+        """Return the message of an image."""
+        import cv2
+        from re3_ros.bag import message_types as types
+        rgb = self.picture(number)
+        message = types.new(types.COMPRESSED_IMAGE if compressed else types.IMAGE)
+        types.set_stamp(message.header.stamp, self.stamp(number))
+        message.header.frame_id = 'optical_frame'
+        if compressed:
+            message.format = 'jpeg'
+            message.data = cv2.imencode('.jpg', rgb[..., ::-1])[1].reshape(-1)
+            return message
+        pixels = np.ascontiguousarray(rgb[..., ::-1] if encoding == 'bgr8' else rgb)
+        message.height, message.width = rgb.shape[:2]
+        message.encoding, message.step = encoding, 3 * rgb.shape[1]
+        message.data = pixels.reshape(-1)
+        return message
+
+    def box(self, identity, box, number):
+        """Return a Detection2D of an `xyxy` box in an image."""
+        from re3_ros.bag import message_types as types
+        from re3_ros.detections import fill_box
+        message = types.new(types.DETECTION)
+        message.id = identity
+        types.set_stamp(message.header.stamp, self.stamp(number))
+        fill_box(message.bbox, box)
+        return message
+
+    def record(self, name='recording', frames=range(12), storage='mcap', compression='NONE',
+               encoding='rgb8', compressed=False, boxes=(), topics=None, version=8):
+        """
+        Write a bag.
+
+        :param frames: numbers of the images.
+        :param compression: NONE, FILE, MESSAGE or STORAGE, as rosbags has it.
+        :param boxes: (id, `xyxy` box, number of the image) on /re3/init.
+        :param topics: of images.
+        """
+        from re3_ros.bag import message_types as types
+        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+        path = self._folder / name
+        writer = Writer(path, version=version, storage_plugin=StoragePlugin[storage.upper()])
+        writer.set_compression(CompressionMode[compression], CompressionFormat.ZSTD)
+        with writer:
+            def connect(topic, kind):
+                return writer.add_connection(topic, kind, typestore=types.typestore())
+            kind = types.COMPRESSED_IMAGE if compressed else types.IMAGE
+            images = [connect(topic, kind) for topic in topics or [self.topic]]
+            inits = connect('/re3/init', types.DETECTION) if boxes else None
+            for number in frames:
+                received = self.stamp(number) + self.delay
+                for connection in images:
+                    writer.write(connection, received,
+                                 types.to_cdr(self.image(number, encoding, compressed)))
+                for box in boxes:
+                    if box[2] == number:
+                        writer.write(inits, received + 1_000_000, types.to_cdr(self.box(*box)))
+        return path
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """Return a Recording that writes into a temporary folder."""
+    pytest.importorskip('rosbags', reason='needs the extra bags')
+    return Recording(tmp_path)
