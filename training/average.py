@@ -8,45 +8,59 @@ The mean of networks on one path of training is often better than each of them (
 2018, stochastic weight averaging).
 """
 
-import argparse
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 import sys
 
+from re3_core.networks import TrackerNetwork
 from re3_core.weights import load_network, save_network
-import torch
+from torch.optim.swa_utils import AveragedModel
+from training.config import run_command
+import tyro
 
 
-def average(paths):
+def average(paths: Sequence[Path | str]) -> TrackerNetwork:
     """
     Return a network with the mean weights of files of the same model and configuration.
 
-    :raises ValueError: files that do not fit each other.
+    :raises ValueError: files that do not fit each other
     """
     networks = [load_network(weights=path) for path in paths]
-    first = networks[0]
-    for path, network in zip(paths[1:], networks[1:], strict=True):
+    first, mean = networks[0], AveragedModel(networks[0], use_buffers=True)
+    for path, network in zip(paths, networks, strict=True):
         if (network.name, network.config) != (first.name, first.config):
             raise ValueError(f'{path} holds {network.name} {network.config}, but {paths[0]} '
                              f'{first.name} {first.config}')
-    states = [network.state_dict() for network in networks]
-    first.load_state_dict({
-        name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
-    return first
+        mean.update_parameters(network)
+    return mean.module
 
 
-def main(arguments=None):
+@dataclass(frozen=True)
+class AverageOptions:
+    """
+    Average weights files of one run.
+
+    :param files: weights files
+    :param output: weights file to write
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    output: Path
+
+
+def run(options: AverageOptions) -> None:
+    """Run the command."""
+    if not options.files:
+        raise ValueError('name at least one weights file')
+    save_network(average(options.files), options.output, {'averaged': str(len(options.files))})
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog='python -m training.average', description='Average weights files of one run.')
-    parser.add_argument('files', nargs='+', help='weights files')
-    parser.add_argument('--output', required=True, help='weights file to write')
-    options = parser.parse_args(arguments)
-    try:
-        save_network(average(options.files), options.output, {
-            'averaged': str(len(options.files))})
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(AverageOptions, run, arguments)
 
 
 if __name__ == '__main__':

@@ -6,18 +6,21 @@ Measure speed: `python -m training.benchmark --json out.json`.
 
 Training: frames per second of each part of an iteration, with the convolutions frozen and
 trained. Tracking: milliseconds per frame for several numbers of targets, beside OpenCV's
-trackers in the same run. Everything runs on drawn sequences, since speed does not depend on what
-is to be seen; nothing is learned or judged. The output is the Markdown of docs/performance.md.
+trackers in the same run. Everything runs on procedural sequences, since speed does not depend on
+their content; nothing is learned or evaluated. The output is the Markdown of docs/performance.md.
 """
 
-import argparse
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import platform
 import sys
 import tempfile
 import time
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,91 +28,86 @@ from re3_core import Tracker
 from re3_core.boxes import cxcywh_to_xyxy
 from re3_core.crops import crop_batch, region_of
 from re3_core.tracker import choose_device
-from re3_core.weights import available_models
 import torch
-from training.config import Config, load_config, PRECISIONS, Stage
-from training.evaluate import write_json
-from training.losses import LossWeights
-from training.run import build_network, choose_precision, Run, Timer
-from training.runners import OPENCV_TRACKERS, OpenCVTracker
-from training.simulator.material import DrawnMaterial
-from training.simulator.simulator import Simulator
-from training.sources import DRAWN
+from training.config import Config, load_config, LossWeights, one_line, run_command, Stage
+from training.pretrained import build_network
+from training.report import markdown, write_json
+from training.simulator import ProceduralMaterial, Simulator
+from training.trackers import AnyTracker, OpenCVTracker, TRACKER_ERRORS
+from training.train import choose_precision, Trainer
 
 FRAME = (480, 640)      # of the tracked sequence
 SIDE = 64               # of the tracked boxes, in pixels
 WARM_UP = 2
 
 
-def seconds_of(function, repeats, device):
+def seconds_of(function: Callable[[], object], repeats: int, device: torch.device) -> float:
     """Return the median time of a call, after some that do not count."""
     times = []
     for _ in range(WARM_UP + repeats):
-        taken = {'call': 0.}
-        with Timer(taken, 'call', device):
-            function()
-        times.append(taken['call'])
+        began = time.perf_counter()
+        function()
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
     return float(np.median(times[WARM_UP:]))
 
 
-# Training ------------------------------------------------------------------------------------
+# Training --------------------------------------------------------------------------------------
 
 
-def training_speeds(config, device, iterations):
+def training_speeds(config: Config, device: torch.device, iterations: int) -> dict[str, float]:
     """
     Return the frames per second of the parts of training, of one network.
 
-    :param config: training.config.Config of one stage; what it freezes stays frozen.
-    :param device: torch.device.
-    :param iterations: how many are measured, after some that are not.
-    :return: dict of part to frames per second; a frame has two crops.
+    :param config: of one stage; its frozen parts stay frozen
+    :param iterations: how many are measured, after some that are not
+    :return: dict of part to frames per second; a frame has two crops
     """
-    run = Run(config, tempfile.gettempdir(), device)
+    trainer = Trainer(config, Path(tempfile.gettempdir()), device)
     for _ in range(WARM_UP):
-        run.train_step()
-    run.times, run.frames = dict.fromkeys(run.times, 0.), 0
+        trainer.train_step()
+    trainer.times, trainer.frames = dict.fromkeys(trainer.times, 0.), 0
     began = time.perf_counter()
     for _ in range(iterations):
-        run.train_step()
+        trainer.train_step()
     whole = time.perf_counter() - began
-    batch = run.loader.get(0, 0)
-    rows, seen = len(batch.own), run.seen
-    boxes, frames = batch.given[0], batch.frames[0]
-    specs = (run.network.previous_crop, run.network.current_crop)
+    batch, rollout, network = trainer.data[0, 0].to(device), trainer.rollout, trainer.network
+    rows, boxes, frames = len(batch.reset), batch.search_boxes[0], batch.frames[0]
 
-    def cut():
-        for spec in specs:
+    def cut() -> None:
+        for spec in (network.previous_crop, network.current_crop):
             crop_batch(frames, region_of(boxes, spec.context), spec.size)
-    some = type(seen.crops)(*(crops[:rows] for crops in seen.crops))
-    features_of = run.features_of or run.network.features
+    crops = type(rollout.crops)(*(part[:rows] for part in rollout.crops))
+    features_of = trainer.features_of or network.features
 
-    def look():
-        with torch.no_grad(), run.autocast():
-            features_of(some)
+    def run_features() -> None:
+        with torch.no_grad(), trainer.autocast():
+            features_of(crops)
     speeds = {'crops': rows / seconds_of(cut, iterations, device),
-              'features': rows / seconds_of(look, iterations, device)}
+              'features': rows / seconds_of(run_features, iterations, device)}
     for part in ('rollout', 'forward', 'backward', 'step'):
-        speeds[part] = run.frames / run.times[part]
-    return {**speeds, 'whole iteration': run.frames / whole,
-            'waiting for data': run.times['data'] / whole}
+        speeds[part] = trainer.frames / trainer.times[part]
+    return {**speeds, 'whole iteration': trainer.frames / whole,
+            'waiting for data': trainer.times['data'] / whole}
 
 
-# Tracking ------------------------------------------------------------------------------------
+# Tracking --------------------------------------------------------------------------------------
 
 
-def drawn_sequence(frames):
-    """Return drawn frames, each (480, 640, 3) uint8 RGB."""
-    simulator = Simulator(DrawnMaterial(FRAME), FRAME)
+def procedural_sequence(frames: int) -> list[np.ndarray]:
+    """Return frames, each (480, 640, 3) uint8 RGB."""
+    simulator = Simulator(ProceduralMaterial(FRAME), FRAME)
     return list(simulator.sample(np.random.default_rng(0), frames).frames)
 
 
-def spread_boxes(count):
+def spread_boxes(count: int) -> np.ndarray:
     """Return `count` boxes (count, 4), `xyxy`, spread over the frame."""
-    centres = np.random.default_rng(1).uniform(SIDE, np.array(FRAME[::-1]) - SIDE, (count, 2))
-    return cxcywh_to_xyxy(np.concatenate((centres, np.full((count, 2), float(SIDE))), 1))
+    centers = np.random.default_rng(1).uniform(SIDE, np.array(FRAME[::-1]) - SIDE, (count, 2))
+    return cxcywh_to_xyxy(np.concatenate((centers, np.full((count, 2), float(SIDE))), 1))
 
 
-def tracking_time(tracker, frames, count):
+def tracking_time(tracker: AnyTracker, frames: Sequence[np.ndarray], count: int) -> float:
     """Return the mean milliseconds of an update of `count` targets: not all take the same."""
     tracker.reset()
     for index, box in enumerate(spread_boxes(count)):
@@ -122,25 +120,30 @@ def tracking_time(tracker, frames, count):
     return float(np.mean(times[WARM_UP:])) * 1e3
 
 
-def tracking_times(trackers, frames, counts):
-    """Return {label: {count: milliseconds}} of trackers, made one after the other."""
-    times = {}
+def tracking_times(trackers: dict[str, Callable[[], AnyTracker]], frames: Sequence[np.ndarray],
+                   counts: Sequence[int]) -> tuple[dict[str, dict[int, float]], dict[str, str]]:
+    """Return {label: {count: milliseconds}}, and {label: reason} of those that fail."""
+    times, failed = {}, {}
     for label, make in trackers.items():
-        tracker = make()
-        times[label] = {count: tracking_time(tracker, frames, count) for count in counts}
-        print(f'measured: {label}', file=sys.stderr)
-    return times
+        try:
+            tracker = make()
+            times[label] = {count: tracking_time(tracker, frames, count) for count in counts}
+            print(f'measured: {label}', file=sys.stderr)
+        except TRACKER_ERRORS as error:
+            failed[label] = one_line(error)
+            print(f'failed: {label}: {failed[label]}', file=sys.stderr)
+    return times, failed
 
 
-# Reports -------------------------------------------------------------------------------------
+# Reports ---------------------------------------------------------------------------------------
 
 
-def machine(device):
-    """Return what the figures were measured on, as a dict."""
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return properties of the machine."""
     cpu = platform.processor() or platform.machine()
-    facts = Path('/proc/cpuinfo')
-    if facts.is_file():
-        names = [line.partition(':')[2].strip() for line in facts.read_text().splitlines()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        names = [line.partition(':')[2].strip() for line in info.read_text().splitlines()
                  if line.startswith('model name')]
         cpu = names[0] if names else cpu
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
@@ -148,119 +151,121 @@ def machine(device):
             'torch': torch.__version__, 'opencv': cv2.__version__}
 
 
-def markdown(report):
+def report_tables(report: dict) -> str:
     """Return the tables of a report as Markdown text."""
-    facts = report['machine']
-    gpu = f'{facts["gpu"]}; ' if facts['gpu'] else ''
-    lines = [f'{gpu}{facts["cpu"]}, {facts["cores"]} cores, {facts["threads"]} threads, torch '
-             f'{facts["torch"]}, OpenCV {facts["opencv"]}; training in {report["precision"]}.', '']
-    if report['training']:
-        lines += _training_table(report['training'])
-    if report['tracking']:
-        lines += _tracking_table(report['tracking'], report['ours'])
-    return '\n'.join(lines)
+    place = report['machine']
+    gpu = f'{place["gpu"]}; ' if place['gpu'] else ''
+    parts = [f'{gpu}{place["cpu"]}, {place["cores"]} cores, {place["threads"]} threads, torch '
+             f'{place["torch"]}, OpenCV {place["opencv"]}; training in {report["precision"]}.']
+    if training := report['training']:
+        rows = [['frames/s', *training]]
+        for part in next(iter(training.values())):
+            style = '.1%' if part == 'waiting for data' else '.0f'
+            rows.append([part, *(format(speeds[part], style) for speeds in training.values())])
+        parts.append(markdown(rows))
+    if tracking := report['tracking']:
+        first = next(iter(tracking.values()))
+        rows = [['ms per frame (times the first)', *(
+            f'{count} target{"s" * (count > 1)}' for count in first)]]
+        rows += [[label, *(f'{value:.1f} ({value / first[count]:.1f}x)'
+                           for count, value in times.items())]
+                 for label, times in tracking.items()]
+        parts.append(markdown(rows))
+    return '\n\n'.join(parts)
 
 
-def _training_table(training):
-    parts = list(next(iter(training.values())))
-    lines = ['| frames/s | ' + ' | '.join(training) + ' |', '|---|' + '---|' * len(training)]
-    for part in parts:
-        form = '{:.1%}' if part == 'waiting for data' else '{:.0f}'
-        lines.append(f'| {part} | ' + ' | '.join(
-            form.format(speeds[part]) for speeds in training.values()) + ' |')
-    return [*lines, '']
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """
+    Measure the speed of training and tracking.
+
+    :param model: name of the network
+    :param weights: weights file; without, random weights
+    :param config: training configuration whose network, augmentation, losses and optimizer are
+        measured, instead of model
+    :param device: auto, cpu, cuda or cuda:N
+    :param precision: of training, and of a second tracker: auto, float32 or bfloat16
+    :param compile: compile the frozen convolutions, see docs/training.md
+    :param unroll: frames of the training clips
+    :param batch: rows of a training batch
+    :param iterations: of training that are measured; 0: none
+    :param targets: numbers of targets
+    :param frames: of tracking that are measured; 0: none
+    :param opencv: kinds of OpenCV's trackers to measure as well
+    :param opencv_models: folder of the ONNX files of nano and vit
+    :param threads: threads of torch and OpenCV
+    :param cache: folder of the rendered clips; empty: the user's cache folder
+    :param json: file to write all figures to
+    """
+
+    model: str = 're3_lite'
+    weights: str = ''
+    config: Path | None = None
+    device: str = 'auto'
+    precision: str = 'auto'
+    compile: bool = False  # noqa: A003
+    unroll: int = 16
+    batch: int = 32
+    iterations: int = 5
+    targets: tuple[int, ...] = (1, 8, 64)
+    frames: int = 20
+    opencv: tuple[str, ...] = ('csrt', 'kcf')
+    opencv_models: str | None = None
+    threads: int | None = None
+    cache: str = ''
+    json: Path | None = None
+
+    def training(self, frozen: bool) -> Config:
+        """Return the configuration of the training that is measured."""
+        config = load_config(self.config) if self.config else Config(
+            model=self.model, loss=LossWeights(l1=5., giou=1.))
+        data = replace(Config().data[0], clips=self.batch, length=self.unroll),
+        return replace(
+            config, init_from=self.weights, backbone_weights='', data=data, validation=data,
+            validation_clips=1, validation_length=2, cache=self.cache,
+            stages=(Stage(10 ** 6, self.unroll, self.batch, 1.),), precision=self.precision,
+            frozen=('backbone',) if frozen else (), compile=self.compile and frozen)
 
 
-def _tracking_table(tracking, ours):
-    counts = list(tracking[ours])
-    lines = ['| ms per frame (times ours) | ' + ' | '.join(
-        f'{count} target{"s" * (count > 1)}' for count in counts) + ' |',
-        '|---|' + '---|' * len(counts)]
-    for label, times in tracking.items():
-        cells = [f'{times[count]:.1f} ({times[count] / tracking[ours][count]:.1f}x)'
-                 for count in counts]
-        lines.append(f'| {label} | ' + ' | '.join(cells) + ' |')
-    return [*lines, '']
-
-
-def benchmark_config(options, frozen):
-    """Return the configuration of the training that is measured."""
-    config = load_config(options.config) if options.config else Config(
-        model=options.model, loss=LossWeights(l1=5., giou=1.))
-    drawn = {**DRAWN, 'clips': options.batch, 'length': options.unroll}
-    return replace(
-        config, start_from=options.weights or '', backbone_from='', data=(drawn,),
-        validation=(drawn,), validation_clips=1, validation_length=2, cache=options.cache,
-        stages=(Stage(10 ** 6, options.unroll, options.batch, 1.),), precision=options.precision,
-        frozen=('backbone',) if frozen else (), compile=options.compile and frozen)
-
-
-def measure(options, device):
-    """Return the report that the options ask for."""
-    config = benchmark_config(options, frozen=False)
+def measure(options: BenchmarkOptions, device: torch.device) -> dict[str, Any]:
+    """Return the report of all measurements."""
+    config = options.training(frozen=False)
     precision = choose_precision(options.precision, device)
-    report = {'machine': machine(device), 'precision': precision, 'training': {}, 'tracking': {},
-              'ours': f'{config.model} float32'}
-    if options.iterations:
-        for label, frozen in (('convolutions frozen', True), ('all trained', False)):
+    report: dict[str, Any] = {'machine': machine(device), 'precision': precision, 'training': {},
+                              'tracking': {}, 'failed': {}}
+    for label, frozen in (('convolutions frozen', True), ('all trained', False)):
+        if options.iterations:
             report['training'][label] = training_speeds(
-                benchmark_config(options, frozen), device, options.iterations)
+                options.training(frozen), device, options.iterations)
             print(f'measured: {label}', file=sys.stderr)
     if options.frames:
         network = build_network(config)
-        trackers = {f'{config.model} {name}': lambda name=name: Tracker(
-            network=network, device=str(device), precision=name)
+        trackers: dict[str, Callable[[], AnyTracker]] = {
+            f'{config.model} {name}': lambda name=name: Tracker(
+                network=network, device=str(device), precision=name)
             for name in dict.fromkeys(('float32', precision))}
         trackers.update({f'OpenCV {kind}': lambda kind=kind: OpenCVTracker(
             kind, options.opencv_models) for kind in options.opencv})
-        report['tracking'] = tracking_times(
-            trackers, drawn_sequence(options.frames + WARM_UP + 1), options.targets)
+        report['tracking'], report['failed'] = tracking_times(
+            trackers, procedural_sequence(options.frames + WARM_UP + 1), options.targets)
     return report
 
 
-def parse_arguments(arguments=None):
-    parser = argparse.ArgumentParser(prog='python -m training.benchmark', description=(
-        'Measure the speed of training and tracking.'))
-    parser.add_argument('--model', default='re3_lite', choices=available_models())
-    parser.add_argument('--weights', help='weights file; without, random weights')
-    parser.add_argument('--config', help='training configuration whose network, noise, losses '
-                                         'and optimizer are measured, instead of --model')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', default='auto', choices=PRECISIONS,
-                        help='of training, and of a second tracker')
-    parser.add_argument('--compile', action='store_true',
-                        help='compile the frozen convolutions, see docs/training.md')
-    parser.add_argument('--unroll', type=int, default=16, help='default: %(default)s')
-    parser.add_argument('--batch', type=int, default=32, help='default: %(default)s')
-    parser.add_argument('--iterations', type=int, default=5,
-                        help='of training that are measured; 0: none (default: %(default)s)')
-    parser.add_argument('--targets', type=int, nargs='+', default=[1, 8, 64], metavar='N')
-    parser.add_argument('--frames', type=int, default=20,
-                        help='of tracking that are measured; 0: none (default: %(default)s)')
-    parser.add_argument('--opencv', nargs='*', default=['csrt', 'kcf'], metavar='KIND',
-                        help=f'beside these trackers: {", ".join(OPENCV_TRACKERS)}')
-    parser.add_argument('--opencv-models', metavar='DIR', help='ONNX files of nano and vit')
-    parser.add_argument('--threads', type=int, help='of torch and OpenCV')
-    parser.add_argument('--cache', default='', metavar='DIR', help='folder of the drawn clips')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there')
-    return parser.parse_args(arguments)
-
-
-def main(arguments=None):
-    """Run the command; return the exit status."""
-    options = parse_arguments(arguments)
+def run(options: BenchmarkOptions) -> int:
+    """Run the command; return 1 if a tracker could not be measured."""
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
-    try:
-        report = measure(options, choose_device(options.device))
-        if options.json:
-            write_json(report, options.json)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(markdown(report))
-    return 0
+    report = measure(options, choose_device(options.device))
+    if options.json:
+        write_json(report, options.json)
+    print(report_tables(report))
+    return 1 if report['failed'] else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    return run_command(BenchmarkOptions, run, arguments)
 
 
 if __name__ == '__main__':

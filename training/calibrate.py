@@ -1,18 +1,23 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""
-Calibrate the score of `re3_lite`: `python -m training.calibrate --config FILE`.
 
-The score's logit is a sum of what the memory says, of how alike the last box and the first one
-look, and of a bias. Trained on the same clips as everything else, the memory is too sure of
-itself on others, so its weight is given, not learned. The other two are fitted here, and then,
-with these, what the change of area says. Both by cross-entropy against the overlap that the
-tracker reaches on whole clips, not on the short ones of training. The results belong into
-`re3_core.networks.re3_lite`.
+"""
+Calibrate the confidence of `re3_lite`: `python -m training.calibrate --config FILE`.
+
+The logit of the confidence is a sum of the LSTM's logit, of the similarity of the last box and
+the first one, and of a bias. Trained on the same clips as everything else, the LSTM is
+overconfident on others, so its weight is given, not learned. The other two are fitted here, and
+then, with these, the effect of the change of area. Both by cross-entropy against the overlap
+that the tracker reaches on whole clips, not on the short ones of training. The results belong
+into `re3_core.networks.re3_lite`.
 """
 
-import argparse
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 import sys
 
 import numpy as np
@@ -22,104 +27,114 @@ from re3_core.networks import re3_lite
 import torch
 from torch.nn import functional
 from tqdm import tqdm
-from training.config import load_config
-from training.metrics import roc_auc
-from training.sources import DRAWN, make_source
-from training.validation import fixed_clips
+from training.config import parse_settings, run_command, SettingsOptions
+from training.data.sources import Clip, make_source
+from training.metrics import roc_auc, SUCCESS_IOU
+from training.train import fixed_clips
 
 
 @contextmanager
-def listening(network):
-    """Give lists of what `network` hears of memory and likeness, in the order of its steps."""
-    memory, alike, likeness = [], [], network.backbone_similarity
+def record_logits(network: re3_lite.Re3LiteNet) -> Iterator[tuple[list[float], list[float]]]:
+    """Give lists of the LSTM's logits and the similarities, in the order of the steps."""
+    lstm_logits: list[float] = []
+    similarities: list[float] = []
+    similarity = network.backbone_similarity
 
-    def heard(features, reference):
-        alike.append(float(result := likeness(features, reference)))
+    def recorded(features: tuple, reference: tuple) -> torch.Tensor:
+        similarities.append(float(result := similarity(features, reference)))
         return result
-    network.backbone_similarity = heard
+    network.backbone_similarity = recorded
     handle = network.head.register_forward_hook(
-        lambda module, inputs, prediction: memory.append(float(prediction.logits)))
+        lambda module, inputs, prediction: lstm_logits.append(float(prediction.logits)))
     try:
-        yield memory, alike
+        yield lstm_logits, similarities
     finally:
         handle.remove()
         del network.backbone_similarity
 
 
-def observe(tracker, clips):
+def observe(tracker: Tracker, clips: Iterable[Clip]) -> tuple[np.ndarray, ...]:
     """
-    Track clips; return the memory's logits, likenesses, changes of area and overlaps, each (N,).
+    Track clips; return LSTM logits, similarities, changes of area and overlaps, each (N,).
 
-    The tracker goes on when it has lost a target: that is what its score has to tell.
+    The tracker goes on when it has lost a target: the confidence must cover failures, too.
     """
     rows = []
-    with listening(tracker.network) as (memory, alike):
+    with record_logits(tracker.network) as (lstm_logits, similarities):
         for clip in tqdm(clips, unit='clip'):
             frames = [np.ascontiguousarray(frame) for frame in clip.frames]
-            tracker.init('it', frames[0], clip.boxes[0])
+            tracker.init('target', frames[0], clip.boxes[0])
             first_area = box_ops.area(np.asarray(clip.boxes[0], float))
             for frame, truth in zip(frames[1:], clip.boxes[1:], strict=True):
-                memory.clear()
-                alike.clear()
-                box = tracker.update(frame)['it'].box
+                lstm_logits.clear()
+                similarities.clear()
+                box = tracker.update(frame)['target'].box
                 if np.isfinite(truth).all():
-                    # What follows the first step of an update is the return to the first state.
+                    # After the first step of an update comes the reset of the memory.
                     change = scale_refinement.abs_log_area_ratio(box.astype(float), first_area)
-                    rows.append((memory[0], alike[0], change, box_ops.iou(box, truth)))
+                    rows.append((lstm_logits[0], similarities[0], change,
+                                 box_ops.iou(box, truth)))
     return tuple(np.array(rows).T)
 
 
-def fit(known, values, overlap):
+def fit(known: np.ndarray, values: np.ndarray, overlap: np.ndarray) -> tuple[float, float]:
     """Return weight and bias so that `known + weight * values + bias` is the overlap's logit."""
-    known, inputs, targets = (torch.from_numpy(array) for array in (known, values, overlap))
+    offset, inputs, targets = (torch.from_numpy(array) for array in (known, values, overlap))
     found = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([found], max_iter=200, line_search_fn='strong_wolfe')
 
-    def loss():
+    def loss() -> torch.Tensor:
         optimizer.zero_grad()
         value = functional.binary_cross_entropy_with_logits(
-            known + found[0] * inputs + found[1], targets)
+            offset + found[0] * inputs + found[1], targets)
         value.backward()
         return value
     optimizer.step(loss)
-    return tuple(found.tolist())
+    weight, bias = found.tolist()
+    return weight, bias
 
 
-def main(arguments=None):
-    """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog='python -m training.calibrate', description='Calibrate the score of re3_lite.')
-    parser.add_argument('--config', help='training configuration: its data are used')
-    parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
-                        help='settings that replace those of the file')
-    parser.add_argument('--weights', help='weights file; default: the packaged ones')
-    parser.add_argument('--memory-weight', type=float, default=re3_lite.LSTM_WEIGHT,
-                        help='weight of what the memory says (default: %(default)s)')
-    parser.add_argument('--clips', type=int, default=100, help='clips to track')
-    parser.add_argument('--length', type=int, default=32, help='frames of each')
-    options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.config, options.overrides)
-        clips = fixed_clips(make_source(config.data or (DRAWN,), config.cache), options.clips,
-                            options.length)
-        tracker = Tracker(re3_lite.Re3LiteNet.name, weights=options.weights,
-                          redetection_candidates=0)
-        memory, alike, change, overlap = observe(tracker, clips)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    weight, bias = fit(options.memory_weight * memory, alike, overlap)
-    logit = np.minimum(options.memory_weight * memory + weight * alike + bias,
-                       memory + re3_lite.LSTM_MARGIN)
-    slope, area_logit_bias = fit(logit, change, overlap)
-    print(f'LSTM_WEIGHT, SIMILARITY_WEIGHT, CONFIDENCE_BIAS = {options.memory_weight:g}, '
+@dataclass(frozen=True)
+class CalibrateOptions(SettingsOptions):
+    """
+    Calibrate the confidence of re3_lite on the data of a training configuration.
+
+    :param weights: weights file (default: the packaged one)
+    :param lstm_weight: weight of the LSTM's logit
+    :param clips: clips to track
+    :param length: frames of each
+    """
+
+    weights: str | None = None
+    lstm_weight: float = re3_lite.LSTM_WEIGHT
+    clips: int = 100
+    length: int = 32
+
+
+def calibrate(options: CalibrateOptions) -> None:
+    """Run the command."""
+    source = make_source(options.settings.data, options.settings.cache)
+    clips = fixed_clips(source, options.clips, options.length)
+    tracker = Tracker(re3_lite.Re3LiteNet.name, weights=options.weights,
+                      redetection_candidates=0)
+    lstm, similarity, change, overlap = observe(tracker, clips)
+    weight, bias = fit(options.lstm_weight * lstm, similarity, overlap)
+    logit = np.minimum(options.lstm_weight * lstm + weight * similarity + bias,
+                       lstm + re3_lite.LSTM_MARGIN)
+    slope, area_bias = fit(logit, change, overlap)
+    print(f'LSTM_WEIGHT, SIMILARITY_WEIGHT, CONFIDENCE_BIAS = {options.lstm_weight:g}, '
           f'{weight:.2f}, {bias:.2f}')
-    print(f'AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS = {-slope:.2f}, {area_logit_bias:.2f}')
+    print(f'AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS = {-slope:.2f}, {area_bias:.2f}')
     print('ROC-AUC of an overlap above .5: ' + ', '.join(
-        f'{name} {roc_auc(values, overlap > .5):.3f}' for name, values in (
-            ('memory', memory), ('likeness', alike), ('both', logit),
+        f'{name} {roc_auc(values, overlap > SUCCESS_IOU):.3f}' for name, values in (
+            ('LSTM', lstm), ('similarity', similarity), ('both', logit),
             ('with the area', logit + slope * change))))
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(partial(parse_settings, CalibrateOptions), calibrate, arguments,
+                       {'--memory-weight': '--lstm-weight'})
 
 
 if __name__ == '__main__':

@@ -1,186 +1,398 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Settings of a training run: one YAML file is one reproducible run."""
+"""
+Settings of a training run, and what all commands of this package share.
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+A run is described by one YAML file with the fields of `Config`. Every field is also a command
+line option: `--optimizer.lr 1e-4`, `--data.0.path DIR`. `--help` lists them with their defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import field, fields
 from pathlib import Path
 import re
-import typing
+import sys
+from typing import Annotated, Any, Literal, TypeVar
 
-from training.batches import Noise
-from training.losses import LossWeights
+import cv2
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+import tyro
 import yaml
 
-OPTIMIZERS = ('adamw', 'adam', 'sgd')
-SCHEDULES = ('cosine', 'steps')
-PRECISIONS = ('auto', 'float32', 'bfloat16')
-# What may be changed when a run is resumed: none of it changes the weights that come out.
-FREE = ('cache', 'log_every', 'checkpoint_every', 'validate_every')
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+STRICT = ConfigDict(extra='forbid', coerce_numbers_to_str=True)
+# These do not change the resulting weights, so they may differ when a run is resumed.
+FREE = ('cache', 'workers', 'log_every', 'checkpoint_every', 'validate_every')
 
 
-def _require(condition, text):
-    if not condition:
-        raise ValueError(text)
+@dataclass(frozen=True, config=STRICT)
+class SceneConfig:
+    """
+    Distribution of simulated sequences; probabilities are per clip.
+
+    :param smallest: side (root of the area) of the smallest targets in pixels
+    :param largest: side of the largest targets in shorter frame sides
+    :param zoom: largest change of the target's size within a clip
+    :param constant_size_prob: the target keeps its size
+    :param bend_prob: the target deforms
+    :param morph_prob: the target changes its appearance
+    :param leaving_prob: the target may leave the frame
+    :param occlusion_prob: something passes in front of the target
+    :param lookalike_prob: there are distractors that look like the target
+    :param max_distractors: largest number of other objects
+    :param video_prob: the background is a real video, where there is any
+    :param grayscale_prob: no color
+    :param blur_prob: out of focus or of low resolution
+    :param jpeg_prob: with compression artifacts
+    """
+
+    smallest: float = 12.0
+    largest: float = 0.75
+    zoom: float = 3.0
+    constant_size_prob: Probability = 0.35
+    bend_prob: Probability = 0.4
+    morph_prob: Probability = 0.2
+    leaving_prob: Probability = 0.12
+    occlusion_prob: Probability = 0.45
+    lookalike_prob: Probability = 0.5
+    max_distractors: Count = 4
+    video_prob: Probability = 0.5
+    grayscale_prob: Probability = 0.1
+    blur_prob: Probability = 0.15
+    jpeg_prob: Probability = 0.35
 
 
-@dataclass(frozen=True)
+# Settings of a Source that apply to some kinds only.
+SOURCE_SETTINGS = {
+    'simulated': ('images', 'videos', 'clips', 'length', 'size', 'seed', 'processes', 'scene',
+                  'strides', 'reverse_prob', 'part_prob'),
+    'videos': ('path', 'format', 'max_side', 'strides', 'reverse_prob', 'part_prob'),
+    'images': ('path', 'format', 'max_side', 'max_box_ratio'),
+    'cache': ('path', 'strides', 'reverse_prob', 'part_prob'),
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Source:
+    """
+    A source of clips; what has to be decoded or rendered is, on first use, in the cache folder.
+
+    `simulated` clips are rendered from `images` and `videos`, or from procedural textures;
+    `videos` and `images` are data sets with boxes; `cache` is a folder that
+    `training.data.cache` or `training.simulator` has made.
+
+    :param kind: simulated, videos, images or cache
+    :param weight: how often clips are drawn from it, relative to the other sources
+    :param path: folder of the data set or cache
+    :param format: layout of the data set, see training.data.check; auto: detect it
+    :param max_side: longer side of decoded frames at most, in pixels
+    :param max_box_ratio: largest fraction of an image's sides that a box may take
+    :param images: folder of images to cut objects from; empty: procedural textures
+    :param videos: folder of videos as moving backgrounds
+    :param clips: number of clips to render
+    :param length: frames of each
+    :param size: height and width of the frames
+    :param seed: of the rendered clips
+    :param processes: that render; 0: one per core
+    :param scene: distribution of the rendered clips
+    :param strides: frame steps; one is drawn for each clip
+    :param reverse_prob: probability that a clip is played backwards
+    :param part_prob: probability that a part of the target is the target
+    """
+
+    kind: Literal['simulated', 'videos', 'images', 'cache']
+    weight: NonNegative = 1.
+    path: str = ''
+    format: str = 'auto'  # noqa: A003
+    max_side: Positive = 480
+    max_box_ratio: Probability = .66
+    images: str = ''
+    videos: str = ''
+    clips: Positive = 1000
+    length: Positive = 32
+    size: tuple[Positive, Positive] = (240, 320)
+    seed: Count = 0
+    processes: Count = 0
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    strides: tuple[Positive, ...] = (1,)
+    reverse_prob: Probability = 0.
+    part_prob: Probability = 0.
+
+    def __post_init__(self) -> None:
+        allowed = ('kind', 'weight', *SOURCE_SETTINGS[self.kind])
+        plain = {'scene': SceneConfig(), 'weight': 1.}
+        for item in fields(self):
+            default = plain.get(item.name, item.default)
+            if item.name not in allowed and getattr(self, item.name) != default:
+                raise ValueError(f'data of kind {self.kind!r} has no setting {item.name!r}; it '
+                                 f'has {", ".join(allowed)}')
+        if 'path' in allowed and not self.path:
+            raise ValueError(f'data of kind {self.kind!r} needs a path')
+        if not self.strides:
+            raise ValueError('strides must not be empty')
+
+
+@dataclass(frozen=True, config=STRICT)
 class Stage:
     """
     One stage of the curriculum (Re3 paper, section III-D).
 
-    Each of `iterations` follows `batch` rows over `unroll` frames. `copies` rows are made of
-    each clip drawn, disturbed differently (GOTURN: 11, of one pair). The share `own` of rows is
-    followed by the network's own predictions. The share `second_looks` of clips goes on, after
-    its first frame, up to `gap` frames later with a second look, see `training.batches`.
-    `accumulate`: parts in which the batch is worked through, to need less memory; the result is
-    the same. Several processes share a batch.
+    :param iterations: number of iterations
+    :param unroll: frames of each clip
+    :param batch: rows, shared by all processes
+    :param scheduled_sampling: probability that a row follows the network's own predictions
+        (Bengio et al. 2015) instead of the true boxes
+    :param copies: rows made of each clip, differently augmented (GOTURN: 11, of one pair)
+    :param accumulate: parts in which the batch is processed, to need less memory; the gradient
+        is the same
+    :param reset_prob: probability that a clip trains the tracker's reset, see `Augmentation`
+    :param max_reset_gap: largest number of frames left out after the first one of such a clip
     """
 
-    iterations: int
-    unroll: int = 2
-    batch: int = 64
-    own: float = 0.
-    copies: int = 1
-    accumulate: int = 1
-    second_looks: float = 0.
-    gap: int = 0
+    iterations: Count
+    unroll: Annotated[int, Field(ge=2)] = 2
+    batch: Positive = 64
+    scheduled_sampling: Probability = 0.
+    copies: Positive = 1
+    accumulate: Positive = 1
+    reset_prob: Probability = 0.
+    max_reset_gap: Count = 0
 
-    def __post_init__(self):
-        _require(self.iterations >= 0, f'iterations must be at least 0, got {self.iterations}')
-        _require(self.unroll >= 2, f'unroll must be at least 2 frames, got {self.unroll}')
-        for name in ('own', 'second_looks'):
-            _require(0 <= getattr(self, name) <= 1,
-                     f'{name} must be a share of 0..1, got {getattr(self, name)}')
-        _require(self.gap >= 0, f'gap must be at least 0 frames, got {self.gap}')
-        parts = self.copies * self.accumulate
-        _require(min(self.copies, self.accumulate, self.batch) >= 1 and not self.batch % parts,
-                 f'batch must be a multiple of copies x accumulate, got {self.batch}, '
-                 f'{self.copies} and {self.accumulate}')
+    def __post_init__(self) -> None:
+        if self.batch % (self.copies * self.accumulate):
+            raise ValueError(f'batch must be a multiple of copies x accumulate, got {self.batch}, '
+                             f'{self.copies} and {self.accumulate}')
 
     @property
-    def clips(self):
+    def clips(self) -> int:
         """Return the number of clips that an iteration draws."""
         return self.batch // self.copies
 
     @property
-    def clip_length(self):
+    def clip_length(self) -> int:
         """Return the number of frames of the longest clip that an iteration draws."""
-        return self.unroll + (self.gap if self.second_looks else 0)
+        return self.unroll + (self.max_reset_gap if self.reset_prob else 0)
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, config=STRICT)
+class ParameterGroup:
     """
-    Parameters that are learned at another pace.
+    Parameters that are learned at another pace; the first group that matches a name counts.
 
-    Those whose names `match` a regular expression get the learning rate times `rate` and the
-    weight decay times `decay`; for each parameter the first group that fits counts.
+    :param pattern: regular expression of parameter names
+    :param lr_ratio: factor of the learning rate
+    :param weight_decay_ratio: factor of the weight decay
     """
 
-    match: str
-    rate: float = 1.
-    decay: float = 1.
+    pattern: str
+    lr_ratio: NonNegative = 1.
+    weight_decay_ratio: NonNegative = 1.
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
-            re.compile(self.match)
+            re.compile(self.pattern)
         except re.error as error:
-            raise ValueError(f'match must be a regular expression, got {self.match!r}: '
+            raise ValueError(f'pattern must be a regular expression, got {self.pattern!r}: '
                              f'{error}') from None
-        _require(min(self.rate, self.decay) >= 0, f'rate and decay must not be negative, got '
-                 f'{self.rate} and {self.decay}')
 
 
-@dataclass(frozen=True)
-class Optimizer:
+@dataclass(frozen=True, config=STRICT)
+class OptimizerConfig:
     """
-    The optimizer and its schedule.
+    The optimizer and its learning rate schedule.
 
-    `kind` is 'adamw' (weight decay apart from the gradient), 'adam' or 'sgd' with `momentum`
-    (weight decay as a term `weight_decay` / 2 x the sum of squares of the loss, as in the
-    papers). `schedule` is 'cosine' (from `rate` down to `rate` x `final` over the whole run) or
-    'steps' (times `final` from each iteration in `steps` on); `warmup` iterations rise linearly.
-    `clip` bounds the gradient's norm (0: not); `ema` is the decay of the averaged weights, those
-    that are validated and exported (0: the weights themselves).
+    :param name: adamw (decoupled weight decay), adam or sgd (L2 penalty, as in the papers)
+    :param lr: highest learning rate
+    :param momentum: of sgd
+    :param weight_decay: weight decay
+    :param groups: parameters with other rates
+    :param schedule: cosine (down to lr x min_lr_ratio at the end of the run) or milestones
+    :param min_lr_ratio: last learning rate of the cosine schedule, in lr
+    :param milestones: iterations from which the rate is multiplied by gamma
+    :param gamma: factor at each milestone
+    :param warmup: iterations of linear warm-up
+    :param grad_clip: largest norm of the gradient; 0: any
+    :param ema_decay: decay of the averaged weights, which are validated and exported; 0: no
+        average
     """
 
-    kind: str = 'adamw'
-    rate: float = 5e-4
-    momentum: float = .9
-    weight_decay: float = 1e-3
-    groups: tuple[Group, ...] = ()
-    schedule: str = 'cosine'
-    final: float = .02
-    steps: tuple[int, ...] = ()
-    warmup: int = 100
-    clip: float = 1.
-    ema: float = .999
-
-    def __post_init__(self):
-        _require(self.kind in OPTIMIZERS, f'kind must be one of {OPTIMIZERS}, got {self.kind!r}')
-        _require(self.schedule in SCHEDULES,
-                 f'schedule must be one of {SCHEDULES}, got {self.schedule!r}')
-        for name in ('rate', 'momentum', 'weight_decay', 'final', 'warmup', 'clip'):
-            _require(getattr(self, name) >= 0, f'{name} must not be negative, got '
-                     f'{getattr(self, name)}')
-        _require(0 <= self.ema < 1, f'ema must be at least 0 and below 1, got {self.ema}')
+    name: Literal['adamw', 'adam', 'sgd'] = 'adamw'
+    lr: NonNegative = 5e-4
+    momentum: NonNegative = .9
+    weight_decay: NonNegative = 1e-3
+    groups: tuple[ParameterGroup, ...] = ()
+    schedule: Literal['cosine', 'milestones'] = 'cosine'
+    min_lr_ratio: NonNegative = .02
+    milestones: tuple[Count, ...] = ()
+    gamma: NonNegative = .1
+    warmup: Count = 100
+    grad_clip: NonNegative = 1.
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = .999
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class LossWeights:
+    """
+    Weights of the parts of the loss.
+
+    :param l1: sum of the four absolute corner differences, in units of the search region (Re3
+        and GOTURN papers: 10)
+    :param giou: 1 - generalized IoU (Rezatofighi et al. 2019)
+    :param confidence: cross-entropy between the confidence and the overlap reached
+    :param occlusion_weighting: time steps at which less than this fraction of the target is
+        visible count less, in proportion; 0: all count alike, as in the papers
+    :param reduction: mean over the time steps of an iteration, or their sum (Caffe's GOTURN)
+    """
+
+    l1: NonNegative = 10.
+    giou: NonNegative = 0.
+    confidence: NonNegative = 0.
+    occlusion_weighting: NonNegative = .5
+    reduction: Literal['mean', 'sum'] = 'mean'
+
+
+@dataclass(frozen=True, config=STRICT)
+class BoxJitter:
+    """
+    Random changes of a box, in box sizes (GOTURN paper, section 4.2).
+
+    :param shift: Laplace scale of the center's shift
+    :param scale: Laplace scale of the relative change of width and height
+    :param min_scale: smallest factor of a side
+    :param max_scale: largest factor of a side
+    """
+
+    shift: NonNegative = 0.
+    scale: NonNegative = 0.
+    min_scale: Annotated[float, Field(gt=0, le=1)] = .6
+    max_scale: Annotated[float, Field(ge=1)] = 1.4
+
+
+@dataclass(frozen=True, config=STRICT)
+class Augmentation:
+    """
+    Random changes of the boxes around which crops are cut, and of the images.
+
+    A tracker cuts both crops of a time step around the box of the frame before. Training does
+    the same around the true box, moved by `jitter`. The tracker also returns to the state of the
+    first frame now and then: with `Stage.reset_prob`, both crops of the second time step are cut
+    from its own frame around the true box moved by `reset_jitter`, and the row then follows the
+    network's predictions.
+
+    :param start_jitter: of the box in the first frame
+    :param jitter: of later boxes
+    :param pair_prob: probability that the previous crop is cut around the true box of the frame
+        before and the current crop around that of its own frame, moved by pair_jitter (GOTURN's
+        synthetic pairs, Re3's real video)
+    :param pair_jitter: of the current crop of such rows
+    :param reset_jitter: of both crops after a reset
+    :param motion_jitter_prob: probability of moving the current crop of a row that follows its
+        own predictions
+    :param motion_jitter: Laplace scale of that, in box sizes
+    :param limits: whose rules limit a moved box: re3 or goturn
+    :param target_from_next_frame: limit boxes by the target in the frame to be searched, and
+        move only the current crop (Re3's code), instead of by the frame before
+    :param min_coverage: boxes are pulled to the target until the crop shows this fraction of it
+    :param max_size_ratio: and until no side is wrong by a larger factor
+    :param mirror_prob: probability of mirroring a clip
+    :param color_jitter: standard deviation of the logarithms of brightness and color
+    :param grayscale_prob: probability of removing the colors of a clip
+    """
+
+    start_jitter: BoxJitter = field(default_factory=lambda: BoxJitter(.02, .03))
+    jitter: BoxJitter = field(default_factory=lambda: BoxJitter(.08, .06))
+    pair_prob: Probability = 0.
+    pair_jitter: BoxJitter = field(default_factory=lambda: BoxJitter(1 / 5, 1 / 15))
+    reset_jitter: BoxJitter = field(default_factory=lambda: BoxJitter(.1, .25, .4, 2.5))
+    motion_jitter_prob: Probability = 0.
+    motion_jitter: NonNegative = .2
+    limits: Literal['re3', 'goturn'] = 're3'
+    target_from_next_frame: bool = False
+    min_coverage: Probability = .5
+    max_size_ratio: Annotated[float, Field(ge=1)] = 3.
+    mirror_prob: Probability = .5
+    color_jitter: NonNegative = .1
+    grayscale_prob: Probability = .1
+
+
+def _procedural(clips: int, length: int, seed: int) -> tuple[Source, ...]:
+    """Return sources of data that need no files."""
+    return Source('simulated', clips=clips, length=length, size=(180, 240), seed=seed),
+
+
+@dataclass(frozen=True, config=STRICT)
 class Config:
     """
     A training run.
 
-    `model` and `network` name the network and its arguments; `start_from` a weights file, or
-    'backbone' for the dense backbone of the packaged weights, 'imagenet' for EfficientNet-Lite0's
-    published ones, or ''; `backbone_from` a file of `training.distill`, or of a network, whose
-    dense backbone replaces that of `start_from`, or ''; `frozen` the parts that are
-    not trained, by the beginning of their names; `data` and `validation` the sources of clips,
-    see `training.sources`, `cache` the folder of what is decoded and rendered (''; the user's
-    cache folder). `precision` is 'float32', 'bfloat16' or 'auto': the latter where the device
-    computes it natively. `compile` frozen convolutions with torch.compile (needs a C++
-    compiler). `*_every` are iterations.
+    :param model: name of the network
+    :param network: its arguments
+    :param init_from: weights file to start from; backbone: the dense backbone of the packaged
+        weights, imagenet: EfficientNet-Lite0's published ones, empty: random weights
+    :param backbone_weights: file of training.distill, or of a network, whose dense backbone
+        replaces that of init_from
+    :param frozen: parts that are not trained, by the beginning of their names
+    :param data: sources of clips to train on
+    :param validation: sources of clips to validate on
+    :param validation_clips: number of validation clips
+    :param validation_length: frames of each
+    :param cache: folder of decoded and rendered frames; empty: the user's cache folder
+    :param workers: processes that prepare batches; 0: none (best on a CPU)
+    :param stages: the curriculum
+    :param optimizer: the optimizer
+    :param loss: weights of the loss
+    :param augment: augmentation
+    :param precision: float32, bfloat16, or auto: bfloat16 where the device computes it natively
+    :param compile: compile frozen convolutions with torch.compile (needs a C++ compiler)
+    :param seed: of everything random
+    :param log_every: iterations between log entries
+    :param checkpoint_every: iterations between checkpoints
+    :param validate_every: iterations between validations
     """
 
     model: str = 're3_lite'
-    network: dict = field(default_factory=dict)
-    start_from: str = 'backbone'
-    backbone_from: str = ''
+    network: dict[str, Any] = field(default_factory=dict)
+    init_from: str = 'backbone'
+    backbone_weights: str = ''
     frozen: tuple[str, ...] = ('backbone',)
-    data: tuple[dict, ...] = ()
-    validation: tuple[dict, ...] = ()
-    validation_clips: int = 24
-    validation_length: int = 24
+    data: tuple[Source, ...] = _procedural(200, 16, 1)
+    validation: tuple[Source, ...] = _procedural(24, 24, 2)
+    validation_clips: Positive = 24
+    validation_length: Annotated[int, Field(ge=2)] = 24
     cache: str = ''
+    workers: Count = 0
     stages: tuple[Stage, ...] = (
         Stage(60, 2, 64, 0.), Stage(60, 4, 32, .5), Stage(100, 8, 16, .8))
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    loss: LossWeights = field(default_factory=lambda: LossWeights(l1=5., giou=1., score=.5))
-    noise: Noise = field(default_factory=Noise)
-    precision: str = 'auto'
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossWeights = field(
+        default_factory=lambda: LossWeights(l1=5., giou=1., confidence=.5))
+    augment: Augmentation = field(default_factory=Augmentation)
+    precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     compile: bool = False  # noqa: A003
-    seed: int = 0
-    log_every: int = 10
-    checkpoint_every: int = 100
-    validate_every: int = 200
+    seed: Count = 0
+    log_every: Positive = 10
+    checkpoint_every: Positive = 100
+    validate_every: Positive = 200
 
-    def __post_init__(self):
-        _require(self.precision in PRECISIONS,
-                 f'precision must be one of {PRECISIONS}, got {self.precision!r}')
-        _require(self.iterations > 0, 'stages must have at least one iteration')
-        for name in ('log_every', 'checkpoint_every', 'validate_every', 'validation_clips'):
-            _require(getattr(self, name) >= 1, f'{name} must be at least 1, got '
-                     f'{getattr(self, name)}')
-        _require(self.validation_length >= 2, f'validation_length must be at least 2, got '
-                 f'{self.validation_length}')
-        _require(self.seed >= 0, f'seed must not be negative, got {self.seed}')
+    def __post_init__(self) -> None:
+        if not self.iterations:
+            raise ValueError('stages must have at least one iteration')
+        if not self.data or not self.validation:
+            raise ValueError('data and validation must have at least one source')
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
+        """Return the number of iterations of all stages."""
         return sum(stage.iterations for stage in self.stages)
 
-    def stage_at(self, iteration):
+    def stage_at(self, iteration: int) -> Stage:
         """Return the Stage that an iteration (from 0) belongs to."""
         for stage in self.stages:
             if iteration < stage.iterations:
@@ -189,42 +401,73 @@ class Config:
         return self.stages[-1]
 
 
-def load_config(path=None, overrides=()):
-    """
-    Read a YAML file; what it does not say keeps its default.
+# YAML ------------------------------------------------------------------------------------------
 
-    :param path: the file, or None for the defaults, which need no data.
-    :param overrides: texts 'name=value', 'group.name=value' or 'list.0.name=value', values in
-        YAML.
-    :raises ValueError: naming an unknown setting and those that exist, or a wrong type or value.
+
+def load_config(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
     """
-    values = _parse(Path(path).read_text(), path) if path else {}
+    Read a YAML file; missing settings keep their defaults.
+
+    :param path: the file, or None for the defaults, which need no data
+    :param overrides: texts `name=value`, `group.name=value` or `list.0.name=value`, values in
+        YAML
+    :raises ValueError: naming each unknown setting, wrong type or wrong value
+    """
+    values = _parse(Path(path).read_text(encoding='utf-8-sig'), path) if path else {}
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ValueError(f'{path}: must be a mapping of settings, got {values!r:.60}')
     for text in overrides:
         name, separator, value = text.partition('=')
         if not separator:
             raise ValueError(f'a setting must read name=value, got {text!r}')
-        _override(values, name, _parse_value(value, text))
-    return _build(Config, values, 'the configuration')
-
-
-def _parse(text, path):
-    values = _parse_value(text, path)
-    if values is not None and not isinstance(values, dict):
-        raise ValueError(f'{path}: must be a mapping of settings, got {values!r:.60}')
-    return values or {}
-
-
-def _parse_value(text, where):
+        _override(values, name, _parse(value, text))
     try:
-        return yaml.safe_load(text)
+        return TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        raise ValueError(_one_line(error)) from None
+
+
+def _parse(text: str, where: object) -> Any:
+    try:
+        return yaml.load(text, _YamlLoader)
     except yaml.YAMLError as error:
         raise ValueError(f'{where}: not YAML: {error}') from None
 
 
-def _override(values, name, value):
+class _YamlLoader(yaml.SafeLoader):
+    """YAML in which folder names such as 007 and 2026-01-05 are texts, and 1e-4 is a number."""
+
+
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers
+            if tag.rpartition(':')[2] not in ('float', 'int', 'timestamp')]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_YamlLoader.add_implicit_resolver(
+    'tag:yaml.org,2002:float', re.compile(
+        r'[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$'),
+    list('-+.0123456789'))
+_YamlLoader.add_implicit_resolver(
+    'tag:yaml.org,2002:int', re.compile(r'[-+]?(0|[1-9]\d*)$'), list('-+0123456789'))
+
+
+def _one_line(error: ValidationError) -> str:
+    """Return all that is wrong with a configuration, with the names of the settings."""
+    found = []
+    for item in error.errors():
+        name = '.'.join(map(str, item['loc']))
+        message = item['msg'].removeprefix('Value error, ')
+        if item['type'] in ('unexpected_keyword_argument', 'missing'):
+            found.append(f'{name}: {"no such setting" if item["type"] != "missing" else message}')
+        else:
+            found.append(f'{name}: {message}, got {item["input"]!r:.60}')
+    return '; '.join(found)
+
+
+def _override(values: dict, name: str, value: Any) -> None:
     """Set the value at a dotted name in mappings and lists."""
     *groups, last = name.split('.')
-    target = values
+    target: Any = values
     try:
         for group in groups:
             target = target[int(group)] if isinstance(target, list) else (
@@ -232,29 +475,29 @@ def _override(values, name, value):
         target[int(last) if isinstance(target, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError):
         raise ValueError(f'{name}: there is no such place in the configuration; entries of lists '
-                         f'that the file has are numbered from 0') from None
+                         'that the file has are numbered from 0') from None
 
 
-def dump_config(config):
-    """Return the settings as plain YAML text."""
-    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+def dump_config(config: Config) -> str:
+    """Return the settings as YAML text."""
+    return yaml.safe_dump(TypeAdapter(Config).dump_python(config, mode='json'), sort_keys=False)
 
 
-def differences(text, config):
+def differences(text: str, config: Config) -> list[str]:
     """
-    Return what differs between a dumped configuration and another one, as lines of text.
+    Return the differences between a dumped configuration and another one, as lines of text.
 
-    Settings that do not change the result do not count, nor those that only one of both knows:
-    a run can be resumed by a later version of this program.
+    Settings that do not change the result do not count, nor those that only one of both has: a
+    run can be resumed by a later version of this program.
     """
-    old, new = _flat(yaml.safe_load(text)), _flat(_plain(asdict(config)))
+    old, new = _flat(_parse(text, 'configuration')), _flat(_parse(dump_config(config), ''))
     return [f'{name}: {old[name]!r}, now {new[name]!r}' for name in sorted(set(old) & set(new))
             if old[name] != new[name] and name not in FREE]
 
 
-def _flat(values, prefix=''):
-    """Return the leaves of mappings and lists by dotted names, and how long the lists are."""
-    flat = {}
+def _flat(values: dict, prefix: str = '') -> dict[str, Any]:
+    """Return the leaves of mappings and lists by dotted names, and the lengths of the lists."""
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, list):
             flat[f'number of {prefix}{name}'] = len(value)
@@ -266,44 +509,91 @@ def _flat(values, prefix=''):
     return flat
 
 
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+# Command line ----------------------------------------------------------------------------------
+
+Options = TypeVar('Options')
 
 
-def _build(kind, values, where):
-    """Make a dataclass of a mapping, checking names, types and values."""
-    if not isinstance(values, dict):
-        raise ValueError(f'{where} must be a mapping of settings, got {values!r}')
-    known = {item.name: item for item in fields(kind)}
-    unknown = sorted(str(name) for name in set(values) - set(known))
-    if unknown:
-        raise ValueError(f'{where} has unknown settings {unknown}; known are {sorted(known)}')
-    types = typing.get_type_hints(kind)
-    converted = {name: _convert(types[name], value, f'{where}: {name}')
-                 for name, value in values.items()}
+def run_command(options: type[Options] | Callable[[list[str]], Options],
+                command: Callable[[Options], Any], arguments: list[str] | None,
+                renamed: dict[str, str] | None = None) -> int:
+    """
+    Parse the command line into a dataclass and run a command on it; return the exit status.
+
+    An error is one line on stderr and status 1, an interrupt is quiet.
+
+    :param options: dataclass of the options, or a function that parses the arguments
+    :param renamed: old names of options, which are still accepted, and their present names
+    """
+    for stream in (sys.stdout, sys.stderr):     # File names need not be UTF-8.
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+    arguments = present_names(sys.argv[1:] if arguments is None else arguments, renamed or {})
     try:
-        return kind(**converted)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'{where}: {error}') from None
+        parsed = tyro.cli(options, args=arguments) if isinstance(options, type) else (
+            options(arguments))
+        return int(command(parsed) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except (ArithmeticError, MemoryError, OSError, ValueError, cv2.error) as error:
+        print('error:', one_line(error), file=sys.stderr)
+        return 1
 
 
-def _convert(kind, value, where):
-    if is_dataclass(kind):
-        return _build(kind, value, where)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f'{where} must be a list, got {value!r}')
-        return tuple(_convert(typing.get_args(kind)[0], item, f'{where}, entry {index}')
-                     for index, item in enumerate(value))
-    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)    # YAML reads 1e-4 as text
-        except ValueError:
-            pass
-    if kind is str and value is None:
-        return ''    # nothing after the name
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f'{where} must be of type {kind.__name__}, got {value!r}')
-    return value
+@dataclass(frozen=True)
+class SettingsOptions:
+    """
+    Options of the commands that read a configuration.
+
+    :param config: YAML file of settings; without, the defaults, which need no data
+    :param settings: the settings, which replace those of the file
+    """
+
+    config: Path | None = None
+    settings: Annotated[Config, tyro.conf.arg(name='')] = field(default_factory=Config)
+
+
+def parse_settings(options: type[Options], arguments: list[str]) -> Options:
+    """
+    Parse a command line into SettingsOptions, whose defaults are those of the file it names.
+
+    :raises ValueError: for a malformed file
+    """
+    overrides, rest = [], list(arguments)
+    if '--set' in rest:
+        print('warning: --set NAME=VALUE is deprecated, use --NAME VALUE', file=sys.stderr)
+        begin = rest.index('--set')
+        end = next((place for place in range(begin + 1, len(rest))
+                    if rest[place].startswith('-')), len(rest))
+        overrides, rest[begin:end] = rest[begin + 1:end], []
+    path = _value_of('--config', rest)
+    if path is None and '--resume' in rest:
+        path = Path(_value_of('--output', rest) or options.output) / 'config.yaml'
+    return tyro.cli(options, args=rest, default=options(settings=load_config(path, overrides)))
+
+
+def _value_of(name: str, arguments: list[str]) -> str | None:
+    """Return the value of an option among unparsed arguments."""
+    for place, argument in enumerate(arguments):
+        if argument == name and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f'{name}='):
+            return argument.partition('=')[2]
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an exception as one line, its name if it has none."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def present_names(arguments: list[str], renamed: dict[str, str]) -> list[str]:
+    """Replace old names of options, with a warning."""
+    result = []
+    for argument in arguments:
+        name, equals, value = argument.partition('=')
+        if name in renamed:
+            print(f'warning: {name} is deprecated, use {renamed[name]}', file=sys.stderr)
+            argument = renamed[name] + equals + value
+        result.append(argument)
+    return result

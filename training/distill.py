@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Teach the dense backbone: `python -m training.distill --config config/training/re3_lite.yaml`.
+Feature distillation: `python -m training.distill --config config/training/re3_lite.yaml`.
 
-It learns to make of crops what EfficientNet-Lite0 with its ImageNet weights makes of them, from
-the data of a training's configuration. The file that it writes is what such a configuration
-names as `backbone_from`.
+The dense backbone learns the features of EfficientNet-Lite0 with its ImageNet weights, on the
+data of a training configuration. The resulting file is for `backbone_weights` of such a
+configuration.
 """
 
-import argparse
-from concurrent.futures import ThreadPoolExecutor
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import sys
 
@@ -22,72 +25,73 @@ from re3_core.networks.dense import DenseBackbone
 from re3_core.tracker import choose_device, PRECISIONS
 from re3_core.weights import load_network, read_metadata, save_network
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
-from training.backbone_weights import imagenet_state, replace_backbone, save_backbone
-from training.config import load_config
-from training.run import choose_precision
-from training.sources import make_source
-from training.train import progress_bar
+from training.config import Config, parse_settings, run_command, SettingsOptions
+from training.data.cache import unchanged
+from training.data.sources import ClipSource, make_source
+from training.pretrained import imagenet_state, replace_backbone, save_backbone
+from training.train import choose_precision, progress_bar
 
 # Crops show a box, moved, with as much around it as in tracking, or some more or less.
-MOVE = .3
+SHIFT_STD = .3
 CONTEXTS = (1.2, 3.5)
+STRIDES = (4, 8, 16)
 VALIDATION_BATCHES = 8
 LOG_EVERY = 20
 SAVE_EVERY = 500
 
 
-def random_crops(source, rng, count):
+def random_crops(source: ClipSource, rng: np.random.Generator, count: int) -> Tensor:
     """Return `count` crops (count, 3, S, S) uint8 of frames drawn from a clip source."""
     clips = [source.sample(rng, 1) for _ in range(count)]
     boxes = np.stack([clip.boxes[0] for clip in clips]).astype(np.float64)
     sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    boxes = boxes + sizes * np.tile(rng.normal(0, MOVE, (count, 2)), 2)
+    boxes = boxes + sizes * np.tile(rng.normal(0, SHIFT_STD, (count, 2)), 2)
     regions = region_of(boxes, rng.uniform(*CONTEXTS, count))
     mirrored = rng.random(count) < .5
     regions[mirrored] = regions[mirrored][:, [2, 1, 0, 3]]
     return crop_batch([clip.frames[0] for clip in clips], regions, CompactNet.current_crop.size)
 
 
-def spreads(maps):
+class RandomCrops(Dataset):
+    """Batches of crops by number, each drawn with the seed (seed, number)."""
+
+    def __init__(self, source: ClipSource, seed: int, count: int):
+        self.source, self.seed, self.count = source, seed, count
+
+    def __getitem__(self, number: int) -> Tensor:
+        return random_crops(self.source, np.random.default_rng([self.seed, number]), self.count)
+
+    def batches(self, iterations: int, workers: int) -> Iterator[Tensor]:
+        """Yield the first batches."""
+        yield from DataLoader(self, batch_size=None, sampler=range(iterations),
+                              collate_fn=unchanged, num_workers=workers,
+                              multiprocessing_context='spawn' if workers else None)
+
+
+def channel_std(maps: Sequence[Tensor]) -> list[Tensor]:
     """Return the standard deviation of each channel (1, C, 1, 1) of each of the maps."""
     return [part.float().std((0, 2, 3), keepdim=True) + 1e-3 for part in maps]
 
 
-def unexplained(student_maps, teacher_maps, scales):
+def normalized_mse(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor],
+                   scales: Sequence[Tensor]) -> list[Tensor]:
     """Return the mean squared error of each map, in variances of the teacher's channels."""
     return [((student.float() - teacher.float()) / scale).square().mean()
             for student, teacher, scale in zip(student_maps, teacher_maps, scales, strict=True)]
 
 
-class Batches:
-    """Batches of crops of a clip source, number by number, each made while the last is used."""
-
-    def __init__(self, source, seed, count):
-        self.source, self.seed, self.count = source, seed, count
-        self._thread = ThreadPoolExecutor(1)
-        self._next = self._thread.submit(self._make, 0)
-
-    def _make(self, number):
-        return random_crops(self.source, np.random.default_rng([self.seed, number]), self.count)
-
-    def get(self, number):
-        """Return batch `number`, which must be the one after the last."""
-        crops = self._next.result()
-        self._next = self._thread.submit(self._make, number + 1)
-        return crops
-
-
 class Distillation:
     """
-    A teacher, a student, and what is needed to bring the one closer to the other.
+    A teacher, a student, and the student's optimizer.
 
-    :param device: torch.device.
-    :param iterations: steps over which the rate falls to nothing.
-    :param rate: the highest learning rate.
+    :param iterations: steps over which the learning rate falls to 0
+    :param lr: the highest learning rate
     """
 
-    def __init__(self, device, iterations, rate):
+    def __init__(self, device: torch.device, iterations: int, lr: float):
         self.device, self.dtype = device, PRECISIONS[choose_precision('auto', device)]
         backbone = CompactBackbone()
         backbone.load_state_dict(imagenet_state())
@@ -95,102 +99,103 @@ class Distillation:
         self.teacher = torch.compile(fused, dynamic=False,
                                      options={'freezing': device.type == 'cpu'})
         self.student = DenseBackbone().to(device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=rate, weight_decay=1e-4)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=lr, weight_decay=1e-4)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, iterations, pct_start=.05)
+            self.optimizer, lr, iterations, pct_start=.05)
+        self.scales: list[Tensor] = []
 
-    def scale(self, crops):
-        """Measure the teacher's maps, so that every channel counts alike."""
-        self.scales = spreads(self._taught(crops))
+    @torch.no_grad()
+    def teacher_features(self, crops: Tensor) -> Sequence[Tensor]:
+        """Return the teacher's maps of stride 4, 8 and 16."""
+        return self.teacher(crops.to(self.device))
 
-    def _taught(self, crops):
-        with torch.no_grad():
-            return self.teacher(crops.to(self.device))
-
-    def errors(self, crops):
-        """Return the unexplained share of variance of the maps of stride 4, 8 and 16."""
-        taught = self._taught(crops)
+    def errors(self, crops: Tensor) -> list[Tensor]:
+        """Return the unexplained fraction of variance of the maps of stride 4, 8 and 16."""
+        wanted = self.teacher_features(crops)
+        # Measured once, so that every channel counts alike.
+        self.scales = self.scales or channel_std(wanted)
         with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
-            return unexplained(self.student(crops.to(self.device)), taught, self.scales)
+            return normalized_mse(self.student(crops.to(self.device)), wanted, self.scales)
 
-    def learn(self, crops):
+    def train_step(self, crops: Tensor) -> list[float]:
         """Take one step; return the errors before it."""
         errors = self.errors(crops)
         self.optimizer.zero_grad(set_to_none=True)
-        sum(errors).backward()
+        torch.stack(errors).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.)
         self.optimizer.step()
         self.schedule.step()
         return [float(error.detach()) for error in errors]
 
     @torch.no_grad()
-    def judge(self, batches):
-        """Return the mean errors (3,) on batches that are not learned from."""
+    def evaluate(self, batches: Sequence[Tensor]) -> np.ndarray:
+        """Return the mean errors (3,) on validation batches."""
         return np.mean([[float(error) for error in self.errors(crops)] for crops in batches], 0)
 
 
-def distill(config, output, device, iterations, batch, rate):
-    """Teach a student and write it to `output`; return its errors on the validation data."""
-    batches = Batches(make_source(config.data, config.cache), config.seed, batch)
-    unseen = make_source(config.validation, config.cache)
-    held_out = [random_crops(unseen, np.random.default_rng(number), batch)
+def distill(config: Config, output: Path, device: torch.device, iterations: int, batch: int,
+            lr: float) -> np.ndarray:
+    """Train a student and write it to `output`; return its errors on the validation data."""
+    data = RandomCrops(make_source(config.data, config.cache), config.seed, batch)
+    validation = make_source(config.validation, config.cache)
+    held_out = [random_crops(validation, np.random.default_rng(number), batch)
                 for number in range(VALIDATION_BATCHES)]
-    distillation = Distillation(device, iterations, rate)
-    distillation.scale(held_out[0])
+    distillation = Distillation(device, iterations, lr)
+    distillation.evaluate(held_out[:1])
     with SummaryWriter(output.parent / 'tensorboard') as writer, \
             progress_bar(iterations) as bar:
-        for number in range(iterations):
-            errors = distillation.learn(batches.get(number))
+        for number, crops in enumerate(data.batches(iterations, config.workers)):
+            errors = distillation.train_step(crops)
             bar.update()
             if number % LOG_EVERY == 0:
                 bar.set_postfix_str(' '.join(f'{error:.3f}' for error in errors), refresh=False)
-                for stride, error in zip((4, 8, 16), errors, strict=True):
+                for stride, error in zip(STRIDES, errors, strict=True):
                     writer.add_scalar(f'distill/unexplained_{stride}', error, number)
             if number % SAVE_EVERY == SAVE_EVERY - 1:
                 save_backbone(distillation.student, output)
     save_backbone(distillation.student, output)
-    return distillation.judge(held_out)
+    return distillation.evaluate(held_out)
 
 
-def parse_arguments(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog='python -m training.distill',
-        description='Teach the dense backbone what the pretrained one sees.')
-    parser.add_argument('--config', required=True, help='of a training: whose data is used')
-    parser.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', dest='overrides',
-                        help="settings that replace the file's, as for training.train")
-    parser.add_argument('--output', default='runs/dense/backbone.safetensors',
-                        help='file of weights to write')
-    parser.add_argument('--into', metavar='WEIGHTS',
-                        help='a network that gets the taught backbone instead of its own; written '
-                             'beside --output')
-    parser.add_argument('--iterations', type=int, default=6000)
-    parser.add_argument('--batch', type=int, default=64, help='crops of an iteration')
-    parser.add_argument('--rate', type=float, default=2e-3, help='highest learning rate')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    return parser.parse_args(arguments)
+@dataclass(frozen=True)
+class DistillOptions(SettingsOptions):
+    """
+    Distill the features of the pretrained backbone into the dense one.
+
+    :param output: file of weights to write
+    :param into: a network's weights whose backbone is replaced, written beside output
+    :param iterations: number of steps
+    :param batch: crops of an iteration
+    :param lr: highest learning rate
+    :param device: auto, cpu, cuda or cuda:N
+    """
+
+    output: Path = Path('runs/dense/backbone.safetensors')
+    into: Path | None = None
+    iterations: int = 6000
+    batch: int = 64
+    lr: float = 2e-3
+    device: str = 'auto'
 
 
-def main(arguments=None):
+def run(options: DistillOptions) -> None:
+    """Run the command."""
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    errors = distill(options.settings, options.output, choose_device(options.device),
+                     options.iterations, options.batch, options.lr)
+    if options.into:
+        network = load_network(weights=options.into)
+        replace_backbone(network, options.output)
+        save_network(network, options.output.parent / f'{network.name}.safetensors',
+                     read_metadata(options.into))
+    print('unexplained fraction of the variance at stride 4, 8, 16: '
+          + ', '.join(f'{error:.3f}' for error in errors) + f'\nresults: {options.output}')
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    options = parse_arguments(arguments)
-    output = Path(options.output)
-    try:
-        config = load_config(options.config, options.overrides)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        errors = distill(config, output, choose_device(options.device), options.iterations,
-                         options.batch, options.rate)
-        if options.into:
-            network = load_network(weights=options.into)
-            replace_backbone(network, output)
-            save_network(network, output.parent / f'{network.name}.safetensors',
-                         read_metadata(options.into))
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print('share of the variance that is not explained, at stride 4, 8, 16: '
-          + ', '.join(f'{error:.3f}' for error in errors) + f'\nresults: {output}')
-    return 0
+    return run_command(partial(parse_settings, DistillOptions), run, arguments,
+                       {'--rate': '--lr'})
 
 
 if __name__ == '__main__':

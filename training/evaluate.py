@@ -2,229 +2,484 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Judge trackers on annotated sequences.
+Evaluate trackers on annotated sequences.
 
 Run `python -m training.evaluate --help`; protocol and definitions are in docs/evaluation.md.
+All repeated starts of a sequence run side by side as targets of one tracker: a frame is decoded
+once, and our networks process all starts in one batch.
 """
 
-import argparse
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Timeout
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-import json
-import math
+from itertools import islice
 import multiprocessing
 import os
 from pathlib import Path
 import platform
 import sys
+import time
+from typing import Any
+import zlib
 
 import cv2
-from re3_core.io.files import atomic_write
+import numpy as np
+from pebble import ProcessExpired, ProcessPool
+from re3_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 import torch
 from training import report as reports
-from training.datasets.got10k import read_got10k
-from training.datasets.lasot import read_lasot
-from training.datasets.recordings import read_recordings
-from training.datasets.sequences import sequences_of
-from training.plots import save_plots
-from training.runners import (
-    add_tracker_options,
-    run_one_pass,
-    run_supervised,
-    TrackerSpec,
-    update_times,
-)
+from training.config import one_line, run_command
+from training.data import read_got10k, read_lasot, read_videos
+from training.data.base import path_key, Sequence, sequences_of
+from training.metrics import bounded_overlap, OnePassRun, RESTART_AFTER, SupervisedRun
+from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions, TrackerSpec
 
-READERS = {'otb': read_recordings, 'got10k': read_got10k, 'lasot': read_lasot,
-           'vot': read_recordings}
-PROTOCOLS = {'one-pass': (run_one_pass, reports.one_pass_report),
-             'restarts': (run_supervised, reports.supervised_report)}
+READERS = {'otb': read_videos, 'got10k': read_got10k, 'lasot': read_lasot, 'vot': read_videos}
+# Seconds per frame that a start may take beside the limit per start.
+SECONDS_PER_FRAME = 1.
 
 
-def read_sequences(path, layout='otb'):
+def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
     """
-    Return the Sequences of a data set, sorted by name.
+    Return the Sequences of a data set, in natural order of their names.
 
-    :raises ValueError: if there are none, or a file is malformed.
+    :raises ValueError: if there are none, or a file is malformed
     """
+    if layout not in READERS:
+        raise ValueError(f'format must be one of {", ".join(READERS)}, got {layout!r}')
     sequences = sequences_of(READERS[layout](path))
     if not sequences:
         raise ValueError(f'{path}: no sequence with boxes in it')
-    return sorted(sequences, key=lambda sequence: sequence.name)
+    return sorted(sequences, key=lambda sequence: path_key(sequence.name))
 
 
-def evaluate(specs, sequences, protocol='one-pass', starts=5, jitter=.03, seed=0, workers=1,
-             threads=1, speed_frames=30, say=lambda text: None):
+# Protocols -------------------------------------------------------------------------------------
+
+
+class TrackerError(Exception):
+    """A tracker failed with several starts at once; the message is the reason."""
+
+
+def jittered_box(box: np.ndarray, jitter: float, seed: int, name: str, start: int,
+                 frame: int = 0) -> np.ndarray:
     """
-    Run every tracker of `specs` (TrackerSpec) on every sequence; return the report as a dict.
+    Return `box` (4,) `xyxy`, moved and scaled by up to `jitter` of its size along each axis.
 
-    :param protocol: 'one-pass' runs once to the end of each sequence, 'restarts' starts again
-        after failures (VOT).
-    :param starts: repeated runs, each with the first box moved and scaled by up to `jitter`.
-    :param workers: processes that share the runs; speed is measured afterwards, alone.
-    :param speed_frames: frames of each sequence on which a single target is timed; 0: none.
+    The draw depends on nothing but the arguments, so all trackers get the same starts.
     """
-    _tracker.cache_clear()      # a weights file may have changed since the last call
-    jobs = [(spec, sequence, protocol, starts, jitter, seed)
-            for spec in specs for sequence in sequences]
-    runs = dict.fromkeys(specs, ())
-    for job, run in zip(jobs, _map(_run, jobs, workers, threads), strict=True):
-        runs[job[0]] += (run,)
-        say(_progress(job, run))
-    summarise = PROTOCOLS[protocol][1]
-    trackers = {spec.label: summarise(sequences, runs[spec]) for spec in specs}
-    for spec in specs:
-        trackers[spec.label]['fps'] = _speed(spec, sequences, speed_frames)
-    return {
-        'protocol': protocol, 'starts': starts, 'jitter': jitter, 'seed': seed,
-        'threads': threads, 'machine': _machine(),
-        'sequences': {sequence.name: len(sequence) for sequence in sequences},
-        'trackers': trackers,
-        'ratios': _ratios(trackers, protocol),
-    }
+    name_hash = zlib.crc32(name.encode('utf-8', 'surrogateescape'))
+    rng = np.random.default_rng([seed, name_hash, start, frame])
+    move, scale = rng.uniform(-jitter, jitter, (2, 2))
+    x, y, width, height = xyxy_to_cxcywh(np.asarray(box, float))
+    return cxcywh_to_xyxy(np.array([x + move[0] * width, y + move[1] * height,
+                                    width * (1 + scale[0]), height * (1 + scale[1])]))
 
 
-def _map(function, jobs, workers, threads):
-    if workers == 1:
-        _prepare_process(threads)
-        yield from map(function, jobs)
-        return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, context, _prepare_process, (threads,)) as pool:
-        yield from pool.map(function, jobs)
-    _prepare_process(threads)
+def run_one_pass(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int], jitter: float,
+                 seed: int) -> OnePassRun:
+    """
+    Track `sequence` from jittered first boxes to its end.
+
+    A single start in which the tracker raises an exception ends there, with its reason.
+
+    :param starts: numbers of the starts
+    :raises TrackerError: if the tracker raises an exception with several starts
+    :raises DataError: if there are not as many frames as boxes
+    """
+    boxes = np.full((len(starts), len(sequence), 4), np.nan)
+    scores = np.full((len(starts), len(sequence)), np.nan)
+    errors = [''] * len(starts)
+    tracker.reset()
+    for t, frame in _frames(sequence):
+        try:
+            if t == 0:
+                size = frame.shape[:2]
+                tracks = {str(i): tracker.init(str(i), frame, jittered_box(
+                    sequence.boxes[0], jitter, seed, sequence.name, i)) for i in starts}
+            else:
+                tracks = tracker.update(frame)
+        except TRACKER_ERRORS as error:
+            if len(starts) > 1:
+                raise TrackerError(one_line(error)) from error
+            errors = [f'frame {t}: {one_line(error)}']
+            break
+        for row, i in enumerate(starts):
+            boxes[row, t], scores[row, t] = tracks[str(i)].box, tracks[str(i)].confidence
+    return OnePassRun(boxes, scores, size, tuple(errors))
 
 
-def _prepare_process(threads):
+def _frames(sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number, frame); ValueError if there are not as many frames as boxes."""
+    count = 0
+    for frame in sequence.frames:
+        if count < len(sequence):
+            yield count, frame
+        count += 1
+    if count != len(sequence):
+        raise ValueError(f'{sequence.name}: {count} frames, but {len(sequence)} boxes')
+
+
+class _SupervisedStart:
+    """The record of one start of a supervised run."""
+
+    def __init__(self, length: int):
+        self.overlaps = np.full(length, np.nan)
+        self.starts: list[int] = []
+        self.failures: list[int] = []
+        self.error = ''
+        self.running, self.wait_until = False, 0
+
+    def fail(self, t: int, error: str = '') -> None:
+        self.failures.append(t)
+        self.running, self.wait_until = False, t + RESTART_AFTER
+        self.error = self.error or (f'frame {t}: {error}' if error else '')
+
+    def result(self) -> SupervisedRun:
+        return SupervisedRun(self.overlaps, tuple(self.starts), tuple(self.failures), self.error)
+
+
+def run_supervised(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int],
+                   jitter: float, seed: int) -> list[SupervisedRun]:
+    """
+    Track `sequence` with jittered starts; return a SupervisedRun for each.
+
+    A start whose box no longer overlaps the truth, or whose tracker raises an exception, has
+    failed and is started again 5 frames later, or as soon as the target is present after that.
+
+    :param starts: numbers of the starts
+    :raises TrackerError: if the tracker raises an exception with several starts
+    :raises ValueError: if there are not as many frames as boxes
+    """
+    records = [_SupervisedStart(len(sequence)) for _ in starts]
+    tracker.reset()
+    for t, frame in _frames(sequence):
+        truth = sequence.boxes[t]
+        present = not np.isnan(truth).any()
+        try:
+            running = [str(i) for i, record in zip(starts, records, strict=True)
+                       if record.running]
+            tracks = tracker.update(frame, running) if running else {}
+            for i, record in zip(starts, records, strict=True):
+                if present and record.running:
+                    overlap = bounded_overlap(tracks[str(i)].box, truth, frame.shape[:2])
+                    record.overlaps[t] = overlap
+                    if overlap <= 0:
+                        record.fail(t)
+                elif present and t >= record.wait_until:
+                    record.starts.append(t)
+                    tracker.init(str(i), frame,
+                                 jittered_box(truth, jitter, seed, sequence.name, i, t))
+                    record.overlaps[t], record.running = 1, True
+        except TRACKER_ERRORS as error:
+            if len(starts) > 1:
+                raise TrackerError(one_line(error)) from error
+            records[0].fail(t, one_line(error))
+    return [record.result() for record in records]
+
+
+def update_times(tracker: AnyTracker, sequence: Sequence, count: int) -> np.ndarray:
+    """
+    Return the seconds that each update of a single target takes over the first `count` frames.
+
+    Reading frames is not included, nor is the first update, in which libraries warm up.
+    """
+    frames = list(islice(sequence.frames, count + 2))
+    tracker.reset()
+    tracker.init('0', frames[0], sequence.boxes[0])
+    seconds = []
+    for frame in frames[1:]:
+        begin = time.perf_counter()
+        tracker.update(frame)
+        seconds.append(time.perf_counter() - begin)
+    return np.array(seconds[1:])
+
+
+# Jobs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Starts of one tracker on one sequence."""
+
+    spec: TrackerSpec
+    sequence: Sequence
+    protocol: str
+    starts: tuple[int, ...]
+    jitter: float
+    seed: int
+
+    def run(self) -> Any:
+        protocol = {'one-pass': run_one_pass, 'restarts': run_supervised}[self.protocol]
+        return protocol(_tracker(self.spec), self.sequence, self.starts, self.jitter, self.seed)
+
+    def failed(self, reason: str) -> Any:
+        """Return the result of a single start that gave none: failed from its first frame on."""
+        count = len(self.sequence)
+        if self.protocol == 'restarts':     # as if every restart had failed
+            failures = tuple(range(1, count, RESTART_AFTER))
+            return [SupervisedRun(np.full(count, np.nan), (0,), failures, reason)]
+        size = next(iter(self.sequence.frames)).shape[:2]
+        return OnePassRun(np.full((1, count, 4), np.nan), np.full((1, count), np.nan), size,
+                          (reason,))
+
+
+@dataclass(frozen=True)
+class _SpeedJob:
+    """Timing of a single target."""
+
+    spec: TrackerSpec
+    sequence: Sequence
+    frames: int
+
+    def run(self) -> np.ndarray:
+        return update_times(_tracker(self.spec), self.sequence, self.frames)
+
+
+@lru_cache(maxsize=1)
+def _tracker(spec: TrackerSpec) -> AnyTracker:
+    return spec.make()
+
+
+def _run(job: _Job | _SpeedJob) -> Any:
+    return job.run()
+
+
+def _prepare_process(threads: int) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     # OpenCV 5 warns of every ONNX file that it opens.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
-@lru_cache(maxsize=1)
-def _tracker(spec):
-    return spec.make()
+class _Runner:
+    """
+    Runs jobs in processes that are killed if a start takes too long, or in this process.
+
+    :param start_timeout: seconds per start beside SECONDS_PER_FRAME; 0: no limit, which needs no
+        processes
+    """
+
+    def __init__(self, workers: int, threads: int, start_timeout: float):
+        self.start_timeout, self.pool = start_timeout, None
+        if workers == 1 and not start_timeout:
+            _prepare_process(threads)
+        else:
+            self.pool = ProcessPool(workers, initializer=_prepare_process, initargs=(threads,),
+                                    context=multiprocessing.get_context('spawn'))
+
+    def __enter__(self) -> _Runner:
+        _tracker.cache_clear()      # a weights file may have changed since the last call
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.pool:
+            self.pool.stop()
+            self.pool.join()
+
+    def submit(self, job: _Job | _SpeedJob) -> Future | None:
+        """Start a job in another process; None if there are none."""
+        if not self.pool:
+            return None
+        starts = len(job.starts) if isinstance(job, _Job) else 1
+        seconds = starts * (self.start_timeout + SECONDS_PER_FRAME * len(job.sequence))
+        return self.pool.schedule(_run, args=[job],
+                                  timeout=seconds if self.start_timeout else None)
+
+    def result(self, job: _Job | _SpeedJob, future: Future | None) -> Any:
+        """
+        Return the result of a job.
+
+        :raises TrackerError: if the tracker failed, its process died or took too long
+        """
+        try:
+            return future.result() if future else job.run()
+        except Timeout:
+            raise TrackerError(f'no result within the time limit of {self.start_timeout:g} s and '
+                               f'{SECONDS_PER_FRAME:g} s per frame') from None
+        except ProcessExpired as error:
+            raise TrackerError(f'its process died: {one_line(error)}') from None
+
+    def finish(self, job: _Job, future: Future | None) -> Any:
+        """Return the result of a job; starts that fail together are repeated one by one."""
+        try:
+            return self.result(job, future)
+        except TrackerError as error:
+            if len(job.starts) == 1:
+                return job.failed(str(error))
+        singles = [replace(job, starts=(start,)) for start in job.starts]
+        runs = [self.finish(single, future) for single, future in
+                [(single, self.submit(single)) for single in singles]]
+        return OnePassRun.joined(runs) if job.protocol == 'one-pass' else sum(runs, [])
 
 
-def _run(job):
-    spec, sequence, protocol, starts, jitter, seed = job
-    return PROTOCOLS[protocol][0](_tracker(spec), sequence, starts, jitter, seed)
+# Evaluation ------------------------------------------------------------------------------------
 
 
-def _progress(job, run):
-    spec, sequence, protocol = job[:3]
-    figures = PROTOCOLS[protocol][1]([sequence], [run])['overall']
-    return f'{spec.label} {sequence.name}: ' + ', '.join(
+def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
+             protocol: str = 'one-pass', starts: int = 5, jitter: float = .03, seed: int = 0,
+             workers: int = 1, threads: int = 1, speed_frames: int = 30,
+             start_timeout: float = 0, say: Callable[[str], object] = lambda text: None) -> dict:
+    """
+    Run every tracker on every sequence; return the report, see docs/evaluation.md.
+
+    A start in which a tracker fails or takes too long counts as failed, with its reason; a
+    sequence that cannot be read is skipped for all trackers, with its reason.
+
+    :param protocol: 'one-pass' runs once to the end of each sequence, 'restarts' starts again
+        after failures (VOT)
+    :param starts: repeated runs, each with the first box moved and scaled by up to `jitter`
+    :param workers: processes that share the runs; speed is measured afterwards, alone
+    :param speed_frames: frames of each sequence on which a single target is timed; 0: none
+    :param start_timeout: seconds that a start may take, beside a second per frame; 0: any
+    :raises ValueError: if a tracker cannot be made, or no sequence can be read
+    """
+    for spec in specs:
+        spec.make()
+    jobs = [_Job(spec, sequence, protocol, tuple(range(starts)), jitter, seed)
+            for spec in specs for sequence in sequences]
+    runs: dict[tuple[TrackerSpec, str], Any] = {}
+    skipped: dict[str, str] = {}
+    with _Runner(workers, threads, start_timeout) as runner:
+        for job, future in [(job, runner.submit(job)) for job in jobs]:
+            name = job.sequence.name
+            try:
+                runs[job.spec, name] = runner.finish(job, future)
+                say(_progress(job, runs[job.spec, name]))
+            except (OSError, ValueError, cv2.error) as error:
+                skipped[name] = one_line(error)
+                say(f'skipped {name}: {skipped[name]}')
+        sequences = [sequence for sequence in sequences if sequence.name not in skipped]
+        if not sequences:
+            raise ValueError('no sequence could be evaluated; ' + '; '.join(skipped.values()))
+        summarize = reports.PROTOCOLS[protocol]
+        trackers = {spec.label: summarize(sequences, [
+            runs[spec, sequence.name] for sequence in sequences]) for spec in specs}
+        for spec in specs:
+            trackers[spec.label]['fps'] = _speed(runner, spec, sequences, speed_frames)
+    return {
+        'protocol': protocol, 'starts': starts, 'jitter': jitter, 'seed': seed,
+        'threads': threads, 'machine': _machine(), 'skipped': skipped,
+        'sequences': {sequence.name: len(sequence) for sequence in sequences},
+        'trackers': trackers,
+        'ratios': reports.all_ratios(trackers, protocol),
+    }
+
+
+def _progress(job: _Job, run: Any) -> str:
+    figures = reports.PROTOCOLS[job.protocol]([job.sequence], [run])['overall']
+    return f'{job.spec.label} {job.sequence.name}: ' + ', '.join(
         f'{name} {figures[name]["mean"]:.3f}' for name in list(figures)[:2])
 
 
-def _speed(spec, sequences, frames):
+def _speed(runner: _Runner, spec: TrackerSpec, sequences: SequenceOf[Sequence],
+           frames: int) -> float | None:
     """Return the mean number of updates a second with a single target, None if not measured."""
-    if not frames:
-        return None
-    seconds = [update_times(_tracker(spec), sequence, frames).sum() for sequence in sequences]
-    updates = sum(min(frames, len(sequence) - 2) for sequence in sequences)
-    return updates / sum(seconds)
+    seconds = []
+    for sequence in sequences if frames else ():
+        job = _SpeedJob(spec, sequence, frames)
+        try:
+            seconds.append(runner.result(job, runner.submit(job)))
+        except (TrackerError, *TRACKER_ERRORS):
+            continue        # its failed starts are in the report
+    total = np.concatenate(seconds) if seconds else np.zeros(0)
+    return len(total) / total.sum() if len(total) else None
 
 
-def _ratios(trackers, protocol):
-    result = {name: reports.ratios(trackers, name) for name in reports.FIGURES[protocol]}
-    if all(tracker['fps'] for tracker in trackers.values()):
-        first, *others = trackers
-        result['fps'] = {label: trackers[first]['fps'] / trackers[label]['fps']
-                         for label in others}
-    return result
-
-
-def _machine():
+def _machine() -> dict[str, Any]:
     return {'processor': platform.processor() or platform.machine(), 'cores': os.cpu_count(),
             'python': platform.python_version(), 'torch': torch.__version__,
             'opencv': cv2.__version__}
 
 
-def write_json(report, path):
-    """Write the report to `path`, all or nothing; NaN becomes null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
+# Command ---------------------------------------------------------------------------------------
 
 
-def _without_nan(value):
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(TrackerOptions):
+    """
+    Evaluate trackers on annotated sequences.
+
+    :param compare: further trackers in the same run: opencv:KIND, MODEL or MODEL=WEIGHTS
+    :param zero_state: also run the model with its memory zeroed at every frame
+    :param reset_every: frames between resets of the memory
+    :param dataset: folder of the sequences
+    :param format: its layout: otb, got10k, lasot or vot
+    :param protocol: one-pass or restarts (default: restarts after failures for vot, else one
+        pass)
+    :param limit: take the first sequences only
+    :param starts: jittered starts
+    :param jitter: largest move and scale of the first box, in box sizes
+    :param seed: of the starts
+    :param threads: threads of a process
+    :param workers: processes
+    :param start_timeout: a start that takes longer than these seconds and a second per frame
+        counts as failed; 0: no limit
+    :param speed_frames: frames of each sequence timed with one target, 0: none
+    :param json: file to write the whole report to
+    :param plots: folder to write the plots to
+    """
+
+    dataset: Path
+    compare: tuple[str, ...] = ()
+    zero_state: bool = False
+    reset_every: int | None = None
+    format: str = 'otb'  # noqa: A003
+    protocol: str | None = None
+    limit: int | None = None
+    starts: int = 5
+    jitter: float = .03
+    seed: int = 0
+    threads: int = 1
+    workers: int = 1
+    start_timeout: float = 60.
+    speed_frames: int = 30
+    json: Path | None = None
+    plots: Path | None = field(default=None)
+
+    def specs(self) -> list[TrackerSpec]:
+        """Return the TrackerSpecs that the command line names; the first one is the main one."""
+        main = self.spec(reset_every=self.reset_every)
+        specs = [main]
+        if self.zero_state:
+            specs.append(replace(main, label=f'{main.label} zero state', zero_state=True))
+        for text in self.compare:
+            model, _, weights = text.partition('=')
+            specs.append(replace(main, model=model, label=text, weights=weights or None))
+        labels = [spec.label for spec in specs]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f'a tracker is named twice: {", ".join(labels)}')
+        return specs
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog='python -m training.evaluate', description='Judge trackers on annotated sequences.')
-    add_tracker_options(parser)
-    add = parser.add_argument
-    add('--compare', nargs='+', default=[], metavar='TRACKER',
-        help='further trackers in the same run: opencv:KIND, MODEL or MODEL=WEIGHTS')
-    add('--zero-state', action='store_true',
-        help='also run --model with its memory zeroed at every frame')
-    add('--reset-every', type=int, metavar='N', help='frames between resets of the memory')
-    add('--dataset', required=True, help='folder of the sequences')
-    add('--format', choices=sorted(READERS), default='otb', help='its layout')
-    add('--protocol', choices=tuple(PROTOCOLS),
-        help='(default: restarts after failures for vot, else one pass)')
-    add('--limit', type=int, metavar='N', help='take the first N sequences only')
-    add('--starts', type=int, default=5, help='jittered starts (default: %(default)s)')
-    add('--jitter', type=float, default=.03,
-        help='largest move and scale of the first box, in box sizes (default: %(default)s)')
-    add('--seed', type=int, default=0, help='of the starts')
-    add('--threads', type=int, default=1, help='threads of a process (default: %(default)s)')
-    add('--workers', type=int, default=1, help='processes (default: %(default)s)')
-    add('--speed-frames', type=int, default=30, metavar='N',
-        help='frames of each sequence timed with one target, 0: none (default: %(default)s)')
-    add('--json', metavar='FILE', help='write the whole report')
-    add('--plots', metavar='DIR', help='write the plots')
-    return parser
-
-
-def _specs(options):
-    """Return the TrackerSpecs that the command line asks for; the first one is the main one."""
-    shared = {'device': options.device, 'precision': options.precision,
-              'reset_every': options.reset_every, 'opencv_models': options.opencv_models}
-    main = TrackerSpec(options.model, options.model, options.weights, **shared)
-    specs = [main]
-    if options.zero_state:
-        specs.append(replace(main, label=f'{main.label} zero state', zero_state=True))
-    for text in options.compare:
-        name, _, weights = text.partition('=')
-        specs.append(TrackerSpec(name, text, weights or None, **shared))
-    labels = [spec.label for spec in specs]
-    if len(set(labels)) < len(labels):
-        raise ValueError(f'a tracker is named twice: {", ".join(labels)}')
-    return specs
-
-
-def main(arguments=None):
-    """Run the command line; return the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        specs = _specs(options)
-        sequences = read_sequences(options.dataset, options.format)[:options.limit]
-        protocol = options.protocol or ('restarts' if options.format == 'vot' else 'one-pass')
-        report = evaluate(
-            specs, sequences, protocol, options.starts, options.jitter,
-            options.seed, options.workers, options.threads, options.speed_frames,
-            say=lambda text: print(text, file=sys.stderr, flush=True))
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+def run_evaluation(options: EvaluateOptions) -> int:
+    """Run the command; return 1 if a sequence had to be skipped."""
+    specs = options.specs()
+    sequences = read_sequences(options.dataset, options.format)[:options.limit]
+    protocol = options.protocol or ('restarts' if options.format == 'vot' else 'one-pass')
+    if protocol not in reports.PROTOCOLS:
+        raise ValueError(f'protocol must be one of {", ".join(reports.PROTOCOLS)}, got '
+                         f'{protocol!r}')
+    report = evaluate(
+        specs, sequences, protocol, options.starts, options.jitter, options.seed,
+        options.workers, options.threads, options.speed_frames, options.start_timeout,
+        say=lambda text: print(text, file=sys.stderr, flush=True))
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')
+    print(reports.failure_lines(report), end='')
     if options.json:
-        write_json(report, options.json)
-    if options.plots and report['protocol'] == 'one-pass':
-        save_plots(report, options.plots)
-    return 0
+        reports.write_json(report, options.json)
+    if options.plots and protocol == 'one-pass':
+        reports.save_plots(report, options.plots)
+    return 1 if report['skipped'] else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    return run_command(EvaluateOptions, run_evaluation, arguments)
 
 
 if __name__ == '__main__':

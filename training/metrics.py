@@ -5,10 +5,14 @@
 Tracking metrics in plain numpy: OTB, LaSOT, GOT-10k, VOT with restarts, confidence.
 
 Boxes are `xyxy` pixels, one row per frame; a row of NaN in the truth means that the target is
-absent there, and such frames count nowhere. Definitions follow the public toolkits (got10k
+absent there, and such frames count nowhere; a row of NaN among the predictions is a missing box,
+whose overlap is 0. Definitions follow the public toolkits (got10k
 0.1.3, VOT 2014-2018) so that figures can be compared with published ones.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +20,8 @@ from re3_core.boxes import iou, xyxy_to_cxcywh
 
 OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
 ERROR_THRESHOLDS = np.arange(51)
-NORMALISED_THRESHOLDS = np.linspace(0, .5, 51)
-GOOD_OVERLAP = .5
+NORMALIZED_THRESHOLDS = np.linspace(0, .5, 51)
+SUCCESS_IOU = .5
 BURN_IN = 10
 RESTART_AFTER = 5
 VOT_SENSITIVITY = 30
@@ -28,32 +32,27 @@ class OnePass(NamedTuple):
     The three curves of a one-pass evaluation.
 
     `success` (21,) over `OVERLAP_THRESHOLDS`, `precision` (51,) over `ERROR_THRESHOLDS` in
-    pixels, `normalised` (51,) over `NORMALISED_THRESHOLDS` in target sizes (LaSOT).
+    pixels, `normalized` (51,) over `NORMALIZED_THRESHOLDS` in target sizes (LaSOT).
     """
 
     success: np.ndarray
     precision: np.ndarray
-    normalised: np.ndarray
+    normalized: np.ndarray
 
     @property
-    def auc(self):
+    def auc(self) -> float:
         """Area under the success curve; a perfect tracker has 20/21."""
         return float(self.success.mean())
 
     @property
-    def precision_20(self):
-        """Share of frames with the centre within 20 pixels."""
+    def precision_20(self) -> float:
+        """Share of frames with the center within 20 pixels."""
         return float(self.precision[20])
 
     @property
-    def success_rate(self):
-        """Share of frames with an overlap above .5."""
-        return float(self.success[10])
-
-    @property
-    def normalised_precision(self):
-        """Mean of the normalised precision curve."""
-        return float(self.normalised.mean())
+    def normalized_precision(self) -> float:
+        """Mean of the normalized precision curve."""
+        return float(self.normalized.mean())
 
 
 class Overlaps(NamedTuple):
@@ -64,16 +63,39 @@ class Overlaps(NamedTuple):
     above_75: float
 
 
+class OnePassRun(NamedTuple):
+    """
+    S starts over T frames.
+
+    `boxes` (S, T, 4) `xyxy` and `scores` (S, T) are NaN after a failure of the tracker, whose
+    reason is in `errors` (S,), '' for none; `frame_size` is (height, width).
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    frame_size: tuple[int, int]
+    errors: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, runs: Sequence[OnePassRun]) -> OnePassRun:
+        """Return the starts of several runs as one."""
+        return cls(np.concatenate([run.boxes for run in runs]),
+                   np.concatenate([run.scores for run in runs]), runs[0].frame_size,
+                   tuple(error for run in runs for error in run.errors))
+
+
 class SupervisedRun(NamedTuple):
     """
     One run in which a lost target is started again (VOT).
 
-    `overlaps` (T,) is NaN where nothing was judged; `starts` and `failures` are frame numbers.
+    `overlaps` (T,) is NaN where there was no box; `starts` and `failures` are frame numbers;
+    `error` is the reason of the first failure of the tracker itself, '' for none.
     """
 
     overlaps: np.ndarray
-    starts: tuple
-    failures: tuple
+    starts: tuple[int, ...]
+    failures: tuple[int, ...]
+    error: str = ''
 
 
 class Supervised(NamedTuple):
@@ -99,11 +121,11 @@ class Spread(NamedTuple):
 
 class Calibration(NamedTuple):
     """
-    Scores against what came true, in equal-width bins of the score; empty bins are NaN.
+    Scores against true overlaps, in equal-width bins of the score; empty bins are NaN.
 
     `score` (B,) mean score, `good` (B,) share of good boxes, `overlap` (B,) mean overlap,
-    `count` (B,) frames, and `error` the expected calibration error: a score tells the overlap to
-    expect, so it is the mean absolute difference of both, weighted by count.
+    `count` (B,) frames, and `error` the expected calibration error: a score predicts the
+    overlap, so it is the mean absolute difference of both, weighted by count.
     """
 
     score: np.ndarray
@@ -113,7 +135,7 @@ class Calibration(NamedTuple):
     error: float
 
 
-def _checked(predicted, truth):
+def _checked(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     predicted, truth = np.asarray(predicted, float), np.asarray(truth, float)
     if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 4:
         raise ValueError('predicted and true boxes must both have shape (frames, 4), got '
@@ -121,63 +143,67 @@ def _checked(predicted, truth):
     return predicted, truth
 
 
-def overlaps(predicted, truth):
+def overlaps(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the overlap (T,) of boxes (T, 4) with the truth (T, 4), NaN where absent."""
     predicted, truth = _checked(predicted, truth)
-    return np.where(np.isnan(truth).any(1), np.nan, iou(predicted, truth))
+    return np.where(np.isnan(truth).any(1), np.nan, np.nan_to_num(iou(predicted, truth)))
 
 
-def centre_offsets(predicted, truth):
-    """Return the centre's offset from the truth (T, 2) in pixels, NaN where absent."""
+def center_offsets(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the center's offset from the truth (T, 2) in pixels, NaN where absent."""
     predicted, truth = _checked(predicted, truth)
-    return xyxy_to_cxcywh(predicted)[:, :2] - xyxy_to_cxcywh(truth)[:, :2]
+    offsets = xyxy_to_cxcywh(predicted)[:, :2] - xyxy_to_cxcywh(truth)[:, :2]
+    offsets[np.isnan(predicted).any(1) & ~np.isnan(truth).any(1)] = np.inf
+    return offsets
 
 
-def success_curve(overlap):
+def success_curve(overlap: np.ndarray) -> np.ndarray:
     """Return the share of frames whose overlap (T,) is above each threshold (strictly), (21,)."""
-    overlap = _present(overlap)
+    overlap = _visible(overlap)
     return (overlap[:, None] > OVERLAP_THRESHOLDS).mean(0)
 
 
-def precision_curve(errors, thresholds=ERROR_THRESHOLDS):
+def precision_curve(errors: np.ndarray,
+                    thresholds: np.ndarray = ERROR_THRESHOLDS) -> np.ndarray:
     """Return the share of frames whose error (T,) is at most each threshold, (thresholds,)."""
-    errors = _present(errors)
+    errors = _visible(errors)
     return (errors[:, None] <= thresholds).mean(0)
 
 
-def _present(values):
+def _visible(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if not len(values):
-        raise ValueError('no frame to judge: the target is absent in all of them')
+        raise ValueError('no frame to evaluate: the target is absent in all of them')
     return values
 
 
-def one_pass(predicted, truth):
+def one_pass(predicted: np.ndarray, truth: np.ndarray) -> OnePass:
     """
     Return the OnePass curves of one sequence; boxes (T, 4) both.
 
     As in the OTB toolkits the first box is the given one, whatever the tracker says. The
-    normalised error divides by the true size, at least one pixel (LaSOT).
+    normalized error divides by the true size, at least one pixel (LaSOT).
     """
     predicted, truth = _checked(predicted, truth)
     predicted = np.vstack((truth[:1], predicted[1:]))
-    offsets = centre_offsets(predicted, truth)
+    offsets = center_offsets(predicted, truth)
     size = np.maximum(truth[:, 2:] - truth[:, :2], 1)
     return OnePass(success_curve(overlaps(predicted, truth)),
                    precision_curve(np.linalg.norm(offsets, axis=1)),
                    precision_curve(np.linalg.norm(offsets / size, axis=1),
-                                   NORMALISED_THRESHOLDS))
+                                   NORMALIZED_THRESHOLDS))
 
 
-def mean_one_pass(results):
+def mean_one_pass(results: Iterable[OnePass]) -> OnePass:
     """Return the mean of OnePass curves, every sequence (or run) weighing the same."""
     return OnePass(*(np.mean(curves, axis=0) for curves in zip(*results, strict=True)))
 
 
-def got10k_overlaps(predicted, truth, frame_size, visible=None):
+def got10k_overlaps(predicted: np.ndarray, truth: np.ndarray, frame_size: tuple[int, int],
+                    visible: np.ndarray | None = None) -> np.ndarray:
     """
-    Return the overlaps (N,) that GOT-10k judges in one sequence.
+    Return the overlaps (N,) that count in GOT-10k, of one sequence.
 
     Boxes (T, 4) are moved into the frame (height, width), the first frame is dropped, and so are
     frames whose visible share `visible` (T,) is 0.
@@ -191,7 +217,7 @@ def got10k_overlaps(predicted, truth, frame_size, visible=None):
     return overlap[keep]
 
 
-def _got10k_clip(boxes, frame_size):
+def _got10k_clip(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     # The toolkit clips the corner and then the size, so a box that starts left of the frame is
     # moved rather than cut; published figures contain this.
     limits = np.array(frame_size[::-1], float)
@@ -200,21 +226,22 @@ def _got10k_clip(boxes, frame_size):
     return np.hstack((corner, corner + size))
 
 
-def got10k_score(overlap):
-    """Return the Overlaps figures of all judged frames (N,) of all sequences together."""
-    overlap = _present(overlap)
+def got10k_score(overlap: np.ndarray) -> Overlaps:
+    """Return the Overlaps figures of all frames that count (N,) of all sequences together."""
+    overlap = _visible(overlap)
     return Overlaps(float(overlap.mean()), float((overlap > .5).mean()),
                     float((overlap > .75).mean()))
 
 
-def bounded_overlap(predicted, truth, frame_size):
+def bounded_overlap(predicted: np.ndarray, truth: np.ndarray,
+                    frame_size: tuple[int, int]) -> float:
     """Return the overlap of two boxes (4,) within the frame (height, width), as VOT takes it."""
     height, width = frame_size
     limits = np.array([width, height, width, height], float)
     return float(iou(np.clip(predicted, 0, limits), np.clip(truth, 0, limits)))
 
 
-def supervised_score(runs, burn_in=BURN_IN):
+def supervised_score(runs: Sequence[SupervisedRun], burn_in: int = BURN_IN) -> Supervised:
     """
     Return the Supervised figures of SupervisedRun `runs`, one for each sequence.
 
@@ -224,17 +251,17 @@ def supervised_score(runs, burn_in=BURN_IN):
     """
     lengths = np.array([len(run.overlaps) for run in runs])
     failures = np.array([len(run.failures) for run in runs])
-    judged = [_judged(run, burn_in) for run in runs]
-    if not any(len(overlap) for overlap in judged):
+    valid = [_valid_frames(run, burn_in) for run in runs]
+    if not any(len(overlap) for overlap in valid):
         accuracy = float('nan')
     else:
         accuracy = float(np.average([overlap.mean() if len(overlap) else 0.
-                                     for overlap in judged], weights=lengths))
+                                     for overlap in valid], weights=lengths))
     rate = np.average(failures, weights=lengths) / lengths.mean()
     return Supervised(accuracy, int(failures.sum()), float(np.exp(-VOT_SENSITIVITY * rate)))
 
 
-def _judged(run, burn_in):
+def _valid_frames(run: SupervisedRun, burn_in: int) -> np.ndarray:
     keep = ~np.isnan(run.overlaps)
     for start in run.starts:
         keep[start:start + burn_in] = False
@@ -242,7 +269,7 @@ def _judged(run, burn_in):
     return run.overlaps[keep]
 
 
-def spread(values):
+def spread(values: np.ndarray | Sequence[float]) -> Spread:
     """Return the Spread of a figure over repeated runs (N,), without those that lack it (NaN)."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
@@ -252,9 +279,9 @@ def spread(values):
     return Spread(float(values.mean()), std, float(values.min()), float(values.max()))
 
 
-def roc_auc(scores, positive):
+def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     """
-    Return how well `scores` (N,) rank the `positive` (N,) frames above the others, 0 to 1.
+    Return the area under the ROC curve of `scores` (N,) that predict `positive` (N,), 0 to 1.
 
     Equals the chance that a random positive has a higher score than a random negative, ties
     counting half; NaN if one of the two kinds is missing.
@@ -269,13 +296,14 @@ def roc_auc(scores, positive):
     return float(won / (n_positive * n_negative))
 
 
-def calibration(scores, overlap, bins=10, good=GOOD_OVERLAP):
+def calibration(scores: np.ndarray, overlap: np.ndarray, bins: int = 10,
+                good: float = SUCCESS_IOU) -> Calibration:
     """Return the Calibration of `scores` (N,) in 0..1 against the true overlaps (N,)."""
     scores, overlap = np.asarray(scores, float), np.asarray(overlap, float)
     index = np.clip((scores * bins).astype(int), 0, bins - 1)
     count = np.bincount(index, minlength=bins)
 
-    def per_bin(values):
+    def per_bin(values: np.ndarray) -> np.ndarray:
         total = np.bincount(index, weights=values, minlength=bins)
         return np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
 

@@ -1,45 +1,194 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-
 """
-Measure what becomes of targets that are wholly hidden for a while.
+Occlusion benchmark: what trackers do while a target is fully hidden for some frames, and after.
 
-Run `python -m training.occlusion --help`; protocol and figures are in docs/evaluation.md.
+Run `python -m training.occlusion --help`; protocol and figures are in docs/evaluation.md. Any
+sequence with true boxes becomes an event: an opaque occluder, whose texture is a piece of the
+background of the same frame, slides in, covers every place of the hidden target, and slides out.
 """
 
-import argparse
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 from pathlib import Path
 import sys
+from typing import Any
+import zlib
 
 import cv2
 import numpy as np
-from re3_core.boxes import iou
-from re3_core.tracker import Tracker
+from re3_core.boxes import intersection, iou
+from re3_core.tracker import Track, Tracker
 import torch
-from training.evaluate import read_sequences, READERS, write_json
-from training.metrics import success_curve
-from training.occlusion_clips import AFTER, BEFORE, Event, sequence_events, simulated_events
-from training.report import markdown
-from training.simulator.options import add_sources
-from training.simulator.scene import SceneConfig
-from training.simulator.simulator import simulator_of
+from training.config import run_command, SceneConfig
+from training.data.base import Sequence
+from training.data.sources import Clip
+from training.evaluate import read_sequences
+from training.metrics import success_curve, SUCCESS_IOU
+from training.report import markdown, write_json
+from training.simulator.__main__ import SimulatorOptions
 
-LENGTHS = (10, 20, 40, 60)
-GOOD = .5
-# Clips in which the target stays in the frame, and nothing but the wall hides it on purpose.
-SCENES = SceneConfig(occlusion_share=0., leaving_share=0.)
+# Frames before the target is hidden, and afterwards.
+BEFORE, AFTER = 20, 30
+# Frames in which the occluder slides in or out, and its margin around the target.
+SLIDE = 5
+MARGIN = .15
+# Events whose occluder would cover more of the frame than this are left out.
+MAX_OCCLUDER_AREA = .6
+TRIES = 50
+# Clips in which the target stays in the frame, and nothing else hides it.
+SCENES = SceneConfig(occlusion_prob=0., leaving_prob=0.)
 COLUMNS = {
-    'found': 'found again', 'frames_until_found': 'frames until found', 'wrong': 'wrong finds',
-    'tracked_while_hidden': 'tracked while hidden', 'never_lost': 'never lost', 'auc': 'AUC'}
+    'found': 'found again', 'frames_until_found': 'frames until found',
+    'false_redetections': 'false re-detections', 'tracked_while_hidden': 'tracked while hidden',
+    'never_lost': 'never lost', 'auc': 'AUC'}
 
 
-def follow(trackers, events):
+# Events ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Occluder:
     """
-    Follow all events side by side with each of several trackers, from the first true boxes.
+    An opaque rectangle.
+
+    :param texture: (h, w, 3) uint8 RGB
+    :param corner: x, y of its place in pixels
+    :param shift: (2,) where it slides in from and out to, in pixels from its place
+    """
+
+    texture: np.ndarray
+    corner: tuple[int, int]
+    shift: np.ndarray
+
+    def cover(self, frame: np.ndarray, away: float) -> np.ndarray:
+        """
+        Return a copy of `frame` with the occluder, `away` (-1..1) of the shift from its place.
+
+        Its parts outside the frame are cut off.
+        """
+        frame = frame.copy()
+        x, y = np.rint(np.array(self.corner) + away * self.shift).astype(int)
+        height, width = self.texture.shape[:2]
+        x1, y1 = max(x, 0), max(y, 0)
+        part = frame[y1:max(y + height, 0), x1:max(x + width, 0)]
+        part[:] = self.texture[y1 - y:, x1 - x:][:part.shape[0], :part.shape[1]]
+        return frame
+
+
+@dataclass(frozen=True)
+class OcclusionEvent:
+    """
+    One target that is hidden once, or never.
+
+    :param frames: frames, uint8 RGB (H, W, 3), by index; the event begins at number `begin`
+    :param boxes: (T, 4) xyxy pixels, nan where absent
+    :param hidden: frames in which it is hidden; empty without an occluder
+    """
+
+    name: str
+    frames: Any
+    boxes: np.ndarray
+    begin: int = 0
+    hidden: range = range(0)
+    occluder: Occluder | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def frame(self, index: int) -> np.ndarray:
+        """Return a frame with the occluder."""
+        frame = np.ascontiguousarray(self.frames[self.begin + index])
+        if self.occluder is None:
+            return frame
+        away = (max(self.hidden.start - index, 0) + min(self.hidden[-1] - index, 0)) / SLIDE
+        return self.occluder.cover(frame, away) if abs(away) < 1 else frame
+
+
+def add_occluder(name: str, frames: Any, boxes: np.ndarray, length: int, begin: int = 0,
+                 seed: int = 0) -> OcclusionEvent | None:
+    """
+    Return the event of a target that is hidden for `length` frames from frame BEFORE on.
+
+    :param frames: by index, BEFORE + length + AFTER of them at least after `begin`
+    :param boxes: (T, 4) `xyxy` pixels from `begin` on
+    :return: None if the target is absent when it matters, or the occluder would be too large
+    """
+    count = BEFORE + length + AFTER
+    boxes, hidden = np.asarray(boxes[:count], float), range(BEFORE, BEFORE + length)
+    if len(boxes) < count or np.isnan(boxes).any():
+        return None
+    rng = np.random.default_rng([seed, length, zlib.crc32(
+        name.encode('utf-8', 'surrogateescape'))])
+    occluder = _draw_occluder(rng, frames[begin + hidden.start],
+                              boxes[hidden.start:hidden.stop])
+    return occluder and OcclusionEvent(name, frames, boxes, begin, hidden, occluder)
+
+
+def _draw_occluder(rng: np.random.Generator, frame: np.ndarray,
+                   boxes: np.ndarray) -> Occluder | None:
+    """Return an Occluder of all of `boxes` (N, 4), or None."""
+    margin = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(0)
+    low, high = boxes[:, :2].min(0) - margin, boxes[:, 2:].max(0) + margin
+    extent = np.array(frame.shape[1::-1])
+    low, high = np.floor(np.clip(low, 0, extent)), np.ceil(np.clip(high, 0, extent))
+    sides = (high - low).astype(int)
+    if sides.min() < 1 or sides.prod() > MAX_OCCLUDER_AREA * extent.prod():
+        return None
+    texture = _background(rng, frame, boxes[0], sides)
+    shift = np.zeros(2)
+    axis = rng.integers(2)
+    shift[axis] = rng.choice((-1, 1)) * sides[axis]
+    return texture if texture is None else Occluder(texture, tuple(low), shift)
+
+
+def _background(rng: np.random.Generator, frame: np.ndarray, target: np.ndarray,
+                sides: np.ndarray) -> np.ndarray | None:
+    """Return a piece of the frame without the target, stretched to `sides` (width, height)."""
+    extent = np.array(frame.shape[1::-1])
+    for attempt in range(TRIES):
+        # Ever smaller pieces: most of the frame may be target.
+        size = np.maximum(np.minimum(sides, extent // 2) * .93 ** attempt, 8).astype(int)
+        x, y = rng.integers(0, extent - size + 1)
+        piece = np.array((x, y, x + size[0], y + size[1]), float)
+        if intersection(piece, target) == 0:
+            return cv2.resize(frame[y:y + size[1], x:x + size[0]], tuple(map(int, sides)))
+    return None
+
+
+def sequence_events(sequences: SequenceOf[Sequence], length: int,
+                    each: int) -> list[OcclusionEvent]:
+    """Return up to `each` events of `length` hidden frames from each Sequence, spread evenly."""
+    events = []
+    for sequence in sequences:
+        room = len(sequence) - (BEFORE + length + AFTER)
+        for begin in sorted({int(place) for place in np.linspace(0, room, each)}) * (room >= 0):
+            events.append(add_occluder(f'{sequence.name}@{begin}', sequence.frames,
+                                       sequence.boxes[begin:], length, begin))
+    return [event for event in events if event]
+
+
+def simulated_events(clips: SequenceOf[Clip], length: int) -> list[OcclusionEvent]:
+    """Return an event of `length` hidden frames from each Clip that is long enough."""
+    events = [add_occluder(f'clip {index}', clip.frames, clip.boxes, length)
+              for index, clip in enumerate(clips)]
+    return [event for event in events if event]
+
+
+# Figures ---------------------------------------------------------------------------------------
+
+
+def track_events(trackers: SequenceOf[Tracker], events: SequenceOf[OcclusionEvent],
+                 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """
+    Track all events side by side with each of several trackers, from the first true boxes.
 
     :return: for each tracker boxes (E, T, 4) and lost (E, T) bool; events that are shorter than
-        the longest one are NaN and False at their ends.
+        the longest one are nan and False at their ends
     """
     longest = max(map(len, events))
     boxes = np.full((len(trackers), len(events), longest, 4), np.nan)
@@ -53,7 +202,8 @@ def follow(trackers, events):
     return list(zip(boxes, lost, strict=True))
 
 
-def _step(tracker, t, events, running, frames):
+def _step(tracker: Tracker, t: int, events: SequenceOf[OcclusionEvent], running: list[int],
+          frames: list[np.ndarray]) -> Iterator[tuple[int, Track]]:
     """Yield (row, Track) of the events `running` in their frame number `t`."""
     if t == 0:
         tracker.reset()
@@ -65,42 +215,37 @@ def _step(tracker, t, events, running, frames):
     yield from ((row, tracks[str(row)]) for row in running)
 
 
-def judge(event, boxes, lost):
+def score_event(event: OcclusionEvent, boxes: np.ndarray,
+                lost: np.ndarray) -> dict[str, float]:
     """
-    Return what became of one hidden target, from boxes (T, 4) `xyxy` and lost (T,) bool.
+    Return the figures of one hidden target, from boxes (T, 4) `xyxy` and lost (T,) bool.
 
     `found`: tracked with an overlap > .5 in a frame after it was hidden; `frames_until_found`:
-    which one, from 1 on, NaN for none; `wrong`: how often it was lost, then tracked where it was
-    not; `tracked_while_hidden`: share of the hidden frames; `never_lost`.
+    which one, from 1 on, nan for none; `false_redetections`: how often it was lost, then tracked
+    in a wrong place; `tracked_while_hidden`: fraction of the hidden frames; `never_lost`. Of a
+    target that is never hidden: its success `auc`, `false_redetections`, and the fraction `lost`.
     """
     count, end = len(event), event.hidden.stop
     boxes, lost = boxes[:count], lost[:count]
     overlap = iou(boxes, event.boxes)
-    right = ~lost & (overlap > GOOD)
-    after = np.flatnonzero(right[end:])
     back = np.flatnonzero(lost[:-1] & ~lost[1:]) + 1
+    if event.occluder is None:
+        known = np.isfinite(overlap)
+        return {'auc': float(success_curve(overlap[known]).mean()), 'lost': float(lost.mean()),
+                'false_redetections': float((overlap[back] <= SUCCESS_IOU).sum())}
+    after = np.flatnonzero(~lost[end:] & (overlap[end:] > SUCCESS_IOU))
     hidden = np.isin(back, event.hidden)
     return {
-        'found': bool(len(after)),
+        'found': float(len(after) > 0),
         'frames_until_found': float(after[0] + 1) if len(after) else float('nan'),
-        'wrong': int((hidden | (overlap[back] <= GOOD)).sum()),
+        'false_redetections': float((hidden | (overlap[back] <= SUCCESS_IOU)).sum()),
         'tracked_while_hidden': float((~lost[event.hidden.start:end]).mean()),
-        'never_lost': not lost[event.hidden.start:].any(),
+        'never_lost': float(not lost[event.hidden.start:].any()),
     }
 
 
-def judge_plain(event, boxes, lost):
-    """Return `auc`, the success AUC of a target that is never hidden, `wrong` and `lost`."""
-    count = len(event)
-    overlap = iou(boxes[:count], event.boxes)
-    known, lost = np.isfinite(overlap), lost[:count]
-    back = np.flatnonzero(lost[:-1] & ~lost[1:]) + 1
-    return {'auc': float(success_curve(overlap[known]).mean()), 'lost': float(lost.mean()),
-            'wrong': int((overlap[back] <= GOOD).sum())}
-
-
-def summary(results):
-    """Return the mean of each figure (found ones only for the frames), and the `events`."""
+def summarize(results: SequenceOf[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure (nan left out), and the number of `events`."""
     figures = {name: np.array([result[name] for result in results], float)
                for name in results[0]}
     return {'events': len(results), **{
@@ -108,28 +253,27 @@ def summary(results):
         for name, values in figures.items()}}
 
 
-def measure(trackers, groups):
+def measure(trackers: dict[str, Tracker], groups: dict[str, list[OcclusionEvent]]) -> dict:
     """
-    Return {group: {tracker: summary}} of Trackers by label on Events by group.
+    Return {group: {tracker: figures}} of trackers by label on events by group.
 
     The limit on all candidates together is lifted: the events only happen to run side by side.
     """
-    events = [event for group in groups.values() for event in group]
     for tracker in trackers.values():
-        tracker.redetection_limit = tracker.redetection_candidates * len(events)
+        tracker.redetection_limit = tracker.redetection_candidates * sum(map(len, groups.values()))
     report = {}
     for name, group in groups.items():
-        runs = follow(list(trackers.values()), group)
+        runs = track_events(list(trackers.values()), group)
         report[name] = {
-            label: summary([(judge if event.wall else judge_plain)(event, *run)
-                            for event, *run in zip(group, *tracks, strict=True)])
+            label: summarize([score_event(event, *run)
+                              for event, *run in zip(group, *tracks, strict=True)])
             for label, tracks in zip(trackers, runs, strict=True)}
         print(table({name: report[name]}), file=sys.stderr, flush=True)
     return report
 
 
-def table(report):
-    """Return the markdown table of what `measure` returns."""
+def table(report: dict) -> str:
+    """Return the markdown table of the report of `measure`."""
     rows = [['targets', 'number', 'tracker', *COLUMNS.values()]]
     for group, trackers in report.items():
         for label, figures in trackers.items():
@@ -138,7 +282,7 @@ def table(report):
     return markdown(rows)
 
 
-def _cell(name, value):
+def _cell(name: str, value: float | None) -> str:
     if value is None or np.isnan(value):
         return ''
     if name in ('found', 'tracked_while_hidden', 'never_lost'):
@@ -146,83 +290,87 @@ def _cell(name, value):
     return f'{value:.3f}' if name == 'auc' else f'{value:.2f}'
 
 
-def make_groups(options):
-    """Return the Events that the command line asks for, by the text that names them."""
-    groups = {}
-    if options.clips:
-        simulator = simulator_of(options.images, options.videos, options.cache,
-                                 tuple(options.size), SCENES)
-        length = BEFORE + max(options.hidden) + AFTER
-        clips = [simulator.sample(np.random.default_rng([options.seed, index]), length)
-                 for index in range(options.clips)]
-        for hidden in options.hidden:
-            groups[f'simulated, hidden for {hidden}'] = simulated_events(clips, hidden)
-        groups['simulated, never hidden'] = [
-            Event(f'clip {index}', clip.frames, clip.boxes) for index, clip in enumerate(clips)]
-    for dataset in options.dataset or ():
-        sequences, name = read_sequences(dataset, options.format), Path(dataset).name
-        for hidden in options.hidden:
-            groups[f'{name}, hidden for {hidden}'] = sequence_events(
-                sequences, hidden, options.each)
-        groups[f'{name}, never hidden'] = [
-            Event(sequence.name, sequence.frames, sequence.boxes) for sequence in sequences]
-    return {name: events for name, events in groups.items() if events}
+# Command ---------------------------------------------------------------------------------------
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog='python -m training.occlusion',
-        description='Measure what becomes of targets that are wholly hidden for a while, with '
-        'and without the search for lost targets.')
-    add = parser.add_argument
-    add('--model', default='re3_lite', help='(default: %(default)s)')
-    add('--weights', help='weights file of --model (default: the shipped one)')
-    add('--device', default='auto', help='auto, cpu or cuda')
-    add('--hidden', type=int, nargs='+', default=LENGTHS, metavar='N',
-        help='frames for which the targets are hidden (default: 10 20 40 60)')
-    add('--candidates', type=int, nargs='+', metavar='N',
-        help='places looked at per lost target and frame, several to compare '
-        "(default: 0, which is no search, and the tracker's default)")
-    add('--clips', type=int, default=24,
-        help='number of simulated clips (default: %(default)s); of what: the next options')
-    add_sources(parser, length=False)
-    add('--dataset', nargs='+', metavar='DIR', help='folders of annotated sequences')
-    add('--format', choices=sorted(READERS), default='otb', help='their layout')
-    add('--each', type=int, default=2, metavar='N',
-        help='times that each sequence is used for each length (default: %(default)s)')
-    add('--threads', type=int, default=1, help='(default: %(default)s)')
-    add('--json', metavar='FILE', help='write the figures')
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class OcclusionOptions(SimulatorOptions):
+    """
+    Measure what trackers do while a target is fully hidden, with and without re-detection.
+
+    :param model: name of the network
+    :param weights: weights file (default: the packaged one)
+    :param device: auto, cpu or cuda
+    :param hidden: frames for which the targets are hidden
+    :param candidates: places searched per lost target and frame, several to compare (default:
+        0, which is no re-detection, and the tracker's default)
+    :param clips: number of simulated clips
+    :param dataset: folders of annotated sequences
+    :param format: their layout: otb, got10k, lasot or vot
+    :param each: times that each sequence is used for each length
+    :param threads: threads of torch and OpenCV
+    :param json: file to write the figures to
+    """
+
+    model: str = 're3_lite'
+    weights: str | None = None
+    device: str = 'auto'
+    hidden: tuple[int, ...] = (10, 20, 40, 60)
+    candidates: tuple[int, ...] = ()
+    clips: int = 24
+    dataset: tuple[Path, ...] = ()
+    format: str = 'otb'  # noqa: A003
+    each: int = 2
+    threads: int = 1
+    json: Path | None = None
+
+    def groups(self) -> dict[str, list[OcclusionEvent]]:
+        """Return the events, by the text that names them."""
+        groups = {}
+        if self.clips:
+            simulator = self.simulator(config=SCENES)()
+            length = BEFORE + max(self.hidden) + AFTER
+            clips = [simulator.sample(np.random.default_rng([self.seed, index]), length)
+                     for index in range(self.clips)]
+            for hidden in self.hidden:
+                groups[f'simulated, hidden for {hidden}'] = simulated_events(clips, hidden)
+            groups['simulated, never hidden'] = [
+                OcclusionEvent(f'clip {index}', clip.frames, clip.boxes)
+                for index, clip in enumerate(clips)]
+        for dataset in self.dataset:
+            sequences = read_sequences(dataset, self.format)
+            for hidden in self.hidden:
+                groups[f'{dataset.name}, hidden for {hidden}'] = sequence_events(
+                    sequences, hidden, self.each)
+            groups[f'{dataset.name}, never hidden'] = [
+                OcclusionEvent(sequence.name, sequence.frames, sequence.boxes)
+                for sequence in sequences]
+        return {name: events for name, events in groups.items() if events}
+
+    def trackers(self) -> dict[str, Tracker]:
+        """Return the trackers to compare, by label."""
+        trackers = {}
+        for count in self.candidates or (0, None):
+            settings = {} if count is None else {'redetection_candidates': count}
+            tracker = Tracker(self.model, weights=self.weights, device=self.device, **settings)
+            places = tracker.redetection_candidates
+            trackers[f're-detection, {places} places' if places else 'no re-detection'] = tracker
+        return trackers
 
 
-def _trackers(options):
-    """Return the Trackers to compare, by label."""
-    counts = options.candidates or (0, None)
-    trackers = {}
-    for count in counts:
-        settings = {} if count is None else {'redetection_candidates': count}
-        tracker = Tracker(options.model, weights=options.weights, device=options.device,
-                          **settings)
-        count = tracker.redetection_candidates
-        label = f'search, {count} places' if count else 'no search'
-        trackers[label] = tracker
-    return trackers
-
-
-def main(arguments=None):
-    """Run the command line; return the exit status."""
-    options = _parser().parse_args(arguments)
+def run(options: OcclusionOptions) -> None:
+    """Run the command."""
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    try:
-        report = measure(_trackers(options), make_groups(options))
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    report = measure(options.trackers(), options.groups())
     print(table(report))
     if options.json:
         write_json(report, options.json)
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    return run_command(OcclusionOptions, run, arguments)
 
 
 if __name__ == '__main__':

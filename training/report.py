@@ -1,51 +1,72 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""From runs to figures: dictionaries for JSON and tables for people."""
+"""Figures of evaluation runs: dictionaries for JSON, Markdown tables and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+import json
+import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from re3_core.io.files import atomic_write
 from training import metrics
+from training.data.base import Sequence
+from training.metrics import OnePassRun, SupervisedRun
 
 FIGURES = {
-    'one-pass': {'auc': 'AUC', 'precision_20': 'P@20', 'normalised_precision': 'P norm',
+    'one-pass': {'auc': 'AUC', 'precision_20': 'P@20', 'normalized_precision': 'P norm',
                  'ao': 'AO', 'sr_50': 'SR .5', 'sr_75': 'SR .75'},
     'restarts': {'accuracy': 'accuracy', 'robustness': 'robustness', 'failures': 'failures'},
 }
 
 
-def one_pass_report(sequences, runs):
+def one_pass_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun]) -> dict:
     """
     Return the figures of one tracker's OnePassRuns, one for each of `sequences`, as a dict.
 
     `overall` and each entry of `sequences` give mean, std, low and high over the repeated starts
     (overall: of the mean over sequences); `curves` are means over starts and sequences;
-    `confidence` judges the scores, None if the tracker gives none.
+    `confidence` is the calibration of the scores, None if there are none; `failed` has the
+    reasons of failed starts, {sequence: {start: reason}}.
     """
     pairs = list(zip(sequences, runs, strict=True))
     per_sequence = {sequence.name: _start_figures(sequence, run) for sequence, run in pairs}
     curves = metrics.mean_one_pass([metrics.one_pass(boxes, sequence.boxes)
                                     for sequence, run in pairs for boxes in run.boxes])
     overall = {figure: np.mean([figures[figure] for figures in per_sequence.values()], axis=0)
-               for figure in ('auc', 'precision_20', 'normalised_precision')}
+               for figure in ('auc', 'precision_20', 'normalized_precision')}
     overall.update(_got10k_figures(pairs))
     return {
         'overall': _spreads(overall),
         'curves': {name: curve.tolist() for name, curve in curves._asdict().items()},
         'sequences': {name: _spreads(figures) for name, figures in per_sequence.items()},
         'confidence': _confidence(pairs),
+        'failed': _failed((sequence.name, run.errors) for sequence, run in pairs),
     }
 
 
-def _start_figures(sequence, run):
+def _failed(errors: Any) -> dict[str, dict[str, str]]:
+    """Return the reasons of failed starts, from pairs of a sequence and its starts' errors."""
+    found = {name: {str(start): error for start, error in enumerate(some) if error}
+             for name, some in errors}
+    return {name: starts for name, starts in found.items() if starts}
+
+
+def _start_figures(sequence: Sequence, run: OnePassRun) -> dict[str, list[float]]:
     """Return {figure: [one value for each start]} of one sequence."""
     results = [metrics.one_pass(boxes, sequence.boxes) for boxes in run.boxes]
     return {'auc': [r.auc for r in results],
             'precision_20': [r.precision_20 for r in results],
-            'normalised_precision': [r.normalised_precision for r in results],
+            'normalized_precision': [r.normalized_precision for r in results],
             **_got10k_figures([(sequence, run)])}
 
 
-def _got10k_figures(pairs):
+def _got10k_figures(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, list[float]]:
     """Return the same of GOT-10k's figures, of all frames of (sequence, run) pairs together."""
     scores = [metrics.got10k_score(np.concatenate([
         metrics.got10k_overlaps(run.boxes[start], sequence.boxes, run.frame_size, sequence.visible)
@@ -55,33 +76,34 @@ def _got10k_figures(pairs):
             'sr_75': [score.above_75 for score in scores]}
 
 
-def _spreads(figures):
+def _spreads(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
     return {key: metrics.spread(values)._asdict() for key, values in figures.items()}
 
 
-def _confidence(pairs):
-    """Judge scores against overlaps on all frames but the first ones, over all starts."""
+def _confidence(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, Any] | None:
+    """Return the calibration of scores on all frames but the first ones, over all starts."""
     overlap = np.concatenate([metrics.overlaps(boxes, sequence.boxes)[1:]
                               for sequence, run in pairs for boxes in run.boxes])
     scores = np.concatenate([run.scores[:, 1:].ravel() for _, run in pairs])
-    judged = ~np.isnan(overlap) & ~np.isnan(scores)
-    if not judged.any():
+    known = ~np.isnan(overlap) & ~np.isnan(scores)
+    if not known.any():
         return None
-    overlap, scores = overlap[judged], scores[judged]
+    overlap, scores = overlap[known], scores[known]
     bins = metrics.calibration(scores, overlap)
-    return {'roc_auc': metrics.roc_auc(scores, overlap > metrics.GOOD_OVERLAP),
+    return {'roc_auc': metrics.roc_auc(scores, overlap > metrics.SUCCESS_IOU),
             'calibration_error': bins.error,
             'bins': {name: getattr(bins, name).tolist()
                      for name in ('score', 'good', 'overlap', 'count')}}
 
 
-def supervised_report(sequences, runs):
+def supervised_report(sequences: SequenceOf[Sequence],
+                      runs: SequenceOf[SequenceOf[SupervisedRun]]) -> dict:
     """
     Return the figures of one tracker's SupervisedRuns, a list of starts for each sequence.
 
     As `one_pass_report`, with accuracy, robustness and the number of failures.
     """
-    def figures(per_start):
+    def figures(per_start: Any) -> dict:
         scores = [metrics.supervised_score(start) for start in per_start]
         return _spreads({key: [getattr(score, key) for score in scores]
                          for key in FIGURES['restarts']})
@@ -90,17 +112,30 @@ def supervised_report(sequences, runs):
         'overall': figures(list(zip(*runs, strict=True))),
         'sequences': {s.name: figures([(start,) for start in run])
                       for s, run in zip(sequences, runs, strict=True)},
+        'failed': _failed((s.name, [start.error for start in run])
+                          for s, run in zip(sequences, runs, strict=True)),
     }
 
 
-def ratios(trackers, figure):
-    """Return {label: figure of the first tracker / figure of that one} for the others."""
+PROTOCOLS: dict[str, Callable[..., dict]] = {
+    'one-pass': one_pass_report, 'restarts': supervised_report}
+
+
+def all_ratios(trackers: dict[str, dict], protocol: str) -> dict[str, dict[str, float | None]]:
+    """Return {figure: {label: figure of the first tracker / that of this one}} for the others."""
     first, *others = trackers
-    mean = {label: report['overall'][figure]['mean'] for label, report in trackers.items()}
-    return {label: mean[first] / mean[label] if mean[label] else None for label in others}
+    result = {}
+    for figure in FIGURES[protocol]:
+        mean = {label: tracker['overall'][figure]['mean'] for label, tracker in trackers.items()}
+        result[figure] = {label: mean[first] / mean[label] if mean[label] else None
+                          for label in others}
+    if all(tracker['fps'] for tracker in trackers.values()):
+        result['fps'] = {label: trackers[first]['fps'] / trackers[label]['fps']
+                         for label in others}
+    return result
 
 
-def overall_table(report):
+def overall_table(report: dict) -> str:
     """Return the markdown table of all trackers: mean and, for the first figure, spread."""
     figures = FIGURES[report['protocol']]
     main = next(iter(figures))
@@ -114,7 +149,7 @@ def overall_table(report):
     return markdown(rows)
 
 
-def sequence_table(report):
+def sequence_table(report: dict) -> str:
     """Return the markdown table of the main figure, sequences down and trackers across."""
     figures = FIGURES[report['protocol']]
     main = next(iter(figures))
@@ -127,16 +162,115 @@ def sequence_table(report):
     return markdown(rows)
 
 
-def _mean(value, with_spread):
+def _mean(value: dict[str, float], with_spread: bool) -> str:
     text = _number(value['mean'])
     return f'{text} ± {_number(value["std"])}' if with_spread else text
 
 
-def _number(value, style='.3f'):
+def _number(value: float | None, style: str = '.3f') -> str:
     return '' if value is None or np.isnan(value) else format(value, style)
 
 
-def markdown(rows):
+def markdown(rows: list[list[str]]) -> str:
     """Return rows of cells, the first one the head, as a markdown table."""
     head, *body = ['| ' + ' | '.join(row) + ' |' for row in rows]
     return '\n'.join([head, '|' + '---|' * len(rows[0]), *body])
+
+
+def failure_lines(report: dict) -> str:
+    """Return a line for each skipped sequence and each start in which a tracker failed."""
+    lines = [f'skipped {name}: {reason}' for name, reason in report['skipped'].items()]
+    lines += [f'failed: {label} on {name}, start {start}: {reason}'
+              for label, tracker in report['trackers'].items()
+              for name, starts in tracker['failed'].items() for start, reason in starts.items()]
+    return ''.join(f'\n{line}' for line in lines) + '\n' * bool(lines)
+
+
+def write_json(report: dict, path: Path | str) -> None:
+    """Write the report to `path`, atomically; NaN becomes null."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+# Plots -----------------------------------------------------------------------------------------
+
+CURVES = {
+    'success': (metrics.OVERLAP_THRESHOLDS, 'overlap threshold', 'auc'),
+    'precision': (metrics.ERROR_THRESHOLDS, 'center error threshold (pixels)', 'precision_20'),
+    'normalized': (metrics.NORMALIZED_THRESHOLDS, 'center error threshold (target sizes)',
+                   'normalized_precision'),
+}
+
+
+def save_plots(report: dict, folder: Path | str) -> list[Path]:
+    """
+    Draw the curves and calibrations of a one-pass report into `folder`; return the paths.
+
+    Writes `success.png`, `precision.png`, `normalized.png` with all trackers, and
+    `calibration.png` with those that have scores. Needs matplotlib.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [_save(folder / f'{name}.png', _draw_curves, report, name) for name in CURVES]
+    if any(tracker['confidence'] for tracker in report['trackers'].values()):
+        paths.append(_save(folder / 'calibration.png', _draw_calibration, report))
+    return paths
+
+
+def _save(path: Path, draw: Callable[..., None], *arguments: Any) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(6, 4.5), layout='constrained')
+    FigureCanvasAgg(figure)
+    draw(figure.subplots(), *arguments)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _draw_curves(axes: Any, report: dict, name: str) -> None:
+    thresholds, label, figure = CURVES[name]
+    ranked = sorted(report['trackers'].items(),
+                    key=lambda item: -item[1]['overall'][figure]['mean'])
+    for tracker, result in ranked:
+        value = result['overall'][figure]
+        axes.plot(thresholds, result['curves'][name],
+                  label=f'{tracker}: {value["mean"]:.3f} ± {value["std"]:.3f}')
+    axes.set(xlabel=label, ylabel='share of frames', ylim=(0, 1),
+             xlim=(thresholds[0], thresholds[-1]))
+    axes.grid(alpha=.3)
+    axes.legend(fontsize='small')
+
+
+def _draw_calibration(axes: Any, report: dict) -> None:
+    axes.plot([0, 1], [0, 1], color='grey', linewidth=1, linestyle=':')
+    for tracker, result in report['trackers'].items():
+        if not result['confidence']:
+            continue
+        bins = result['confidence']['bins']
+        line, = axes.plot(bins['score'], bins['good'], marker='o',
+                          label=f'{tracker} (ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
+        axes.plot(bins['score'], bins['overlap'], marker='x', linestyle='--',
+                  color=line.get_color())
+        _annotate_counts(axes, bins, line.get_color())
+    axes.set(xlabel='score', xlim=(0, 1), ylim=(0, 1),
+             ylabel='share of overlaps above .5 (solid), mean overlap (dashed)')
+    axes.grid(alpha=.3)
+    # Outside the axes: there is no corner that no tracker's curve may come to.
+    axes.figure.legend(fontsize='small', loc='outside upper center', ncols=2)
+
+
+def _annotate_counts(axes: Any, bins: dict, color: str) -> None:
+    for score, good, count in zip(bins['score'], bins['good'], bins['count'], strict=True):
+        if count:
+            axes.annotate(str(count), (score, good), fontsize='x-small', color=color,
+                          xytext=(0, 5), textcoords='offset points', ha='center')

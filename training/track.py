@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Follow a target through a video: `python -m training.track --data CLIP --save OUT`.
+Track a target through a video: `python -m training.track --data CLIP --save OUT`.
 
 CLIP is an OTB folder (or a folder of such) whose first true box starts the tracker, or a video
 file or folder of images with --box. Each sequence gets a folder in OUT: `frames/` with the boxes
 drawn in, `track.mp4`, `boxes.txt` (x,y,w,h a line) and `scores.txt`.
 """
 
-import argparse
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 import sys
 
@@ -18,136 +21,156 @@ from re3_core.boxes import check_box, xywh_to_xyxy, xyxy_to_xywh
 from re3_core.io.drawing import draw_box, draw_track, TRUTH
 from re3_core.io.images import save_image
 from re3_core.io.video import video_writer
+from re3_core.tracker import Track
 from training import metrics
-from training.datasets.recordings import read_recordings
-from training.datasets.records import Recording
-from training.datasets.records import Track as Truth
-from training.datasets.sequences import frames_of, read_boxes, Sequence, sequences_of
-from training.runners import add_tracker_options, TrackerSpec
+from training.config import one_line, run_command
+from training.data import read_videos
+from training.data.base import (
+    frames_of,
+    LabeledTrack,
+    LabeledVideo,
+    printable,
+    read_boxes,
+    Sequence,
+    sequences_of,
+)
+from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions
 
 TRUTH_FILE = 'groundtruth_rect.txt'
 
 
-def follow(tracker, frames, box):
+def track_target(tracker: AnyTracker, frames: Iterable[np.ndarray],
+                 box: np.ndarray) -> Iterator[tuple[np.ndarray, Track]]:
     """Start `tracker` at `box` (4,) `xyxy` in the first frame; yield (frame, Track) for each."""
-    frames = iter(frames)
-    first = next(frames)
     tracker.reset()
-    yield first, tracker.init('target', first, box)
-    for frame in frames:
-        yield frame, tracker.update(frame)['target']
+    for t, frame in enumerate(frames):
+        yield frame, (tracker.update(frame) if t else {
+            'target': tracker.init('target', frame, box)})['target']
 
 
-def draw(frame, track, truth=None):
+def draw(frame: np.ndarray, track: Track, truth: np.ndarray | None = None) -> np.ndarray:
     """
     Return a copy of `frame` (H, W, 3) RGB with a track and, where given, the true box (4,).
 
-    The track is green with its score, red when lost; the true box is thin and white.
+    The track is green with its confidence, red when lost; the true box is thin and white.
     """
-    picture = frame.copy()
+    image = frame.copy()
     if truth is not None:
-        draw_box(picture, truth, TRUTH)
-    score = f'{track.confidence:.2f}' if np.isfinite(track.confidence) else ''
-    draw_track(picture, track.box, score, track.lost)
-    return picture
+        draw_box(image, truth, TRUTH)
+    text = f'{track.confidence:.2f}' if np.isfinite(track.confidence) else ''
+    draw_track(image, track.box, text, track.lost)
+    return image
 
 
-def save_track(tracker, sequence, folder, rate=30.):
+def save_track(tracker: AnyTracker, sequence: Sequence, folder: Path,
+               rate: float = 30.) -> np.ndarray:
     """
-    Follow `sequence` and write frames, video and texts into `folder`; return the boxes (T, 4).
+    Track through `sequence`, write frames, video and texts into `folder`; return boxes (T, 4).
 
-    Boxes are `xyxy`. Rows of `sequence.boxes` beyond the first may be NaN or missing.
+    Boxes are `xyxy`. Rows of `sequence.boxes` beyond the first may be nan or missing.
+
+    :raises ValueError: if there is no frame
     """
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tracks = []
+    tracks: list[Track] = []
     with video_writer(folder / 'track.mp4', rate) as write:
-        for frame, track in follow(tracker, sequence.frames, sequence.boxes[0]):
+        for frame, track in track_target(tracker, sequence.frames, sequence.boxes[0]):
             truth = sequence.boxes[len(tracks)] if len(tracks) < len(sequence) else None
-            picture = draw(frame, track, truth)
-            write(picture)
+            image = draw(frame, track, truth)
+            write(image)
             tracks.append(track)
-            save_image(folder / 'frames' / f'{len(tracks):06d}.jpg', picture)
+            save_image(folder / 'frames' / f'{len(tracks):06d}.jpg', image)
     boxes = np.array([track.box for track in tracks])
     np.savetxt(folder / 'boxes.txt', xyxy_to_xywh(boxes), '%.2f', ',')
     np.savetxt(folder / 'scores.txt', [track.confidence for track in tracks], '%.4f')
     return boxes
 
 
-def read_data(path, box=None):
+def read_data(path: Path, box: np.ndarray | None = None) -> list[Sequence]:
     """
     Return the Sequences of a folder or video file, each with a box in its first frame.
 
-    With `box` (4,) `xyxy` there must be one recording, and the box starts it in place of its true
-    one. Raises ValueError saying what is missing.
+    :param box: (4,) `xyxy`; then there must be one video, and the box starts it in place of its
+        true one
+    :raises ValueError: naming what is missing
     """
     path = Path(path)
-    recordings = [_video_recording(path)] if path.is_file() else read_recordings(path)
+    videos = [_video_file(path)] if path.is_file() else read_videos(path)
     if box is None:
-        sequences = sequences_of(recordings)
+        sequences = sequences_of(videos)
         if not sequences:
-            raise ValueError(f'{path}: no true boxes there; give the first one by --box x,y,w,h')
+            raise ValueError(f'{printable(path)}: no true boxes there; give the first one by '
+                             '--box x,y,w,h')
         return sequences
-    if len(recordings) != 1:
-        raise ValueError(f'{path}: --box needs a single video, here are {len(recordings)}')
-    return [_with_first_box(recordings[0], box)]
-
-
-def _video_recording(path):
-    truth = path.with_name(TRUTH_FILE)
-    tracks = (Truth('', read_boxes(truth)),) if truth.is_file() else ()
-    name = path.parent.name if path.stem == 'video' else path.stem
-    return Recording(name, video=path, tracks=tracks)
-
-
-def _with_first_box(recording, box):
-    boxes = np.array(recording.tracks[0].boxes if recording.tracks else [box], np.float32)
+    if len(videos) != 1:
+        raise ValueError(f'{printable(path)}: --box needs a single video, here are {len(videos)}')
+    tracks = videos[0].tracks
+    boxes = np.array(tracks[0].boxes if tracks else [box], np.float32)
     boxes[0] = box
-    return Sequence(recording.name, frames_of(recording), boxes, np.ones(len(boxes)))
+    return [Sequence(videos[0].name, frames_of(videos[0]), boxes, np.ones(len(boxes)))]
 
 
-def _box(text):
-    try:
-        return check_box(xywh_to_xyxy(np.array([float(part) for part in text.split(',')])))
-    except (ValueError, IndexError):
-        raise argparse.ArgumentTypeError(
-            f'expected x,y,w,h in pixels with w and h above 0, got {text!r}') from None
+def _video_file(path: Path) -> LabeledVideo:
+    truth = path.with_name(TRUTH_FILE)
+    tracks = (LabeledTrack('', read_boxes(truth)),) if truth.is_file() else ()
+    name = path.parent.name if path.stem == 'video' else path.stem
+    return LabeledVideo(name, video=path, tracks=tracks)
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog='python -m training.track', description='Follow a target through a video.')
-    add_tracker_options(parser)
-    add = parser.add_argument
-    add('--data', required=True, help='OTB folder, folder of such, or video file')
-    add('--save', required=True, help='folder for the results')
-    add('--box', type=_box, metavar='x,y,w,h', help='the target in the first frame, in pixels')
-    add('--rate', type=float, default=30., help='frames a second of the videos written')
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class TrackOptions(TrackerOptions):
+    """
+    Track a target through a video.
+
+    :param data: OTB folder, folder of such, or video file
+    :param save: folder for the results
+    :param box: the target in the first frame: x,y,w,h in pixels
+    :param rate: frames a second of the videos written
+    """
+
+    data: Path
+    save: Path
+    box: str | None = None
+    rate: float = 30.
+
+    def first_box(self) -> np.ndarray | None:
+        """Return the given box (4,) xyxy, or None."""
+        if self.box is None:
+            return None
+        try:
+            box = np.array([float(part) for part in self.box.split(',')])
+            return check_box(xywh_to_xyxy(box.reshape(4)))
+        except ValueError:
+            raise ValueError('--box: expected x,y,w,h in pixels with w and h above 0, got '
+                             f'{self.box!r}') from None
 
 
-def main(arguments=None):
-    """Run the command line; return the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        tracker = TrackerSpec(options.model, options.model, options.weights, options.device,
-                              options.precision, opencv_models=options.opencv_models).make()
-        for sequence in read_data(options.data, options.box):
-            boxes = save_track(tracker, sequence, Path(options.save) / sequence.name,
-                               options.rate)
-            print(_summary(sequence, boxes))
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+def run(options: TrackOptions) -> int:
+    """Run the command; return 1 if a sequence failed."""
+    status, box = 0, options.first_box()
+    tracker = options.spec().make()
+    for sequence in read_data(options.data, box):
+        name = printable(sequence.name)
+        try:
+            boxes = save_track(tracker, sequence, options.save / name, options.rate)
+            print(_summary(name, sequence, boxes), flush=True)
+        except TRACKER_ERRORS as error:
+            print(f'error: {name}: {one_line(error)}', file=sys.stderr)
+            status = 1
+    return status
 
 
-def _summary(sequence, boxes):
-    text = f'{sequence.name}: {len(boxes)} frames'
+def _summary(name: str, sequence: Sequence, boxes: np.ndarray) -> str:
+    text = f'{name}: {len(boxes)} frames'
     if len(sequence) != len(boxes):
-        return text
+        return text if len(sequence) == 1 else f'{text}, but {len(sequence)} true boxes'
     overlap = np.nanmean(metrics.overlaps(boxes, sequence.boxes))
     return f'{text}, mean overlap {overlap:.3f}'
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    return run_command(TrackOptions, run, arguments)
 
 
 if __name__ == '__main__':

@@ -11,8 +11,7 @@ import pytest
 from re3_core.networks import GoturnLiteNet, Re3LiteNet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 import torch
-from training.simulator import Simulator
-from training.simulator.material import DrawnMaterial
+from training.simulator import ProceduralMaterial, Simulator
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,8 +45,8 @@ def memoryless():
 
 @pytest.fixture(scope='session')
 def clips():
-    """Four clips of five drawn frames, 90 x 120 pixels."""
-    simulator = Simulator(DrawnMaterial((90, 120)), (90, 120))
+    """Four clips of five simulated frames, 90 x 120 pixels."""
+    simulator = Simulator(ProceduralMaterial((90, 120)), (90, 120))
     return [simulator.sample(np.random.default_rng(seed), 5) for seed in range(4)]
 
 
@@ -63,12 +62,12 @@ def tiny_config(tmp_path_factory):
     folder = tmp_path_factory.mktemp('tiny')
     drawn = {'kind': 'simulated', 'length': 6, 'size': [60, 80], 'processes': 1}
     settings = {
-        'network': TINY, 'start_from': '', 'frozen': [], 'precision': 'float32',
+        'network': TINY, 'init_from': '', 'frozen': [], 'precision': 'float32',
         'data': [{**drawn, 'clips': 12}], 'validation': [{**drawn, 'clips': 2, 'seed': 3}],
         'validation_clips': 2, 'validation_length': 4, 'cache': str(folder / 'cache'),
         'stages': [{'iterations': 3, 'unroll': 2, 'batch': 8},
-                   {'iterations': 3, 'unroll': 4, 'batch': 4, 'own': .5}],
-        'optimizer': {'rate': .001, 'warmup': 2}, 'log_every': 1, 'checkpoint_every': 2,
+                   {'iterations': 3, 'unroll': 4, 'batch': 4, 'scheduled_sampling': .5}],
+        'optimizer': {'lr': .001, 'warmup': 2}, 'log_every': 1, 'checkpoint_every': 2,
         'validate_every': 100}
     path = folder / 'tiny.yaml'
     path.write_text(yaml.safe_dump(settings))

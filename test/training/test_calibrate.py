@@ -45,7 +45,7 @@ def test_the_command_prints_what_belongs_into_the_network(tiny_config, tmp_path,
     save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), tmp_path / 'weights')
     assert calibrate.main([
         '--config', str(tiny_config), '--weights', str(tmp_path / 'weights'), '--clips', '3',
-        '--length', '6', '--memory-weight', '.2']) == 0
+        '--length', '6', '--lstm-weight', '.2']) == 0
     said = capsys.readouterr().out
     assert re.match(r'LSTM_WEIGHT, SIMILARITY_WEIGHT, CONFIDENCE_BIAS = '
                     r'0.2, -?\d+\.\d\d, -?\d+\.\d\d', said)

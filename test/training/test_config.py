@@ -6,8 +6,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
-from training.config import Config, differences, dump_config, load_config, Stage
+from training.config import (
+    Config,
+    differences,
+    dump_config,
+    load_config,
+    parse_settings,
+    present_names,
+    run_command,
+    SettingsOptions,
+    Source,
+    Stage,
+)
+from training.train import TrainOptions
 
 CONFIGS = sorted((Path(__file__).parents[2] / 'config' / 'training').glob('*.yaml'))
 
@@ -29,57 +42,96 @@ def test_without_a_file_there_are_defaults():
 
 
 def test_a_dump_reads_back_the_same(tmp_path):
-    config = load_config(None, ['stages=[{iterations: 4, copies: 2}]', 'optimizer.rate=1e-4',
-                                'optimizer.groups=[{match: bias, rate: 2}]',
-                                'noise.both.shift=0.5', 'network.width=0.5', 'frozen=[]'])
-    assert config.stages[0].clips == 32 and config.optimizer.rate == 1e-4
-    assert config.noise.both.shift == .5 and config.network == {'width': .5}
+    config = load_config(None, ['stages=[{iterations: 4, copies: 2}]', 'optimizer.lr=1e-4',
+                                'optimizer.groups=[{pattern: bias, lr_ratio: 2}]',
+                                'augment.jitter.shift=0.5', 'network.width=0.5', 'frozen=[]'])
+    assert config.stages[0].clips == 32 and config.optimizer.lr == 1e-4
+    assert config.augment.jitter.shift == .5 and config.network == {'width': .5}
     assert load_config(written(tmp_path, dump_config(config))) == config
 
 
 def test_overrides_reach_into_lists(tmp_path):
-    path = written(tmp_path, 'data: [{kind: pool, path: a}, {kind: pool, path: b}]')
-    config = load_config(path, ['data.1.path=/c', 'data.0.share=.5'])
-    assert config.data == ({'kind': 'pool', 'path': 'a', 'share': .5},
-                           {'kind': 'pool', 'path': '/c'})
+    path = written(tmp_path, 'data: [{kind: cache, path: a}, {kind: cache, path: b}]')
+    config = load_config(path, ['data.1.path=/c', 'data.0.weight=.5'])
+    assert config.data == (Source('cache', path='a', weight=.5), Source('cache', path='/c'))
+
+
+def test_options_replace_the_settings_of_the_file(tmp_path):
+    path = written(tmp_path, 'data: [{kind: cache, path: a}, {kind: cache, path: b}]\nseed: 3')
+    options = parse_settings(TrainOptions, [
+        '--config', str(path), '--data.1.path', '/c', '--optimizer.lr=1e-4', '--no-compile',
+        '--augment.jitter.scale', '.5', '--minutes', '2'])
+    assert options.settings == load_config(path, [
+        'data.1.path=/c', 'optimizer.lr=1e-4',
+        'augment.jitter={shift: .08, scale: .5}'])
+    assert options.minutes == 2 and options.settings.seed == 3
+
+
+def test_old_options_still_work_with_a_warning(tmp_path, capsys):
+    path = written(tmp_path, 'seed: 3')
+    options = parse_settings(TrainOptions, [
+        '--config', str(path), '--set', 'seed=4', 'optimizer.lr=.5', '--resume'])
+    assert options.settings.seed == 4 and options.settings.optimizer.lr == .5 and options.resume
+    assert present_names(['--changed', '--rate=2', '-x'], {
+        '--changed': '--force', '--rate': '--lr'}) == ['--force', '--lr=2', '-x']
+    warnings = capsys.readouterr().err
+    assert '--set NAME=VALUE is deprecated' in warnings
+    assert '--changed is deprecated, use --force' in warnings
+
+
+@pytest.mark.parametrize('name', ['2026', '007', '2026-01-05', '1_000', '12:30', 'on the desk',
+                                  'a %d'])
+def test_folders_may_have_any_name(tmp_path, name):
+    config = load_config(written(tmp_path, f'data: [{{kind: videos, path: {name}}}]'))
+    assert config.data[0].path == name
+    assert load_config(None, [f'cache={name}']).cache == name
 
 
 @pytest.mark.parametrize('text, error', [
-    ('rate: 1', r"the configuration has unknown settings \['rate'\]; known are .*'optimizer'"),
-    ('optimizer: {speed: 1}', r"optimizer has unknown settings \['speed'\]; known .*'rate'"),
-    ('stages: [{iterations: 1}, {unrol: 2}]', r"stages, entry 1 has unknown .*'unrol'"),
-    ('stages: [{unroll: 2}]', 'stages, entry 0.*iterations'),
-    ('stages: 5', 'stages must be a list, got 5'),
-    ('stages: [{iterations: 1, unroll: 1}]', 'unroll must be at least 2 frames, got 1'),
-    ('stages: [{iterations: 1, own: 2}]', 'own must be a share of 0..1, got 2'),
+    ('rate: 1', 'rate: no such setting'),
+    ('optimizer: {speed: 1}', 'optimizer.speed: no such setting'),
+    ('stages: [{iterations: 1}, {unrol: 2}]',
+     r'stages.1.iterations: .*required.*stages.1.unrol: no such setting'),
+    ('stages: [{unroll: 2}]', 'stages.0.iterations: .*required'),
+    ('stages: 5', 'stages: .* valid tuple, got 5'),
+    ('stages: [{iterations: 1, unroll: 1}]', 'stages.0.unroll: .*greater than or equal to 2'),
+    ('stages: [{iterations: 1, scheduled_sampling: 2}]', 'less than or equal to 1, got 2'),
     ('stages: [{iterations: 1, batch: 10, copies: 3}]', 'batch must be a multiple'),
     ('stages: []', 'at least one iteration'),
-    ('frozen: backbone', "frozen must be a list, got 'backbone'"),
-    ('seed: a', "seed must be of type int, got 'a'"),
-    ('seed: true', 'seed must be of type int, got True'),
-    ('compile: 1', 'compile must be of type bool, got 1'),
-    ('precision: float16', "precision must be one of .*'bfloat16'.*got 'float16'"),
-    ('optimizer: {rate: fast}', "rate must be of type float, got 'fast'"),
-    ('optimizer: {kind: lamb}', "kind must be one of .*'sgd'.*got 'lamb'"),
-    ('optimizer: {schedule: none}', "schedule must be one of .*'cosine'"),
-    ('optimizer: {ema: 1}', 'ema must be at least 0 and below 1'),
-    ('optimizer: {groups: [{match: "("}]}', 'match must be a regular expression'),
-    ('loss: {l1: -1}', 'loss: weights must not be negative'),
-    ('noise: {limits: x}', 'noise: limits must be one of'),
-    ('noise: [1]', 'noise must be a mapping of settings, got'),
-    ('validate_every: 0', 'validate_every must be at least 1'),
+    ('data: []', 'at least one source'),
+    ('frozen: backbone', "frozen: .* valid tuple, got 'backbone'"),
+    ('seed: a', "seed: .*valid integer.*, got 'a'"),
+    ('seed: 1.5', 'seed: .*valid integer'),
+    ('compile: 7', 'compile: .*valid boolean.*, got 7'),
+    ('precision: float16', "precision: .*'bfloat16', got 'float16'"),
+    ('optimizer: {lr: fast}', "optimizer.lr: .*valid number.*, got 'fast'"),
+    ('optimizer: {name: lamb}', "optimizer.name: .*'sgd', got 'lamb'"),
+    ('optimizer: {schedule: none}', "optimizer.schedule: .*'cosine'"),
+    ('optimizer: {ema_decay: 1}', 'optimizer.ema_decay: .*less than 1'),
+    ('optimizer: {groups: [{pattern: "("}]}', 'pattern must be a regular expression'),
+    ('loss: {l1: -1}', 'loss.l1: .*greater than or equal to 0'),
+    ('augment: {limits: x}', "augment.limits: .*'re3' or 'goturn'"),
+    ('augment: {jitter: {min_scale: 1.1}}', 'augment.jitter.min_scale: .*less than or equal to 1'),
+    ('augment: {max_size_ratio: .5}', 'augment.max_size_ratio: .*greater than or equal to 1'),
+    ('augment: [1]', 'augment: '),
+    ('validate_every: 0', 'validate_every: .*greater than or equal to 1'),
+    ('data: [{kind: films}]', "data.0.kind: .*'simulated'.*got 'films'"),
+    ('data: [{kind: videos}]', "data of kind 'videos' needs a path"),
+    ('data: [{kind: cache, path: x, clips: 3}]', "'cache' has no setting 'clips'; it has .*path"),
+    ('data: [{kind: simulated, clip: 3}]', 'data.0.clip: no such setting'),
     ('[1, 2]', 'must be a mapping of settings'),
     ('a: [', 'not YAML'),
 ])
 def test_mistakes_are_named(tmp_path, text, error):
-    with pytest.raises(ValueError, match=error):
+    with pytest.raises(ValueError, match=error) as found:
         load_config(written(tmp_path, text))
+    assert '\n' not in str(found.value) or 'not YAML' in error
 
 
 @pytest.mark.parametrize('override, error', [
     ('seed', "must read name=value, got 'seed'"), ('seed.x=1', 'seed.x: there is no such place'),
     ('data.0.path=x', 'data.0.path: there is no such place'),
-    ('data.x.path=1', 'numbered from 0'), ('sed=1', "unknown settings \\['sed'\\]")])
+    ('data.x.path=1', 'numbered from 0'), ('sed=1', 'sed: no such setting')])
 def test_mistakes_in_overrides_are_named(tmp_path, override, error):
     path = written(tmp_path, 'data: []\nseed: 2')
     with pytest.raises(ValueError, match=error):
@@ -96,17 +148,30 @@ def test_differences_name_what_changes_the_result():
     text = dump_config(config)
     assert differences(text, config) == []
     assert differences(text, replace(config, log_every=3, cache='/x')) == []
-    faster = replace(config, optimizer=replace(config.optimizer, rate=1.), network={'width': .5})
+    faster = replace(config, optimizer=replace(config.optimizer, lr=1.), network={'width': .5})
     assert differences(text, faster) == ["network: {}, now {'width': 0.5}",
-                                         'optimizer.rate: 0.0005, now 1.0']
+                                         'optimizer.lr: 0.0005, now 1.0']
     longer = replace(config, stages=(*config.stages[:2], Stage(90, 8, 16, .8), Stage(1)))
     assert differences(text, longer) == ['number of stages: 3, now 4',
                                          'stages.2.iterations: 100, now 90']
-    assert differences(text.replace('seed: 0', 'unheard_of: 0').replace('copies', 'times'),
-                       config) == []
+    renamed = text.replace('copies', 'times').replace('lookalike_prob', 'twins')
+    assert differences(renamed, config) == []
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path):
     config = load_config(path)
     assert config.model == path.stem and config.data
+
+
+def test_errors_and_interrupts_of_commands(capsys):
+    def run(error):
+        def fail(options):
+            raise error
+        return run_command(SettingsOptions, fail, [])
+    assert run(cv2.error('OpenCV(5) in\n> Overload resolution failed:\n')) == 1
+    assert capsys.readouterr().err == 'error: OpenCV(5) in > Overload resolution failed:\n'
+    assert run(MemoryError()) == 1
+    assert capsys.readouterr().err == 'error: MemoryError\n'
+    assert run(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == ''

@@ -8,17 +8,14 @@ import json
 import cv2
 import numpy as np
 import pytest
-from training.datasets.__main__ import main
-from training.datasets.alov import ANNOTATIONS, IMAGES, read_alov, VOT_OVERLAP
-from training.datasets.check import check_dataset
-from training.datasets.formats import FORMATS, read_dataset, recognise
-from training.datasets.got10k import read_got10k
-from training.datasets.ilsvrc import GOTURN_LARGEST, read_det, read_vid
-from training.datasets.lasot import read_lasot
-from training.datasets.recordings import read_recordings
-from training.datasets.records import DataError
-from training.datasets.sequences import read_boxes
-from training.datasets.stills import read_stills
+from training.data import detect_format, FORMATS, read_dataset
+from training.data.alov import ANNOTATIONS, IMAGES, read_alov, VOT_OVERLAP
+from training.data.base import DataError, read_boxes
+from training.data.check import check_dataset, main
+from training.data.got10k import read_got10k, read_lasot
+from training.data.ilsvrc import GOTURN_MAX_BOX_RATIO, read_det, read_vid
+from training.data.images import read_images
+from training.data.otb import read_videos
 
 HEIGHT, WIDTH = 48, 64
 
@@ -115,7 +112,7 @@ def make_lasot(root):
     return root
 
 
-def make_stills(root):
+def make_images(root):
     """Make a folder of two photographs, one with two boxes and a mask."""
     picture(root / 'a' / '1.jpg')
     picture(root / 'a' / '2.jpg')
@@ -129,29 +126,29 @@ def make_stills(root):
 
 
 MAKERS = {'alov': make_alov, 'vid': make_vid, 'det': make_det, 'got10k': make_got10k,
-          'lasot': make_lasot, 'recordings': make_otb, 'stills': make_stills}
+          'lasot': make_lasot, 'videos': make_otb, 'images': make_images}
 
 
 @pytest.mark.parametrize('form', FORMATS)
-def test_every_format_is_recognised_and_read_without_problems(form, tmp_path):
+def test_every_format_is_detect_formatd_and_read_without_problems(form, tmp_path):
     """Each made data set is taken for what it is and checks clean."""
     MAKERS[form](tmp_path)
-    assert recognise(tmp_path) == form
-    report, items = check_dataset(tmp_path, progress=False)
+    assert detect_format(tmp_path) == form
+    report, items = check_dataset(tmp_path)
     assert report.problems == []
-    assert items and len(items) == report.recordings + report.stills
+    assert items and len(items) == report.videos + report.images
 
 
 @pytest.mark.parametrize('separator', [',', '\t', ' ', ', '])
 def test_otb_boxes_with_any_separator(separator, tmp_path):
     """The x, y, w, h of a text become xyxy."""
-    recording = read_recordings(make_otb(tmp_path, separator) / 'Ball')[0]
+    recording = read_videos(make_otb(tmp_path, separator) / 'Ball')[0]
     np.testing.assert_allclose(recording.tracks[0].boxes[2], (7, 6, 17, 14))
 
 
 def test_otb_with_several_targets_and_absent_ones(tmp_path):
     """Every text of boxes is a target; nan is an absent one."""
-    jogging = read_recordings(make_otb(tmp_path))[1]
+    jogging = read_videos(make_otb(tmp_path))[1]
     assert jogging.name == 'Jogging'
     assert [track.name for track in jogging.tracks] == ['groundtruth_rect.1',
                                                         'groundtruth_rect.2']
@@ -160,7 +157,7 @@ def test_otb_with_several_targets_and_absent_ones(tmp_path):
 
 def test_otb_files_that_count_pixels_from_one(tmp_path):
     """The coordinate of the first pixel is taken off."""
-    recording = read_recordings(make_otb(tmp_path) / 'Ball', first_pixel=1)[0]
+    recording = read_videos(make_otb(tmp_path) / 'Ball', first_pixel=1)[0]
     np.testing.assert_allclose(recording.tracks[0].boxes[0], (4, 5, 14, 13))
 
 
@@ -172,7 +169,7 @@ def test_otb_sequences_whose_boxes_are_for_a_part_of_the_images(tmp_path):
         for number in range(1, images + 1):
             (folder / f'{number:04d}.jpg').touch()
         text(tmp_path / name / 'groundtruth_rect.txt', '1,2,3,4\n' * boxes)
-        recording = read_recordings(tmp_path / name)[0]
+        recording = read_videos(tmp_path / name)[0]
         assert [path.stem for path in recording.frames] == [
             f'{number:04d}' for number in range(first, first + boxes)]
 
@@ -181,7 +178,7 @@ def test_vot_folders_with_corners(tmp_path):
     """Images lie in `color`, and four corners become the upright box around them."""
     pictures(tmp_path / 'ball' / 'color', 2)
     text(tmp_path / 'ball' / 'groundtruth.txt', '5,5,15,10,12,20,2,12\n1,2,3,4\n')
-    track = read_recordings(tmp_path)[0].tracks[0]
+    track = read_videos(tmp_path)[0].tracks[0]
     np.testing.assert_allclose(track.boxes, ((2, 5, 15, 20), (1, 2, 4, 6)))
 
 
@@ -194,10 +191,10 @@ def test_plain_videos_and_folders_of_frames_have_no_tracks(tmp_path):
     for _ in range(3):
         writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     writer.release()
-    recordings = read_recordings(tmp_path)
+    recordings = read_videos(tmp_path)
     assert [item.name for item in recordings] == ['run', 'walk']
     assert not any(item.tracks for item in recordings)
-    assert check_dataset(tmp_path, progress=False)[0].frames == 5
+    assert check_dataset(tmp_path)[0].frames == 5
 
 
 def test_alov_takes_annotated_frames_and_leaves_vot_out(tmp_path):
@@ -234,7 +231,7 @@ def test_det_drops_large_objects_and_empty_pictures(packed, tmp_path):
         (tmp_path / 'Data' / 'DET').rename(tmp_path / 'ILSVRC2014_DET_train')
         (tmp_path / 'Annotations' / 'DET').rename(tmp_path / 'ILSVRC2014_DET_bbox_train')
     assert [len(still.boxes) for still in read_det(tmp_path)] == [2]
-    still, = read_det(tmp_path, largest=GOTURN_LARGEST)
+    still, = read_det(tmp_path, max_box_ratio=GOTURN_MAX_BOX_RATIO)
     assert still.labels == ('dog',)
     np.testing.assert_allclose(still.boxes, [(5, 6, 20, 30)])
     assert still.annotated_size == (HEIGHT, WIDTH)
@@ -258,7 +255,7 @@ def test_lasot_hidden_targets(tmp_path):
 
 def test_stills_with_boxes_and_masks(tmp_path):
     """Boxes of the JSON become xyxy; a picture without an entry has none."""
-    first, second = read_stills(make_stills(tmp_path))
+    first, second = read_images(make_images(tmp_path))
     np.testing.assert_allclose(first.boxes, ((5, 6, 15, 14), (30, 6, 50, 26)))
     assert first.mask.name == '1.png' and first.labels == ('cat', 'dog')
     assert len(second.boxes) == 0 and second.mask is None
@@ -266,7 +263,7 @@ def test_stills_with_boxes_and_masks(tmp_path):
 
 def broken(form, root):
     """Break one file of a made data set; return what its message must name."""
-    if form == 'recordings':
+    if form == 'videos':
         text(root / 'Ball' / 'groundtruth_rect.txt', '1,2,3,4\n')
         return '3 images, but 1 boxes'
     if form == 'alov':
@@ -298,7 +295,7 @@ def test_malformed_files_are_named(form, tmp_path):
     with pytest.raises(DataError) as error:
         read_dataset(tmp_path, form)
     assert message in str(error.value)
-    report, _ = check_dataset(tmp_path, form, progress=False)
+    report, _ = check_dataset(tmp_path, form)
     assert any(message in problem for problem in report.problems)
 
 
@@ -323,7 +320,7 @@ def test_check_finds_unreadable_pictures_and_boxes_outside(tmp_path):
     unreadable = tmp_path / 'Ball' / 'img' / '00000002.jpg'
     unreadable.write_text('not a picture')
     text(tmp_path / 'Jogging' / 'groundtruth_rect.2.txt', '1,2,3,4\n900,5,10,10\n')
-    report, _ = check_dataset(tmp_path, progress=False)
+    report, _ = check_dataset(tmp_path)
     assert len(report.problems) == 2
     assert any(str(unreadable) in problem for problem in report.problems)
     assert any('box of frame 1 lies outside' in problem for problem in report.problems)
@@ -332,20 +329,20 @@ def test_check_finds_unreadable_pictures_and_boxes_outside(tmp_path):
 
 def test_check_finds_masks_that_do_not_fit(tmp_path):
     """A mask of another size or with more objects than boxes is named."""
-    make_stills(tmp_path)
+    make_images(tmp_path)
     cv2.imwrite(str(tmp_path / 'a' / 'mask' / '1.png'), np.full((HEIGHT, WIDTH), 3, np.uint8))
-    assert 'value 3 for 2 boxes' in check_dataset(tmp_path, progress=False)[0].problems[0]
+    assert 'value 3 for 2 boxes' in check_dataset(tmp_path)[0].problems[0]
     cv2.imwrite(str(tmp_path / 'a' / 'mask' / '1.png'), np.zeros((9, 9), np.uint8))
-    assert 'is 9x9, the picture 64x48' in check_dataset(tmp_path, progress=False)[0].problems[0]
+    assert 'is 9x9, the image 64x48' in check_dataset(tmp_path)[0].problems[0]
 
 
 def test_check_command(tmp_path, capsys):
     """The command counts, writes a sheet, and fails when something is wrong."""
     data, sheet = make_otb(tmp_path / 'data'), tmp_path / 'sheet.png'
-    arguments = ['check', str(data), '--sheet', str(sheet), '--samples', '2']
+    arguments = [str(data), '--sheet', str(sheet), '--samples', '2']
     assert main(arguments) == 0
     output = capsys.readouterr().out
-    assert '2 recordings, 3 tracks, 5 frames, 0 stills, 5 boxes, 0 problems' in output
+    assert '2 videos, 3 tracks, 5 frames, 0 images, 5 boxes, 0 problems' in output
     assert cv2.imread(str(sheet)) is not None
     text(data / 'Ball' / 'groundtruth_rect.txt', 'one,2,3,4\n')
     assert main(arguments) == 1

@@ -10,7 +10,7 @@ from re3_core.networks.backbone import CompactBackbone
 from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from training import distill
-from training.backbone_weights import BACKBONE, load_backbone
+from training.pretrained import BACKBONE, load_backbone
 
 
 @pytest.fixture
@@ -34,18 +34,17 @@ def test_a_student_is_taught_and_written(teacher, tiny_config, tmp_path, capsys,
         load_backbone(again, path)
         assert torch.equal(again.backbone.layers[3].weight, network.backbone.layers[3].weight)
     assert read_metadata(output)['model'] == BACKBONE
-    assert 'is not explained, at stride 4, 8, 16' in capsys.readouterr().out
+    assert 'unexplained fraction of the variance at stride 4, 8, 16' in capsys.readouterr().out
     assert set(logged(output.parent, 'distill/unexplained_16')) == {0, 20}
 
 
 def test_errors_fall(teacher):
     crops = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (4, 3, 32, 32), np.uint8))
     distillation = distill.Distillation(torch.device('cpu'), 30, 2e-3)
-    distillation.scale(crops)
-    first = distillation.judge([crops])
+    first = distillation.evaluate([crops])
     for _ in range(30):
-        distillation.learn(crops)
-    assert (distillation.judge([crops]) < .8 * first).all()
+        distillation.train_step(crops)
+    assert (distillation.evaluate([crops]) < .8 * first).all()
 
 
 def test_missing_data_is_said(tmp_path, capsys):

@@ -15,13 +15,11 @@ from re3_core import save_network
 from re3_core import Track as Found
 from re3_core.networks import NETWORKS
 import torch
-from training import evaluate, runners
+from training import evaluate, trackers
 from training import report as summary
-from training.datasets.recordings import read_recordings
-from training.datasets.records import Track
-from training.datasets.sequences import Sequence, sequences_of
+from training.data import read_videos
+from training.data.base import LabeledTrack, read_image, Sequence, sequences_of
 from training.evaluate import read_sequences
-from training.frame_store import read_image
 
 LENGTH = 14
 
@@ -86,10 +84,11 @@ def _still(length, absent=()):
 
 
 def test_sequences_begin_with_the_first_frame_that_shows_the_target(dataset):
-    recording = read_recordings(dataset)[0]
+    recording = read_videos(dataset)[0]
     boxes = recording.tracks[0].boxes.copy()
     boxes[:3] = boxes[7] = np.nan
-    tracks = (Track('a', boxes, np.linspace(0, 1, LENGTH)), Track('b', boxes * np.nan))
+    tracks = (LabeledTrack('a', boxes, np.linspace(0, 1, LENGTH)),
+              LabeledTrack('b', boxes * np.nan))
     sequence, = sequences_of([replace(recording, tracks=tracks)])
     assert sequence.name == 'Seq0/a'
     assert len(sequence) == len(list(sequence.frames)) == LENGTH - 3
@@ -119,8 +118,8 @@ def test_video_files_give_the_frames_of_the_images(dataset, tmp_path):
 
 def test_jitter_is_bounded_replayable_and_different_for_each_start():
     box = np.array([10., 20., 60., 45.])
-    jitter = [runners.jittered_box(box, .03, 0, 'David', start) for start in range(50)]
-    np.testing.assert_array_equal(jitter[7], runners.jittered_box(box, .03, 0, 'David', 7))
+    jitter = [evaluate.jittered_box(box, .03, 0, 'David', start) for start in range(50)]
+    np.testing.assert_array_equal(jitter[7], evaluate.jittered_box(box, .03, 0, 'David', 7))
     assert len({tuple(b) for b in jitter}) == 50
     size = np.array([50., 25.])
     centres = np.array([(b[:2] + b[2:]) / 2 for b in jitter])
@@ -128,16 +127,16 @@ def test_jitter_is_bounded_replayable_and_different_for_each_start():
     assert np.abs((centres - [35., 32.5]) / size).max() <= .03
     assert np.abs(scales - 1).max() <= .03
     assert np.abs(scales - 1).max() > .02
-    assert (runners.jittered_box(box, 0, 0, 'David', 0) == box).all()
-    assert (runners.jittered_box(box, .03, 1, 'David', 0) != jitter[0]).any()
-    assert (runners.jittered_box(box, .03, 0, 'Deer', 0) != jitter[0]).any()
+    assert (evaluate.jittered_box(box, 0, 0, 'David', 0) == box).all()
+    assert (evaluate.jittered_box(box, .03, 1, 'David', 0) != jitter[0]).any()
+    assert (evaluate.jittered_box(box, .03, 0, 'Deer', 0) != jitter[0]).any()
 
 
 def test_one_pass_gives_every_tracker_the_same_starts_and_records_all_frames():
     sequence = _still(6)
     first, second = Puppet(sequence.boxes), Puppet(sequence.boxes, missed=(3,))
-    run = runners.run_one_pass(first, sequence, 2, .03, 0)
-    runners.run_one_pass(second, sequence, 2, .03, 0)
+    run = evaluate.run_one_pass(first, sequence, (0, 1), .03, 0)
+    evaluate.run_one_pass(second, sequence, (0, 1), .03, 0)
     assert first.started == second.started
     assert run.boxes.shape == (2, 6, 4)
     assert run.frame_size == (60, 80)
@@ -149,13 +148,13 @@ def test_frames_and_boxes_must_agree():
     sequence = _still(5)
     short = Sequence('short', sequence.frames[:4], sequence.boxes, sequence.visible)
     with pytest.raises(ValueError, match='short: 4 frames, but 5 boxes'):
-        runners.run_one_pass(Puppet(sequence.boxes), short, 1, 0, 0)
+        evaluate.run_one_pass(Puppet(sequence.boxes), short, (0,), 0, 0)
 
 
 def test_supervised_run_starts_again_five_frames_after_a_failure():
     sequence = _still(40)
     tracker = Puppet(sequence.boxes, missed=(20,))
-    run, = runners.run_supervised(tracker, sequence, 1, 0, 0)
+    run, = evaluate.run_supervised(tracker, sequence, (0,), 0, 0)
     assert run.failures == (20,)
     assert run.starts == (0, 25)
     assert np.isnan(run.overlaps[21:25]).all()
@@ -166,7 +165,7 @@ def test_supervised_run_starts_again_five_frames_after_a_failure():
 def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
     sequence = _still(30, absent=(8, 9, 16, 17))
     tracker = Puppet(np.nan_to_num(sequence.boxes), missed=(12,))
-    run, = runners.run_supervised(tracker, sequence, 1, 0, 0)
+    run, = evaluate.run_supervised(tracker, sequence, (0,), 0, 0)
     assert run.failures == (12,)
     assert run.starts == (0, 18)
 
@@ -198,7 +197,7 @@ def still(monkeypatch):
         made.append(Still())
         return made[-1]
 
-    monkeypatch.setitem(runners.OPENCV_TRACKERS, 'still', make)
+    monkeypatch.setitem(trackers.OPENCV_TRACKERS, 'still', make)
     return made
 
 
@@ -215,8 +214,8 @@ def _lacks(module, name):
     pytest.param('medianflow', .6, marks=_lacks('legacy', 'TrackerMedianFlow_create'))])
 def test_opencv_trackers_follow_a_patch(kind, least, dataset):
     sequence = read_sequences(dataset / 'Seq0')[0]
-    tracker = runners.OpenCVTracker(kind)
-    run = runners.run_one_pass(tracker, sequence, 1, 0, 0)
+    tracker = trackers.OpenCVTracker(kind)
+    run = evaluate.run_one_pass(tracker, sequence, (0,), 0, 0)
     figures = summary.one_pass_report([sequence], [run])
     assert figures['overall']['auc']['mean'] > least
     assert figures['confidence'] is None
@@ -225,11 +224,11 @@ def test_opencv_trackers_follow_a_patch(kind, least, dataset):
 @pytest.mark.parametrize('failure', [True, cv2.error])
 def test_opencv_failure_keeps_the_last_box_and_is_lost(failure, still):
     frame = np.zeros((60, 80, 3), np.uint8)
-    tracker = runners.OpenCVTracker('still')
+    tracker = trackers.OpenCVTracker('still')
     tracker.init('0', frame, (10., 20., 30., 40.))
-    still[0].score = .75
+    still[-1].score = .75
     found = tracker.update(frame)['0']
-    still[0].fails = failure
+    still[-1].fails = failure
     lost = tracker.update(frame)['0']
     assert (found.lost, found.confidence) == (False, .75)
     assert lost.lost and math.isnan(lost.confidence)
@@ -238,7 +237,7 @@ def test_opencv_failure_keeps_the_last_box_and_is_lost(failure, still):
 
 
 def test_opencv_gets_whole_boxes_in_the_frame_and_blue_first(still):
-    tracker = runners.OpenCVTracker('still')
+    tracker = trackers.OpenCVTracker('still')
     frame = np.zeros((60, 80, 3), np.uint8)
     frame[..., 0] = 255
     for box, expected in (((10.4, 20.6, 30.2, 40.9), (10, 21, 20, 20)),
@@ -252,24 +251,23 @@ def test_opencv_gets_whole_boxes_in_the_frame_and_blue_first(still):
 
 def test_unknown_trackers_and_missing_model_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="unknown tracker 'magic'.*re3_lite.*opencv:csrt"):
-        runners.TrackerSpec('magic', 'magic')
+        trackers.TrackerSpec(model='magic')
     with pytest.raises(ValueError, match='opencv:nano.*--opencv-models'):
-        runners.OpenCVTracker('nano').init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
-    tracker = runners.OpenCVTracker('nano', tmp_path)
+        trackers.OpenCVTracker('nano')
     with pytest.raises(ValueError, match='one ONNX file with "backbone" in its name, found 0'):
-        tracker.init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
+        trackers.OpenCVTracker('nano', tmp_path)
 
 
 def test_trackers_that_this_opencv_lacks_are_named(monkeypatch):
     monkeypatch.delattr(cv2, 'TrackerMIL_create')
     with pytest.raises(ValueError, match="no tracker 'mil'.*opencv-contrib-python"):
-        runners.OpenCVTracker('mil').init('0', np.zeros((9, 9, 3), np.uint8), (1, 1, 5, 5))
+        trackers.OpenCVTracker('mil')
 
 
 def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
     sequence = read_sequences(dataset / 'Seq0')[0]
-    plain = runners.TrackerSpec('re3_lite', 'a', str(weights)).make()
-    blind = runners.TrackerSpec('re3_lite', 'b', str(weights), zero_state=True).make()
+    plain = trackers.TrackerSpec(model='re3_lite', weights=str(weights)).make()
+    blind = trackers.TrackerSpec(model='re3_lite', weights=str(weights), zero_state=True).make()
     for tracker in (plain, blind):
         tracker.init('0', sequence.frames[0], sequence.boxes[0])
     first = [tracker.update(sequence.frames[0])['0'].box for tracker in (plain, blind)]
@@ -285,13 +283,13 @@ def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
 
 
 def test_reset_every_reaches_the_tracker(weights):
-    spec = runners.TrackerSpec('re3_lite', 're3_lite', str(weights), reset_every=7)
+    spec = trackers.TrackerSpec(model='re3_lite', weights=str(weights), reset_every=7)
     assert spec.make().reset_every == 7
 
 
 def test_report_of_a_tracker_that_is_right_but_once():
     sequence = _still(21)
-    run = runners.run_one_pass(Puppet(sequence.boxes, missed=(4,)), sequence, 2, .03, 0)
+    run = evaluate.run_one_pass(Puppet(sequence.boxes, missed=(4,)), sequence, (0, 1), .03, 0)
     figures = summary.one_pass_report([sequence], [run])
     assert figures['overall']['auc']['mean'] == pytest.approx(20 / 21 * 20 / 21)
     assert figures['overall']['auc']['std'] == 0
@@ -306,6 +304,7 @@ def test_command_compares_trackers_and_writes_everything(
     status = evaluate.main([
         '--weights', str(weights), '--zero-state', '--compare', 'opencv:still',
         '--dataset', str(dataset), '--starts', '2', '--speed-frames', '4', '--device', 'cpu',
+        '--start-timeout', '0',
         '--json', str(tmp_path / 'out' / 'report.json'), '--plots', str(tmp_path / 'plots')])
     assert status == 0
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
@@ -319,13 +318,13 @@ def test_command_compares_trackers_and_writes_everything(
     table = capsys.readouterr().out
     assert f'| opencv:still | {mean["opencv:still"]:.3f} ±' in table
     assert '| Seq1 | 14 |' in table
-    for name in ('success', 'precision', 'normalised', 'calibration'):
+    for name in ('success', 'precision', 'normalized', 'calibration'):
         image = cv2.imread(str(tmp_path / 'plots' / f'{name}.png'))
         assert image.std() > 0
 
 
 def test_workers_give_the_same_report_as_one_process(dataset, weights):
-    specs = [runners.TrackerSpec('re3_lite', 'tiny', str(weights), device='cpu')]
+    specs = [trackers.TrackerSpec(label='tiny', weights=str(weights), device='cpu')]
     results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2, workers=workers,
                                  speed_frames=0) for workers in (1, 2)]
     one, two = (result['trackers']['tiny'] for result in results)
@@ -336,7 +335,8 @@ def test_workers_give_the_same_report_as_one_process(dataset, weights):
 def test_command_counts_failures_with_restarts(dataset, still, tmp_path, capsys):
     assert evaluate.main([
         '--model', 'opencv:still', '--dataset', str(dataset), '--protocol', 'restarts',
-        '--starts', '1', '--jitter', '0', '--speed-frames', '0', '--limit', '1',
+        '--starts', '1', '--jitter', '0', '--speed-frames', '0', '--start-timeout', '0',
+        '--limit', '1',
         '--json', str(tmp_path / 'report.json')]) == 0
     figures = json.loads((tmp_path / 'report.json').read_text())['trackers']['opencv:still']
     assert list(figures['sequences']) == ['Seq0']
@@ -356,7 +356,8 @@ def test_formats_choose_reader_and_protocol(dataset, still, tmp_path, capsys):
     (got10k / 'groundtruth.txt').write_text(boxes)
     (got10k / 'absence.label').write_text('0\n' * LENGTH)
     (got10k / 'cover.label').write_text('8\n' * (LENGTH - 2) + '0\n0\n')
-    common = ['--model', 'opencv:still', '--starts', '1', '--jitter', '0', '--speed-frames', '0']
+    common = ['--model', 'opencv:still', '--starts', '1', '--jitter', '0', '--speed-frames', '0',
+              '--start-timeout', '0']
     reports = {}
     for layout, source in (('otb', dataset), ('got10k', tmp_path), ('vot', tmp_path)):
         path = source if layout == 'otb' else source / layout

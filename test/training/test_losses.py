@@ -6,7 +6,8 @@
 import pytest
 from re3_core.networks import Prediction
 import torch
-from training.losses import generalised_iou, LossWeights, unroll_loss
+from training.config import LossWeights
+from training.losses import generalized_iou, unroll_loss
 
 MIDDLE = torch.tensor([.25, .25, .75, .75])
 
@@ -33,7 +34,7 @@ def test_loss_is_a_mean_over_moments_so_halves_average_to_the_whole():
     boxes, targets = torch.rand(3, 4, 4).sort(-1).values, torch.rand(3, 4, 4).sort(-1).values
     targets[1, 1] = torch.nan
     visible = torch.rand(3, 4)
-    weights = LossWeights(l1=5., giou=1., score=.5)
+    weights = LossWeights(l1=5., giou=1., confidence=.5)
 
     def loss(rows):
         return unroll_loss(prediction_of(boxes[:, rows]), targets[:, rows], visible[:, rows],
@@ -48,8 +49,8 @@ def test_loss_is_a_mean_over_moments_so_halves_average_to_the_whole():
     ((2., 0., 4., 2.), 0.),                  # side by side
     ((4., 0., 6., 2.), -1 / 3),              # 4 of the hull's 12 are in neither
 ])
-def test_generalised_iou(other, expected):
-    found = generalised_iou(torch.tensor([0., 0., 2., 2.]), torch.tensor(other))
+def test_generalized_iou(other, expected):
+    found = generalized_iou(torch.tensor([0., 0., 2., 2.]), torch.tensor(other))
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -65,7 +66,7 @@ def test_absent_target_teaches_no_box_and_a_low_score():
     prediction = Prediction(MIDDLE.expand(1, 1, 4).clone().requires_grad_(),
                             torch.zeros(1, 1, requires_grad=True))
     loss, _ = unroll_loss(prediction, torch.full((1, 1, 4), torch.nan), torch.ones(1, 1),
-                          LossWeights(l1=5., giou=1., score=1.))
+                          LossWeights(l1=5., giou=1., confidence=1.))
     loss.backward()
     assert torch.isfinite(loss) and (prediction.boxes.grad == 0).all()
     assert prediction.logits.grad.item() == pytest.approx(.5)     # sigmoid(0) - 0
@@ -76,7 +77,7 @@ def test_hidden_targets_count_less(visible, share):
     loss, _ = loss_of([[MIDDLE.tolist()]], [[(MIDDLE + .1).tolist()]], [[visible]], l1=1.)
     assert loss.item() == pytest.approx(.4 * share, rel=1e-5)
     plain, _ = loss_of([[MIDDLE.tolist()]], [[(MIDDLE + .1).tolist()]], [[visible]], l1=1.,
-                       half_hidden=0.)
+                       occlusion_weighting=0.)
     assert plain.item() == pytest.approx(.4, rel=1e-5)
 
 
@@ -90,12 +91,12 @@ def test_a_box_on_a_target_that_nobody_sees_is_no_reason_for_a_score():
     def grad(visible):
         score = torch.zeros(1, 1, requires_grad=True)
         loss, _ = unroll_loss(Prediction(MIDDLE.expand(1, 1, 4), score), MIDDLE.expand(1, 1, 4),
-                              torch.tensor([[visible]]), LossWeights(l1=0., score=1.))
+                              torch.tensor([[visible]]), LossWeights(l1=0., confidence=1.))
         loss.backward()
         return score.grad.item()
     assert grad(1.) == pytest.approx(-.5) and grad(0.) == pytest.approx(.5)
 
 
 def test_negative_weights_are_refused():
-    with pytest.raises(ValueError, match='must not be negative'):
+    with pytest.raises(ValueError, match='greater than or equal to 0'):
         LossWeights(l1=-1.)

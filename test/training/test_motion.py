@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from re3_core import boxes as box_ops
 import torch
-from training import motion
+from training import augment
+from training.config import BoxJitter
 
 FRAME = (240, 320)
 
@@ -24,7 +25,7 @@ def boxes(rng):
 
 
 def test_shifted_boxes_stay_in_frame_and_context_window(boxes, rng):
-    shifted = motion.shift_boxes(boxes, FRAME, rng)
+    shifted = augment.shift_boxes(boxes, FRAME, rng)
     assert (shifted[:, :2] >= -1e-9).all()
     assert (shifted[:, 2:] <= np.array(FRAME[::-1]) + 1e-9).all()
     old, new = box_ops.xyxy_to_cxcywh(boxes), box_ops.xyxy_to_cxcywh(shifted)
@@ -32,10 +33,10 @@ def test_shifted_boxes_stay_in_frame_and_context_window(boxes, rng):
 
 
 def test_scale_stays_in_its_limits_and_reaches_them(boxes, rng):
-    model = motion.MotionModel(scale=0.5)
+    model = BoxJitter(1 / 5, .5)
     old = box_ops.xyxy_to_cxcywh(boxes)[:, 2:]
-    for move in (motion.shift_boxes, motion.jitter_boxes):
-        kwargs = {} if move is motion.shift_boxes else {'least_covered': 0}
+    for move in (augment.shift_boxes, augment.jitter_boxes):
+        kwargs = {} if move is augment.shift_boxes else {'min_coverage': 0}
         ratio = box_ops.xyxy_to_cxcywh(move(boxes, FRAME, rng, model, **kwargs))[:, 2:] / old
         assert ratio.min() == pytest.approx(0.6) and ratio.max() == pytest.approx(1.4)
 
@@ -43,7 +44,7 @@ def test_scale_stays_in_its_limits_and_reaches_them(boxes, rng):
 def test_moves_follow_the_laplace_distribution(rng):
     # A small box in the middle of a huge frame: no limit cuts the distribution but the window.
     boxes = np.tile([[5000., 5000., 5100., 5050.]], (20000, 1))
-    new = box_ops.xyxy_to_cxcywh(motion.shift_boxes(boxes, (10000, 10000), rng))
+    new = box_ops.xyxy_to_cxcywh(augment.shift_boxes(boxes, (10000, 10000), rng))
     move = (new[:, :2] - [5050, 5025]) / [100, 50]
     # Mean absolute deviation of Laplace(b) cut at 1: b - exp(-1/b) / (1 - exp(-1/b)).
     expected = 0.2 - np.exp(-5) / (1 - np.exp(-5))
@@ -54,26 +55,26 @@ def test_moves_follow_the_laplace_distribution(rng):
 
 def test_box_larger_than_the_frame_is_shifted_into_it(rng):
     boxes = np.array([[-50., -50., 500., 400.]])
-    shifted = motion.shift_boxes(boxes, FRAME, rng)
+    shifted = augment.shift_boxes(boxes, FRAME, rng)
     assert (shifted >= 0).all() and (shifted <= [320, 240, 320, 240]).all()
 
 
 def test_jitter_keeps_the_target_in_the_crop(boxes, rng):
-    jittered = motion.jitter_boxes(boxes, FRAME, rng)
-    assert (motion.covered_fraction(boxes, jittered) >= 0.7).all()
-    centre = box_ops.xyxy_to_cxcywh(jittered)[:, :2]
-    assert (centre >= boxes[:, :2]).all() and (centre <= boxes[:, 2:]).all()
+    jittered = augment.jitter_boxes(boxes, FRAME, rng)
+    assert (augment.covered_fraction(boxes, jittered) >= 0.7).all()
+    center = box_ops.xyxy_to_cxcywh(jittered)[:, :2]
+    assert (center >= boxes[:, :2]).all() and (center <= boxes[:, 2:]).all()
     assert (abs(jittered - boxes).max(1) > 0).all()
 
 
-def test_jitter_of_a_target_at_the_border_keeps_the_centre_in_the_frame(rng):
+def test_jitter_of_a_target_at_the_border_keeps_the_center_in_the_frame(rng):
     boxes = np.tile([[-30., 100., 40., 150.]], (500, 1))
-    centre = box_ops.xyxy_to_cxcywh(motion.jitter_boxes(boxes, FRAME, rng, least_covered=0))
-    assert (centre[:, 0] >= 0).mean() > 0.98
+    center = box_ops.xyxy_to_cxcywh(augment.jitter_boxes(boxes, FRAME, rng, min_coverage=0))
+    assert (center[:, 0] >= 0).mean() > 0.98
 
 
 def test_same_seed_same_boxes(boxes):
-    for move in (motion.shift_boxes, motion.jitter_boxes):
+    for move in (augment.shift_boxes, augment.jitter_boxes):
         first, again, other = (move(boxes, FRAME, np.random.default_rng(seed))
                                for seed in (1, 1, 2))
         np.testing.assert_array_equal(first, again)
@@ -83,9 +84,9 @@ def test_same_seed_same_boxes(boxes):
 def test_pull_stops_at_the_first_box_that_shows_enough():
     target = np.array([[100., 100., 140., 120.]])
     box = target + 200
-    pulled = motion.pull_boxes(box, target)
+    pulled = augment.pull_boxes(box, target)
     expected = box
-    while motion.covered_fraction(target, expected)[0] < 0.7:
+    while augment.covered_fraction(target, expected)[0] < 0.7:
         expected = 0.9 * expected + 0.1 * target
     np.testing.assert_allclose(pulled, expected, atol=1e-9)
 
@@ -93,23 +94,23 @@ def test_pull_stops_at_the_first_box_that_shows_enough():
 @pytest.mark.parametrize('least', [0.25, 0.7, 1.0])
 def test_pull_of_any_box_shows_enough(boxes, rng, least):
     wild = boxes[rng.permutation(len(boxes))] + rng.normal(0, 1000, boxes.shape)
-    pulled = motion.pull_boxes(wild, boxes, least)
-    assert (motion.covered_fraction(boxes, pulled) >= least - 1e-9).all()
+    pulled = augment.pull_boxes(wild, boxes, least)
+    assert (augment.covered_fraction(boxes, pulled) >= least - 1e-9).all()
 
 
 def test_pull_leaves_boxes_that_show_enough(boxes):
-    np.testing.assert_array_equal(motion.pull_boxes(boxes, boxes), boxes)
+    np.testing.assert_array_equal(augment.pull_boxes(boxes, boxes), boxes)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e30])
 def test_pull_turns_a_useless_prediction_into_the_target(value):
     target = np.array([[1., 2., 30., 40.], [5., 5., 9., 9.]])
-    pulled = motion.pull_boxes(np.array([[value, 0, 1, 1], [5., 5., 9., 9.]]), target)
+    pulled = augment.pull_boxes(np.array([[value, 0, 1, 1], [5., 5., 9., 9.]]), target)
     np.testing.assert_array_equal(pulled, target)
 
 
 def test_pull_of_tensors_equals_pull_of_arrays(boxes, rng):
     wild = boxes + rng.normal(0, 60, boxes.shape)
     wild[3] = np.nan
-    pulled = motion.pull_boxes(torch.from_numpy(wild), torch.from_numpy(boxes))
-    np.testing.assert_allclose(pulled.numpy(), motion.pull_boxes(wild, boxes), rtol=1e-12)
+    pulled = augment.pull_boxes(torch.from_numpy(wild), torch.from_numpy(boxes))
+    np.testing.assert_allclose(pulled.numpy(), augment.pull_boxes(wild, boxes), rtol=1e-12)

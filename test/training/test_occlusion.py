@@ -1,8 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-
-"""Hidden targets: the wall, the figures, and the command from one end to the other."""
+"""The occlusion benchmark: occluders, figures, and the command."""
 
 import json
 
@@ -11,9 +10,16 @@ import numpy as np
 import pytest
 from re3_core.weights import save_network
 from training import occlusion
-from training.occlusion_clips import AFTER, BEFORE, Event, hide, sequence_events, SLIDE
-from training.simulator import Simulator
-from training.simulator.material import DrawnMaterial
+from training.occlusion import (
+    add_occluder,
+    AFTER,
+    BEFORE,
+    OcclusionEvent,
+    score_event,
+    sequence_events,
+    SLIDE,
+)
+from training.simulator import ProceduralMaterial, Simulator
 
 LENGTH = 6
 COUNT = BEFORE + LENGTH + AFTER
@@ -37,9 +43,9 @@ def blue(frame):
     return int((frame == BLUE).all(-1).sum())
 
 
-def test_wall_hides_the_target_and_nothing_else_is_changed_before_and_after():
+def test_the_occluder_hides_the_target_and_changes_nothing_before_and_after():
     frames, boxes = moving()
-    event = hide('square', frames, boxes, LENGTH)
+    event = add_occluder('square', frames, boxes, LENGTH)
     assert len(event) == COUNT and event.hidden == range(BEFORE, BEFORE + LENGTH)
     seen = np.array([blue(event.frame(t)) for t in range(COUNT)])
     assert (seen[list(event.hidden)] == 0).all()
@@ -49,11 +55,11 @@ def test_wall_hides_the_target_and_nothing_else_is_changed_before_and_after():
     assert blue(frames[BEFORE]) == 256      # the frames themselves stay as they are
 
 
-def test_wall_is_the_same_every_time_and_another_for_another_name():
+def test_the_occluder_is_the_same_every_time_and_another_for_another_name():
     frames, boxes = moving()
-    first, again, other = (hide(name, frames, boxes, LENGTH) for name in ('a', 'a', 'b'))
-    np.testing.assert_array_equal(first.wall.texture, again.wall.texture)
-    assert not np.array_equal(first.wall.texture, other.wall.texture)
+    first, again, other = (add_occluder(name, frames, boxes, LENGTH) for name in ('a', 'a', 'b'))
+    np.testing.assert_array_equal(first.occluder.texture, again.occluder.texture)
+    assert not np.array_equal(first.occluder.texture, other.occluder.texture)
 
 
 @pytest.mark.parametrize('change', ['short', 'absent', 'everywhere'])
@@ -65,11 +71,12 @@ def test_targets_that_cannot_be_hidden_are_left_out(change):
         boxes[BEFORE + 2] = np.nan
     else:
         boxes[:] = (5, 5, 155, 95)
-    assert hide('square', frames, boxes, LENGTH) is None
+    assert add_occluder('square', frames, boxes, LENGTH) is None
 
 
 def event_of(boxes, hidden):
-    return Event('event', [None] * len(boxes), boxes, hidden, wall=True)
+    return OcclusionEvent('event', [None] * len(boxes), boxes, 0, hidden,
+                          True if len(hidden) else None)
 
 
 def test_figures_of_one_hidden_target():
@@ -78,30 +85,31 @@ def test_figures_of_one_hidden_target():
     away = boxes + 50
     #                 0  1  2  3  4  5  6  7  8  9 10 11     hidden: 3 to 6
     lost = np.array([0, 0, 0, 0, 1, 1, 0, 1, 1, 1, 0, 0], bool)
-    expected = {'found': True, 'frames_until_found': 4., 'wrong': 1,
+    expected = {'found': True, 'frames_until_found': 4., 'false_redetections': 1,
                 'tracked_while_hidden': .5, 'never_lost': False}
-    assert occlusion.judge(event, boxes, lost) == expected
-    elsewhere = occlusion.judge(event, away, lost)
+    assert score_event(event, boxes, lost) == expected
+    elsewhere = score_event(event, away, lost)
     assert not elsewhere['found'] and np.isnan(elsewhere['frames_until_found'])
-    assert elsewhere['wrong'] == 2
-    blind = occlusion.judge(event, boxes, np.zeros(12, bool))
-    assert blind['never_lost'] and blind['tracked_while_hidden'] == 1 and blind['wrong'] == 0
-    total = occlusion.summary([expected, elsewhere])
+    assert elsewhere['false_redetections'] == 2
+    blind = score_event(event, boxes, np.zeros(12, bool))
+    assert blind['never_lost'] and blind['tracked_while_hidden'] == 1
+    assert blind['false_redetections'] == 0
+    total = occlusion.summarize([expected, elsewhere])
     assert total['events'] == 2 and total['found'] == .5
-    assert total['frames_until_found'] == 4 and total['wrong'] == 1.5
+    assert total['frames_until_found'] == 4 and total['false_redetections'] == 1.5
 
 
 def test_figures_of_a_target_that_is_never_hidden():
     boxes = np.tile((0., 0., 10., 10.), (4, 1))
     boxes[3] = np.nan
-    found = occlusion.judge_plain(event_of(boxes, range(0)), np.nan_to_num(boxes, nan=7.),
+    found = score_event(event_of(boxes, range(0)), np.nan_to_num(boxes, nan=7.),
                                   np.array([False, True, False, False]))
-    assert found == {'auc': pytest.approx(20 / 21), 'lost': .25, 'wrong': 0}
+    assert found == {'auc': pytest.approx(20 / 21), 'lost': .25, 'false_redetections': 0}
 
 
 def test_clips_are_drawn_without_other_occlusions():
-    assert occlusion.SCENES.occlusion_share == occlusion.SCENES.leaving_share == 0
-    simulator = Simulator(DrawnMaterial((60, 80)), (60, 80), config=occlusion.SCENES)
+    assert occlusion.SCENES.occlusion_prob == occlusion.SCENES.leaving_prob == 0
+    simulator = Simulator(ProceduralMaterial((60, 80)), (60, 80), config=occlusion.SCENES)
     clip = simulator.sample(np.random.default_rng(1), 4)
     assert clip.present.all()
 
@@ -126,10 +134,10 @@ def test_command_compares_with_and_without_search(memoryless, tmp_path, capsys):
     assert set(report) <= {f'simulated, hidden for {LENGTH}', 'simulated, never hidden',
                            f'data, hidden for {LENGTH}', 'data, never hidden'}
     hidden = report[f'data, hidden for {LENGTH}']
-    assert list(hidden) == ['no search', 'search, 2 places']
-    assert hidden['no search']['events'] == 2
-    assert 0 < report['data, never hidden']['no search']['auc'] < 1
-    assert '| data, never hidden | 1 | search, 2 places |' in capsys.readouterr().out
+    assert list(hidden) == ['no re-detection', 're-detection, 2 places']
+    assert hidden['no re-detection']['events'] == 2
+    assert 0 < report['data, never hidden']['no re-detection']['auc'] < 1
+    assert '| data, never hidden | 1 | re-detection, 2 places |' in capsys.readouterr().out
 
 
 def test_command_names_what_is_missing(tmp_path, capsys):
@@ -144,4 +152,5 @@ def test_sequences_give_events_spread_over_their_length():
     events = sequence_events([sequence], LENGTH, 3)
     assert [event.name for event in events] == ['s@0', 's@10', 's@20']
     np.testing.assert_array_equal(events[1].boxes[0], boxes[10])
+    np.testing.assert_array_equal(events[1].frame(0), frames[10])
     assert sequence_events([sequence], LENGTH + 21, 3) == []

@@ -8,13 +8,19 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from training.clips import check_clip
-from training.simulator import DrawnMaterial, SceneConfig, Simulator
+from training.config import SceneConfig
+from training.data.cache import FrameCache
+from training.simulator import ProceduralMaterial, Simulator
 from training.simulator.__main__ import main
 from training.simulator.material import blob, Cutout, tidy
-from training.simulator.motion import bounded_path, size_path, steps
-from training.simulator.render import blend, Layer, Sprite, streak, visible_fraction, Window
-from training.simulator.scene import bend_fields, colour_table
+from training.simulator.scene import (
+    bend_fields,
+    bounded_path,
+    color_table,
+    displacements,
+    size_path,
+)
+from training.simulator.sprites import blend, Layer, Sprite, streak, visible_fraction, Window
 
 SIZE = (96, 128)
 STILL = np.zeros(2)
@@ -53,7 +59,7 @@ def solid(x, y, width, height):
 
 def test_sequences_can_be_replayed():
     """The same seed gives the same clip, another one another."""
-    simulator = Simulator(DrawnMaterial(SIZE), SIZE)
+    simulator = Simulator(ProceduralMaterial(SIZE), SIZE)
     first, again, other = (simulator.sample(rng(seed), 6) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.frames, again.frames)
     np.testing.assert_array_equal(first.boxes, again.boxes)
@@ -64,8 +70,11 @@ def test_sequences_can_be_replayed():
 @pytest.mark.parametrize('seed', range(6))
 def test_sequences_are_sound(seed):
     """Frames, boxes and visible fractions are as promised; the first frame shows the target."""
-    clip = check_clip(Simulator(DrawnMaterial(SIZE), SIZE).sample(rng(seed), 8))
-    assert clip.frames.shape == (8, *SIZE, 3)
+    clip = Simulator(ProceduralMaterial(SIZE), SIZE).sample(rng(seed), 8)
+    assert clip.frames.shape == (8, *SIZE, 3) and clip.frames.dtype == np.uint8
+    assert clip.boxes.shape == (8, 4) and clip.visible.shape == (8,)
+    assert (clip.boxes[:, 2:] > clip.boxes[:, :2]).all()
+    assert ((clip.visible >= 0) & (clip.visible <= 1)).all()
     assert clip.present.all() and np.isfinite(clip.visible).all()
     assert clip.visible[0] >= 0.6
 
@@ -102,7 +111,7 @@ def test_box_follows_deformation(seed):
 
 
 def test_edges_are_soft_and_free_of_the_old_background():
-    """Across the edge of a sprite the opacity rises over a few pixels, colours stay its own."""
+    """Across the edge of a sprite the opacity rises over a few pixels, colors stay its own."""
     image = np.zeros((40, 40, 3), np.uint8)
     image[:] = (200, 40, 40)
     mask = np.zeros((40, 40), np.uint8)
@@ -143,12 +152,13 @@ def test_streak_spreads_along_the_motion_only():
 
 
 def test_occluders_hide_targets_and_their_absence_does_not():
-    """Without occluders, distractors and border the target is always wholly visible."""
-    quiet = SceneConfig(occlusion_share=0, leaving_share=0, twin_share=0, others=0, largest=0.3)
-    hiding = dataclasses.replace(quiet, occlusion_share=1)
+    """Without occluders, distractors and border the target is always fully visible."""
+    quiet = SceneConfig(occlusion_prob=0, leaving_prob=0, lookalike_prob=0, max_distractors=0,
+                        largest=0.3)
+    hiding = dataclasses.replace(quiet, occlusion_prob=1)
     lowest = {}
     for name, config in (('quiet', quiet), ('hiding', hiding)):
-        simulator = Simulator(DrawnMaterial(SIZE), SIZE, config=config)
+        simulator = Simulator(ProceduralMaterial(SIZE), SIZE, config=config)
         clips = [simulator.sample(rng(seed), 24) for seed in range(12)]
         # What lies outside of the frame is not an occluder's work.
         inside = [((clip.boxes[:, :2] >= 0) & (clip.boxes[:, 2:] <= SIZE[::-1])).all(axis=1)
@@ -161,16 +171,16 @@ def test_occluders_hide_targets_and_their_absence_does_not():
 
 def test_target_can_be_found_in_the_frames():
     """The pixels of the box in a clean clip are the object's: it differs from the background."""
-    class White(DrawnMaterial):
+    class White(ProceduralMaterial):
 
-        def picture(self, generator):
+        def background(self, generator):
             return np.zeros((*self.size, 3), np.uint8)
 
         def cutout(self, generator):
             return Cutout(np.full((60, 40, 3), 255, np.uint8), np.full((60, 40), 255, np.uint8))
 
-    config = SceneConfig(occlusion_share=0, twin_share=0, others=0, blurred_share=0,
-                         jpeg_share=0, morph_share=0, leaving_share=0)
+    config = SceneConfig(occlusion_prob=0, lookalike_prob=0, max_distractors=0, blur_prob=0,
+                         jpeg_prob=0, morph_prob=0, leaving_prob=0)
     clip = Simulator(White(SIZE), SIZE, config=config).sample(rng(5), 12)
     for frame, box in zip(clip.frames, clip.boxes, strict=True):
         brightness = frame.sum(axis=2).astype(float)
@@ -184,7 +194,7 @@ def test_target_can_be_found_in_the_frames():
 def test_sizes_stay_between_the_limits():
     """Over many scenes no target is smaller or larger than configured, and they vary."""
     config = SceneConfig(smallest=10, largest=0.5)
-    simulator = Simulator(DrawnMaterial((48, 64)), SIZE, config=config)
+    simulator = Simulator(ProceduralMaterial((48, 64)), SIZE, config=config)
     sides = []
     for seed in range(25):
         boxes = simulator.sample(rng(seed), 2).boxes
@@ -196,7 +206,7 @@ def test_sizes_stay_between_the_limits():
 
 def test_steps_are_at_most_one_side():
     """Fast motion reaches up to one side of the box per frame, not more."""
-    moves = np.concatenate([steps(rng(seed), 32) for seed in range(200)])
+    moves = np.concatenate([displacements(rng(seed), 32) for seed in range(200)])
     assert np.abs(moves).max() == pytest.approx(1, abs=0.15) and np.abs(moves).max() <= 1
     assert np.median(np.linalg.norm(moves, axis=1)) < 0.2
 
@@ -233,11 +243,11 @@ def test_tidy_masks_have_no_specks():
     np.testing.assert_array_equal(tidy(mask), expected)
 
 
-def test_recolouring_keeps_the_outline():
-    """Colours change, opacity and transparency do not."""
+def test_recoloring_keeps_the_outline():
+    """Colors change, opacity and transparency do not."""
     sprite = Sprite(*disc())
     before = sprite.levels[0].copy()
-    sprite.recolour(colour_table(rng(2), 1.0))
+    sprite.recolor(color_table(rng(2), 1.0))
     after = sprite.levels[0]
     np.testing.assert_array_equal(before[..., 3], after[..., 3])
     assert (after[..., :3] <= after[..., 3:]).all()
@@ -264,5 +274,16 @@ def test_command_shows_sequences(name, tmp_path, capsys):
     assert '2 sequences of 3 frames' in capsys.readouterr().out
     capture = cv2.VideoCapture(str(tmp_path / name))
     assert capture.read()[0]
-    assert main([*arguments, str(tmp_path / name.replace('.', '_'))]) == 1
+    assert main([*arguments, str(tmp_path / 'sheet.xyz')]) == 1
     assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_command_renders_a_cache_of_clips(tmp_path, capsys):
+    """A folder becomes a cache; other settings need another folder."""
+    arguments = ['--clips', '2', '--length', '3', '--size', '48', '64', '--processes', '1',
+                 '--output', str(tmp_path / 'clips')]
+    assert main(arguments) == 0
+    cache = FrameCache(tmp_path / 'clips')
+    assert len(cache.tracks) == 2 and cache.frames(1).shape == (3, 48, 64, 3)
+    assert main([*arguments, '--seed', '5']) == 1
+    assert 'other settings' in capsys.readouterr().err

@@ -3,6 +3,7 @@
 
 """Sources of clips: data sets are named by their folders; what is made of them is kept."""
 
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -11,11 +12,10 @@ import numpy as np
 import pytest
 from re3_core.weights import load_network
 import torch
-from training.config import load_config
-from training.run import Run
-from training.sources import make_source
-from training.train import main
-from training.unroll import Unroll
+from training.config import load_config, SceneConfig, Source
+from training.data.sources import make_source
+from training.rollout import Unroll
+from training.train import main, Trainer
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,88 +23,93 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Make a folder of annotated recordings and one of photographs with boxes."""
+    """Make a folder of annotated videos and one of images with boxes."""
     root = tmp_path_factory.mktemp('data')
     rng = np.random.default_rng(0)
     for name in ('One', 'Two'):
-        (root / 'recordings' / name / 'img').mkdir(parents=True)
+        (root / 'videos' / name / 'img').mkdir(parents=True)
         for number in range(8):
             picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (96, 72))
-            cv2.imwrite(str(root / 'recordings' / name / 'img' / f'{number:04}.jpg'), picture)
-        (root / 'recordings' / name / 'groundtruth_rect.txt').write_text(
+            cv2.imwrite(str(root / 'videos' / name / 'img' / f'{number:04}.jpg'), picture)
+        (root / 'videos' / name / 'groundtruth_rect.txt').write_text(
             '\n'.join(f'{20 + 2 * t},20,24,30' for t in range(8)))
-    (root / 'stills').mkdir()
+    (root / 'images').mkdir()
     boxes = {'small.png': [[30, 20, 30, 30]], 'large.png': [[2, 2, 90, 20], [10, 10, 20, 20]]}
     for name in boxes:
         picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (96, 72))
-        cv2.imwrite(str(root / 'stills' / name), picture)
-    (root / 'stills' / 'boxes.json').write_text(json.dumps(
+        cv2.imwrite(str(root / 'images' / name), picture)
+    (root / 'images' / 'boxes.json').write_text(json.dumps(
         {name: {'boxes': some} for name, some in boxes.items()}))
     return root
+
+
+def source_of(tmp_path, *sources):
+    return make_source(sources, str(tmp_path))
 
 
 def draw(source, count, length, seed=0):
     return [source.sample(np.random.default_rng([seed, i]), length) for i in range(count)]
 
 
-def test_recordings_are_decoded_once(data, tmp_path):
-    description = {'kind': 'recordings', 'path': str(data / 'recordings'), 'strides': [2]}
-    clip = draw(make_source([description], tmp_path), 1, 4)[0]
+def test_videos_are_decoded_once(data, tmp_path):
+    description = Source('videos', path=str(data / 'videos'), strides=(2,))
+    clip = draw(source_of(tmp_path, description), 1, 4)[0]
     assert np.allclose(np.diff(clip.boxes[:, 0]), 4)
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    again = draw(make_source([description], tmp_path), 1, 4)[0]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('videos-*')}
+    again = draw(source_of(tmp_path, description), 1, 4)[0]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob('videos-*')} == made
     assert len(made) == 1 and np.array_equal(again.frames, clip.frames)
 
 
-def test_stills_are_clips_of_one_picture_without_large_objects(data, tmp_path):
-    source = make_source([{'kind': 'stills', 'path': str(data / 'stills')}], tmp_path)
-    clips = draw(source, 20, 2)
+def test_images_are_clips_of_one_image_without_large_objects(data, tmp_path):
+    clips = draw(source_of(tmp_path, Source('images', path=str(data / 'images'))), 20, 2)
     assert {tuple(clip.boxes[0]) for clip in clips} == {(30, 20, 60, 50), (10, 10, 30, 30)}
     for clip in clips:
         assert np.array_equal(*clip.frames) and np.array_equal(*clip.boxes)
 
 
 def test_simulated_clips_are_rendered_once_for_each_setting(data, tmp_path):
-    drawn = {'kind': 'simulated', 'clips': 2, 'length': 3, 'size': [60, 80], 'processes': 1}
-    stills = {**drawn, 'stills': str(data / 'stills'), 'videos': str(data / 'recordings')}
-    one = draw(make_source([drawn], tmp_path), 1, 3)[0]
-    again = draw(make_source([drawn], tmp_path), 1, 3)[0]
+    plain = Source('simulated', clips=2, length=3, size=(60, 80), processes=1)
+    one = draw(source_of(tmp_path, plain), 1, 3)[0]
+    again = draw(source_of(tmp_path, replace(plain, strides=(1, 2))), 1, 3)[0]
     assert np.array_equal(one.frames, again.frames) and one.frames.shape == (3, 60, 80, 3)
-    assert len(list(tmp_path.glob('pool-*'))) == 1
-    for other in ({**drawn, 'seed': 1}, stills):
-        found = draw(make_source([other], tmp_path), 1, 3)[0]
+    assert len(list(tmp_path.glob('clips-*'))) == 1
+    for changes in ({'seed': 1}, {'scene': SceneConfig(largest=.2)},
+                    {'images': str(data / 'images'), 'videos': str(data / 'videos')}):
+        found = draw(source_of(tmp_path, replace(plain, **changes)), 1, 3)[0]
         assert not np.array_equal(one.frames, found.frames)
-    assert len(list(tmp_path.glob('pool-*'))) == 3
+    assert len(list(tmp_path.glob('clips-*'))) == 4
 
 
-def test_shares_tell_how_often_a_source_is_drawn(data, tmp_path):
-    source = make_source([
-        {'kind': 'stills', 'path': str(data / 'stills'), 'share': .25},
-        {'kind': 'recordings', 'path': str(data / 'recordings'), 'share': .75}], tmp_path)
+def test_a_rendered_cache_is_a_source(data, tmp_path):
+    plain = Source('simulated', clips=2, length=3, size=(60, 80), processes=1)
+    one = draw(source_of(tmp_path, plain), 1, 3)[0]
+    folder, = tmp_path.glob('clips-*')
+    found = draw(source_of(tmp_path / 'other', Source('cache', path=str(folder))), 1, 3)[0]
+    assert np.array_equal(one.frames, found.frames)
+
+
+def test_weights_are_how_often_a_source_is_drawn(data, tmp_path):
+    source = source_of(tmp_path, Source('images', path=str(data / 'images'), weight=.25),
+                       Source('videos', path=str(data / 'videos'), weight=.75))
     still = [np.array_equal(*clip.boxes) for clip in draw(source, 400, 2)]
     assert np.mean(still) == pytest.approx(.25, abs=.08)
 
 
-@pytest.mark.parametrize('description, error', [
-    ({'kind': 'recordings', 'path': 'stills'}, 'photographs, not recordings'),
-    ({'kind': 'stills', 'path': 'recordings'}, 'recordings, not photographs'),
-    ({'kind': 'recordings', 'path': 'plain'}, 'have no boxes to learn from'),
-    ({'kind': 'stills', 'path': 'stills', 'largest': .1}, 'no photograph has a box of at most'),
-    ({'kind': 'recordings', 'path': 'missing'}, 'missing: no such folder'),
-    ({'kind': 'recordings', 'path': 'recordings', 'format': 'x'}, 'must be auto or one of'),
-    ({'kind': 'recordings'}, "missing a required argument: 'path'.*'strides'"),
-    ({'kind': 'simulated', 'clip': 3}, "'clip'; it has the settings .*'clips'"),
-    ({'path': 'x'}, 'kind of data must be one of .*got None'),
+@pytest.mark.parametrize('kind, path, settings, error', [
+    ('videos', 'images', {}, 'images, not videos'),
+    ('images', 'videos', {}, 'videos, not images'),
+    ('videos', 'plain', {}, 'have no boxes to learn from'),
+    ('images', 'images', {'max_box_ratio': .1}, 'no image has a box of at most'),
+    ('videos', 'missing', {}, 'missing: no such folder'),
+    ('videos', 'videos', {'format': 'x'}, 'must be auto or one of'),
 ])
-def test_mistakes_are_named(data, tmp_path, description, error):
+def test_mistakes_are_named(data, tmp_path, kind, path, settings, error):
     (data / 'plain' / 'a' / 'img').mkdir(parents=True, exist_ok=True)
     for number in range(2):
         cv2.imwrite(str(data / 'plain' / 'a' / 'img' / f'{number}.png'), np.zeros((9, 9, 3)))
-    if 'path' in description:
-        description = {**description, 'path': str(data / description['path'])}
     with pytest.raises(ValueError, match=error):
-        make_source([description], tmp_path)
+        source_of(tmp_path, Source(kind, path=str(data / path), **settings))
 
 
 SIMULATED = {'kind': 'simulated', 'clips': 2, 'length': 8, 'size': [60, 80], 'processes': 1}
@@ -124,16 +129,15 @@ def shipped(model, data, cache):
     network, batch = CASES[model]
     settings = yaml.safe_load((ROOT / path).read_text())
     overrides = {
-        'network': network, 'start_from': '', 'cache': str(cache), 'validation': [SIMULATED],
+        'network': network, 'init_from': '', 'cache': str(cache), 'validation': [SIMULATED],
         'validation_clips': 1, 'validation_length': 2, 'compile': False, 'precision': 'float32',
         'stages': [{**stage, 'iterations': 1, 'unroll': min(4, stage['unroll']), 'batch': batch}
                    for stage in settings['stages'][:2]]}
     for index, source in enumerate(settings['data']):
         if source['kind'] == 'simulated':
-            overrides[f'data.{index}'] = {**SIMULATED, 'share': source['share']}
+            overrides[f'data.{index}'] = {**SIMULATED, 'weight': source['weight']}
         else:
-            overrides[f'data.{index}.path'] = str(data / {
-                'stills': 'stills', 'recordings': 'recordings'}[source['kind']])
+            overrides[f'data.{index}.path'] = str(data / source['kind'])
             overrides[f'data.{index}.format'] = 'auto'
     return ['--config', str(ROOT / path), '--set',
             *(f'{name}={json.dumps(value)}' for name, value in overrides.items())]
@@ -150,10 +154,11 @@ def test_shipped_configurations_train(model, data, tmp_path, logged):
 def test_goturn_learns_from_the_sum_over_a_true_pair_and_ten_synthetic_ones(data, tmp_path):
     arguments = shipped('goturn', data, tmp_path)
     config = load_config(arguments[1], arguments[3:])
-    run = Run(config, tmp_path, torch.device('cpu'))
-    run._learn(config.stages[0], 0)
+    run = Trainer(config, tmp_path, torch.device('cpu'))
+    run.batches = run.data.from_iteration(0, 0)
+    run._backward(config.stages[0], 0)
     found = run.network.output.weight.grad.clone()
-    seen = run.seen
+    seen = run.rollout
     assert seen.regions.shape == (1, 22, 4)
     centred = torch.isclose(seen.targets, torch.tensor([.25, .25, .75, .75]), atol=.02).all(-1)
     assert 1 <= centred.sum() <= 4             # the true pairs, in which little moves
@@ -161,6 +166,6 @@ def test_goturn_learns_from_the_sum_over_a_true_pair_and_ten_synthetic_ones(data
     boxes = Unroll(run.network)(seen).boxes
     (10 * (boxes - seen.targets)).abs().sum().backward()
     assert torch.allclose(run.network.output.weight.grad, found, rtol=1e-4, atol=1e-4)
-    rates = {group.match: group.rate for group in run.optimizer.groups}
-    assert rates == {r'\.bias$': 20, r'\.weight$': 10}
-    assert [core['weight_decay'] for core in run.optimizer.core.param_groups] == [0, 5e-4]
+    groups = run.optimizer.param_groups
+    assert [group['initial_lr'] for group in groups] == pytest.approx([2e-5, 1e-5])
+    assert [group['weight_decay'] for group in groups] == [0, 5e-4]

@@ -9,22 +9,22 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from training import runners
+from training import trackers
 from training.toolkits import vot
 
 LENGTH = 6
 
 
-class Colour:
-    """An OpenCV tracker that finds its target by its mean colour along the row it started in."""
+class Color:
+    """An OpenCV tracker that finds its target by its mean color along the row it started in."""
 
     def init(self, image, box):
-        self.box, self.colour = box, self._mean(image, box)
+        self.box, self.color = box, self._mean(image, box)
 
     def update(self, image):
         x, y, width, height = self.box
         places = [(left, y, width, height) for left in range(x - 6, x + 7)]
-        self.box = min(places, key=lambda box: np.abs(self._mean(image, box) - self.colour).sum())
+        self.box = min(places, key=lambda box: np.abs(self._mean(image, box) - self.color).sum())
         return True, self.box
 
     def _mean(self, image, box):
@@ -33,14 +33,14 @@ class Colour:
 
 
 @pytest.fixture(autouse=True)
-def colour(monkeypatch):
-    """Make `opencv:colour` known."""
-    monkeypatch.setitem(runners.OPENCV_TRACKERS, 'colour', lambda models: Colour())
+def color(monkeypatch):
+    """Make `opencv:color` known."""
+    monkeypatch.setitem(trackers.OPENCV_TRACKERS, 'color', lambda models: Color())
 
 
 @pytest.fixture(scope='module')
 def paths(tmp_path_factory):
-    """Return image files of two coloured patches that move over grey in opposite directions."""
+    """Return image files of two colored patches that move over grey in opposite directions."""
     folder = tmp_path_factory.mktemp('frames')
     rng = np.random.default_rng(0)
     patches = [cv2.resize(rng.integers(0, 255, (5, 5, 3), np.uint8), (30, 24)) for _ in range(2)]
@@ -68,8 +68,8 @@ def test_got10k_adapter_follows_as_the_toolkit_drives_it(paths, monkeypatch):
     monkeypatch.setitem(sys.modules, 'got10k.trackers', SimpleNamespace(Tracker=ToolkitBase))
     monkeypatch.delitem(sys.modules, 'training.toolkits.got10k', raising=False)
     from training.toolkits.got10k import ToolkitTracker
-    tracker = ToolkitTracker(runners.TrackerSpec('opencv:colour', 'colour'))
-    assert (tracker.name, tracker.is_deterministic) == ('colour', True)
+    tracker = ToolkitTracker(trackers.TrackerSpec(model='opencv:color', label='color'))
+    assert (tracker.name, tracker.is_deterministic) == ('color', True)
     images = [cv2.imread(path)[..., ::-1] for path in paths]
     for target in range(2):
         tracker.init(images[0], np.array(_truth(0)[target]))
@@ -80,7 +80,7 @@ def test_got10k_adapter_follows_as_the_toolkit_drives_it(paths, monkeypatch):
 
 
 def test_vot_tracker_follows_many_targets_of_which_one_comes_later(paths):
-    tracker = vot.VotTracker('opencv:colour')
+    tracker = vot.VotTracker('opencv:color')
     assert tracker.multiobject
     for _ in range(2):      # the second time everything must have been forgotten
         (region, properties), = tracker.initialize(paths[0], [(_truth(0)[0], {})])
@@ -141,7 +141,7 @@ class _Trax:
 def test_trax_server_answers_every_request_until_it_is_told_to_quit(paths, monkeypatch):
     trax = _Trax(paths)
     monkeypatch.setitem(sys.modules, 'trax', trax)
-    vot.main(['--model', 'opencv:colour'])
+    assert vot.main(['--model', 'opencv:color']) == 0
     assert len(trax.answers) == LENGTH
     for t, ((region, _),) in enumerate(trax.answers):
         np.testing.assert_allclose(region, _truth(t)[0], atol=1)

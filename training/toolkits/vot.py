@@ -12,13 +12,22 @@ The toolkit runs this in one of two ways, see `trackers.ini` beside this file:
   toolkit's own environment and needs nothing else.
 """
 
-import argparse
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 import math
+import sys
+from typing import Any
 
 import numpy as np
 from re3_core.boxes import xywh_to_xyxy, xyxy_to_xywh
-from training.frame_store import read_image
-from training.runners import TrackerSpec
+from re3_core.io.images import read_image
+from re3_core.tracker import Track
+from training.config import run_command
+from training.trackers import TrackerOptions, TrackerSpec
+
+Region = tuple[Any, dict[str, float]]
 
 
 class VotTracker:
@@ -26,44 +35,47 @@ class VotTracker:
     Any number of targets in one sequence, in the order in which the toolkit names them.
 
     Frames are paths of image files, targets (region, properties) with region `x, y, w, h` in
-    pixels; what is returned is a list of such pairs with a `confidence` where there is one.
+    pixels; a list of such pairs is returned, with a `confidence` where there is one.
 
-    :param options: as for `training.runners.TrackerSpec`, but for the label.
+    :param options: as for `training.trackers.TrackerSpec`
     """
 
     multiobject = True
 
-    def __init__(self, model='re3_lite', **options):
-        self._tracker = TrackerSpec(model, model, **options).make()
+    def __init__(self, model: str = 're3_lite', **options: Any):
+        self._tracker = TrackerSpec(model=model, **options).make()
 
-    def initialize(self, frame, new, properties=None):
-        """Forget all targets, start those in `new` in the image file `frame`; return them."""
+    def initialize(self, frame: Any, new: Sequence[Region],
+                   properties: object = None) -> list[Region]:
+        """Remove all targets, start those in `new` in the image file `frame`; return them."""
         self._tracker.reset()
-        return self._start(read_image(_colour(frame)), new, first=0)
+        return self._start(read_image(_color(frame)), new, first=0)
 
-    def update(self, frame, new=(), properties=None):
-        """Follow all targets to the next image file, then start those in `new`; return all."""
-        image = read_image(_colour(frame))
+    def update(self, frame: Any, new: Sequence[Region] = (),
+               properties: object = None) -> list[Region]:
+        """Track all targets in the next image file, then start those in `new`; return all."""
+        image = read_image(_color(frame))
         found = [_status(track) for track in self._tracker.update(image).values()]
         return found + self._start(image, new, first=len(found))
 
-    def _start(self, image, new, first):
+    def _start(self, image: np.ndarray, new: Sequence[Region], first: int) -> list[Region]:
         return [_status(self._tracker.init(str(number), image, xywh_to_xyxy(np.array(region))))
                 for number, (region, _) in enumerate(new, first)]
 
 
-def _colour(frame):
-    """Return the path of the colour image: the toolkit gives a mapping where there are others."""
+def _color(frame: Any) -> Any:
+    """Return the path of the color image: the toolkit gives a mapping where there are others."""
     return frame['color'] if isinstance(frame, dict) else frame
 
 
-def _status(track):
+def _status(track: Track) -> Region:
     region = tuple(float(v) for v in xyxy_to_xywh(track.box))
-    return region, {} if math.isnan(track.confidence) else {'confidence': float(track.confidence)}
+    return region, {} if math.isnan(track.confidence) else {
+        'confidence': float(track.confidence)}
 
 
-def serve(tracker):
-    """Answer the toolkit's requests over TraX with a VotTracker until it says quit."""
+def serve(tracker: VotTracker) -> None:
+    """Answer the toolkit's requests over TraX until it sends quit."""
     import trax
     with trax.Server([trax.Region.RECTANGLE], [trax.Image.PATH], tracker_name='re3',
                      multiobject=True) as server:
@@ -77,18 +89,16 @@ def serve(tracker):
                            for region, properties in found])
 
 
-def main(arguments=None):
-    """Run the command line."""
-    parser = argparse.ArgumentParser(prog='python -m training.toolkits.vot',
-                                     description='Serve a tracker to vot-toolkit over TraX.')
-    parser.add_argument('--model', default='re3_lite', help='model, or opencv:KIND')
-    parser.add_argument('--weights', help='weights file (default: the shipped one)')
-    parser.add_argument('--device', default='auto', help='auto, cpu or cuda')
-    parser.add_argument('--precision', default='float32', help='float32, bfloat16 or float16')
-    options = parser.parse_args(arguments)
-    serve(VotTracker(options.model, weights=options.weights, device=options.device,
-                     precision=options.precision))
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(TrackerOptions):
+    """Serve a tracker to vot-toolkit over TraX."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    return run_command(ServeOptions, lambda options: serve(VotTracker(**vars(options))),
+                       arguments)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -15,8 +15,17 @@ import os
 from pathlib import Path
 
 import numpy as np
-from training.datasets.recordings import frame_files
-from training.datasets.records import DataError, Recording, refuse, Report, Track
+from re3_core.io.files import printable
+from re3_core.io.images import list_images
+from training.data.base import (
+    DataError,
+    LabeledTrack,
+    LabeledVideo,
+    OnError,
+    raise_error,
+    read_text,
+    visible_files,
+)
 
 IMAGES = 'imagedata++'
 ANNOTATIONS = 'alov300++_rectangleAnnotation_full'
@@ -27,7 +36,7 @@ VOT_OVERLAP = ('01-Light_video00016', '01-Light_video00022', '01-Light_video0002
 
 
 def read_alov(folder: os.PathLike | str, *, excluded: tuple[str, ...] = VOT_OVERLAP,
-              interpolate: bool = False, report: Report = refuse) -> list[Recording]:
+              interpolate: bool = False, on_error: OnError = raise_error) -> list[LabeledVideo]:
     """
     Read ALOV300++.
 
@@ -37,34 +46,39 @@ def read_alov(folder: os.PathLike | str, *, excluded: tuple[str, ...] = VOT_OVER
     :raises DataError: if the layout is another one, or a file is malformed
     """
     folder = Path(folder)
-    files = sorted((folder / ANNOTATIONS).glob('*/*.ann'))
+    files = visible_files(folder / ANNOTATIONS, '*/*.ann')
     if not files:
-        report(DataError(f'{folder / ANNOTATIONS}: no <category>/<video>.ann in it'))
+        on_error(DataError(f'{printable(folder / ANNOTATIONS)}: no <category>/<video>.ann in it'))
     found = []
     for file in files:
         if file.stem not in excluded:
             try:
-                found.append(_recording(folder, file, interpolate))
+                found.append(_read_video(folder, file, interpolate))
             except DataError as error:
-                report(error)
+                on_error(error)
     return found
 
 
-def _recording(folder: Path, file: Path, interpolate: bool) -> Recording:
+def _read_video(folder: Path, file: Path, interpolate: bool) -> LabeledVideo:
     images = folder / IMAGES / file.parent.name / file.stem
     if not images.is_dir():
-        raise DataError(f'{file}: its folder of frames {images} is missing')
-    frames = frame_files(images)
+        raise DataError(f'{printable(file)}: its folder of frames {printable(images)} is missing')
+    frames = list_images(images)
+    # By the numbers in their names, so that a missing image does not shift all later ones.
+    numbered = dict(enumerate(frames, 1))
+    if all(path.stem.isdecimal() for path in frames):
+        numbered = {int(path.stem): path for path in frames}
     numbers, boxes = read_annotations(file)
-    if numbers[-1] > len(frames):
-        raise DataError(f'{file}: frame {numbers[-1]} is annotated, but {images} has '
-                        f'{len(frames)}')
     if interpolate:
         every = np.arange(numbers[0], numbers[-1] + 1)
         boxes = np.stack([np.interp(every, numbers, side) for side in boxes.T], axis=1)
         numbers = every
-    return Recording(file.stem, tuple(frames[number - 1] for number in numbers),
-                     tracks=(Track('', boxes.astype(np.float32)),))
+    missing = [number for number in numbers.tolist() if number not in numbered]
+    if missing:
+        raise DataError(f'{printable(file)}: frame {missing[0]} is annotated, but it is not among '
+                        f'the {len(frames)} images in {printable(images)}')
+    return LabeledVideo(file.stem, tuple(numbered[number] for number in numbers.tolist()),
+                        tracks=(LabeledTrack('', boxes.astype(np.float32)),))
 
 
 def read_annotations(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -74,21 +88,23 @@ def read_annotations(file: Path) -> tuple[np.ndarray, np.ndarray]:
     :return: numbers (N,) of the frames, from 1 and rising, and xyxy boxes (N, 4)
     :raises DataError: naming the line that is malformed
     """
-    numbers, boxes = [], []
-    for line_number, line in enumerate(file.read_text(errors='replace').splitlines(), 1):
+    numbers: list[int] = []
+    boxes = []
+    for line_number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
+        where = f'{printable(file)}:{line_number}'
         try:
             frame, *corners = (float(part) for part in line.split())
             points = np.array(corners).reshape(4, 2) - 1
         except ValueError as error:
-            raise DataError(f'{file}:{line_number}: expected a frame number and four corners, '
-                            f'got {line.strip()!r}') from error
+            raise DataError(f'{where}: expected a frame number and four corners, got '
+                            f'{line.strip()!r}') from error
         if frame < 1 or frame != int(frame) or (numbers and frame <= numbers[-1]):
-            raise DataError(f'{file}:{line_number}: frame numbers must be whole, from 1 and '
-                            f'rising, got {frame:g}')
+            raise DataError(f'{where}: frame numbers must be whole, from 1 and rising, got '
+                            f'{frame:g}')
         numbers.append(int(frame))
         boxes.append(np.concatenate((points.min(axis=0), points.max(axis=0))))
     if not numbers:
-        raise DataError(f'{file}: no annotation in it')
+        raise DataError(f'{printable(file)}: no annotation in it')
     return np.array(numbers), np.array(boxes)

@@ -12,20 +12,25 @@ from re3_core.boxes import area, damp_scale, intersection
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
 import torch
-from training.batches import make_batch, Move, Noise
-from training.clips import mirror
-from training.losses import LossWeights
-from training.motion import covered_fraction
-from training.unroll import Learner, mirror_coordinates, rollout, Unroll
+from training.augment import covered_fraction, make_batch
+from training.config import Augmentation, BoxJitter, LossWeights
+from training.data.sources import Clip
+from training.rollout import mirror_coordinates, Objective, roll_out, Unroll
 
-CPU = torch.device('cpu')
-STILL = Noise(start=Move(), both=Move(), least_covered=0., largest_change=1e9, mirror=0., gain=0.,
-              grey=0.)
+STILL = Augmentation(start_jitter=BoxJitter(), jitter=BoxJitter(), min_coverage=0.,
+                     max_size_ratio=1e9, mirror_prob=0., color_jitter=0., grayscale_prob=0.)
 
 
-def batch_of(clips, noise=STILL, **options):
+def batch_of(clips, augment=STILL, **options):
     generators = [np.random.default_rng(index) for index in range(len(clips))]
-    return make_batch(clips, generators, noise, Re3LiteNet.current_crop.context, CPU, **options)
+    return make_batch(clips, generators, augment, Re3LiteNet.current_crop.context, **options)
+
+
+def mirror(clip):
+    """Mirror frames and boxes left to right."""
+    width, (x1, y1, x2, y2) = clip.frames[0].shape[1], clip.boxes.T
+    return Clip([frame[:, ::-1] for frame in clip.frames],
+                np.stack((width - x2, y1, width - x1, y2), 1), clip.visible)
 
 
 def regions_at(boxes):
@@ -52,7 +57,7 @@ class Scripted(TrackerNetwork):
 
 
 def test_true_crops_are_cut_where_the_target_was_in_the_frame_before(network, clips):
-    seen = rollout(network, batch_of(clips), STILL)
+    seen = roll_out(network, batch_of(clips), STILL)
     boxes = np.stack([clip.boxes for clip in clips], 1)
     assert torch.allclose(seen.regions, regions_at(np.concatenate((boxes[:1], boxes[:-1]))))
     assert torch.allclose(decode(seen.targets, seen.regions), torch.from_numpy(boxes), atol=1e-3)
@@ -66,7 +71,7 @@ def test_true_crops_are_cut_where_the_target_was_in_the_frame_before(network, cl
 
 
 def test_first_moment_of_a_memory_is_the_first_frame_twice(network, clips):
-    seen = rollout(network, batch_of(clips), STILL)
+    seen = roll_out(network, batch_of(clips), STILL)
     assert len(seen.regions) == 5
     frames = [clip.frames[0] for clip in clips]
     for crops, spec in zip(seen.crops, (network.previous_crop, network.current_crop),
@@ -77,25 +82,25 @@ def test_first_moment_of_a_memory_is_the_first_frame_twice(network, clips):
 
 
 def test_a_second_look_cuts_both_crops_from_the_same_frame(network, clips):
-    batch = batch_of(clips, second_looks=[True, False, True, False])
-    seen = rollout(network, batch, STILL)
+    batch = batch_of(clips, resets=[True, False, True, False])
+    seen = roll_out(network, batch, STILL)
     spec = network.previous_crop
     frames = [clip.frames[frame] for clip, frame in zip(clips, (1, 0, 1, 0), strict=True)]
-    expected = crop_batch(frames, region_of(batch.before[1], spec.context), spec.size)
+    expected = crop_batch(frames, region_of(batch.template_boxes[1], spec.context), spec.size)
     assert torch.equal(seen.crops.previous.view(5, 4, *expected.shape[1:])[1], expected)
     # As on a GPU, where frames are one tensor.
     stacked = [torch.from_numpy(np.stack(frames)) for frames in zip(*(
         clip.frames for clip in clips), strict=True)]
-    on_device = rollout(network, batch._replace(frames=stacked), STILL)
+    on_device = roll_out(network, batch._replace(frames=stacked), STILL)
     assert torch.equal(on_device.regions[:2], seen.regions[:2])
     difference = (on_device.crops.previous[4:8].float() - seen.crops.previous[4:8].float()).abs()
     assert difference.mean() < 2
 
 
 def test_shaken_crops_are_moved_but_show_the_target(network, clips):
-    shaky = replace(STILL, shake=.3, shaken=1., least_covered=.5)
-    batch = batch_of(clips, shaky, own=1.)
-    calm, seen = rollout(network, batch, STILL), rollout(network, batch, shaky)
+    shaky = replace(STILL, motion_jitter=.3, motion_jitter_prob=1., min_coverage=.5)
+    batch = batch_of(clips, shaky, scheduled_sampling=1.)
+    calm, seen = roll_out(network, batch, STILL), roll_out(network, batch, shaky)
     assert torch.equal(seen.regions[:2], calm.regions[:2])
     assert (seen.regions[2] != calm.regions[2]).any(-1).all()
     assert torch.equal(seen.crops.previous[:12], calm.crops.previous[:12])
@@ -108,7 +113,7 @@ def test_shaken_crops_are_moved_but_show_the_target(network, clips):
 def test_networks_without_memory_start_at_the_first_pair(memoryless, clips):
     pairs = [replace(clip, frames=clip.frames[:2], boxes=clip.boxes[:2],
                      visible=clip.visible[:2]) for clip in clips]
-    seen = rollout(memoryless, batch_of(pairs), STILL)
+    seen = roll_out(memoryless, batch_of(pairs), STILL)
     assert len(seen.regions) == len(seen.targets) == len(seen.visible) == 1
     current = crop_batch([clip.frames[1] for clip in clips], seen.regions[0], 112)
     assert torch.equal(seen.crops.current, current)
@@ -120,8 +125,8 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
     network = request.getfixturevalue(kind)
     if kind == 'memoryless':
         torch.nn.init.normal_(network.head.box.weight, std=.05)
-    network.size_std = 0., 0.    # told is what is followed
-    seen = rollout(network, batch_of(clips, own=1.), STILL)
+    network.size_std = 0., 0.
+    seen = roll_out(network, batch_of(clips, scheduled_sampling=1.), STILL)
     with torch.no_grad():
         prediction = Unroll(network)(seen)
     tracker = Tracker(network=network, device='cpu', refine_every=0)
@@ -147,16 +152,17 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
 
 def test_only_own_rows_follow_predictions(network, clips):
     batch = batch_of(clips)
-    mixed = batch._replace(own=torch.tensor([True, False, True, False]), any_own=True)
-    given, followed = rollout(network, batch, STILL), rollout(network, mixed, STILL)
+    mixed = batch._replace(free_running=torch.tensor([True, False, True, False]),
+                           any_free_running=True)
+    given, followed = roll_out(network, batch, STILL), roll_out(network, mixed, STILL)
     assert torch.equal(given.regions[:, 1::2], followed.regions[:, 1::2])
     assert torch.equal(given.regions[:2], followed.regions[:2])
     assert not torch.isclose(given.regions[2:, ::2], followed.regions[2:, ::2]).all(-1).any()
 
 
 def test_kept_features_give_the_same_predictions(network, clips):
-    batch = batch_of(clips, own=.5)
-    seen, kept = (rollout(network, batch, STILL, features_of)
+    batch = batch_of(clips, scheduled_sampling=.5)
+    seen, kept = (roll_out(network, batch, STILL, features_of)
                   for features_of in (None, network.features))
     assert seen.features == () and len(kept.features) == 6
     assert torch.allclose(Unroll(network)(seen).boxes, Unroll(network)(kept).boxes, atol=1e-6)
@@ -164,9 +170,10 @@ def test_kept_features_give_the_same_predictions(network, clips):
 
 def test_mirrored_rows_equal_the_mirrored_clip(network, clips):
     width = clips[0].frames[0].shape[1]
-    batch = batch_of(clips, replace(STILL, mirror=1.), own=1.)
-    seen = rollout(network, batch, STILL)
-    flipped = rollout(network, batch_of([mirror(clip) for clip in clips], own=1.), STILL)
+    batch = batch_of(clips, replace(STILL, mirror_prob=1.), scheduled_sampling=1.)
+    seen = roll_out(network, batch, STILL)
+    flipped = roll_out(network, batch_of([mirror(clip) for clip in clips],
+                                         scheduled_sampling=1.), STILL)
     assert batch.mirrored.all()
     assert torch.allclose(seen.targets, flipped.targets, atol=.02)
     back = torch.stack((width - flipped.regions[..., 2], flipped.regions[..., 1],
@@ -186,9 +193,9 @@ def test_mirroring_coordinates_twice_changes_nothing():
 
 def test_lost_boxes_are_pulled_until_the_crop_shows_the_target(clips):
     lost = Scripted([2.3, 2.3, 2.7, 2.7])
-    noise = replace(STILL, least_covered=.6, largest_change=2.)
-    batch = batch_of(clips, noise, own=1.)
-    seen = rollout(lost, batch, noise)
+    augment = replace(STILL, min_coverage=.6, max_size_ratio=2.)
+    batch = batch_of(clips, augment, scheduled_sampling=1.)
+    seen = roll_out(lost, batch, augment)
     # The box that searches frame t + 1 was pulled to the target of frame t.
     size = seen.regions[..., 2:] - seen.regions[..., :2]
     boxes = torch.cat((seen.regions[..., :2] + .3 * size, seen.regions[..., 2:] - .3 * size), -1)
@@ -198,9 +205,9 @@ def test_lost_boxes_are_pulled_until_the_crop_shows_the_target(clips):
 
 def test_foreseeing_pulls_the_current_crop_only(clips):
     lost = Scripted([2.3, 2.3, 2.7, 2.7])
-    noise = replace(STILL, least_covered=.6, foresee=True)
-    batch = batch_of(clips, noise, own=1.)
-    seen = rollout(lost, batch, noise)
+    augment = replace(STILL, min_coverage=.6, target_from_next_frame=True)
+    batch = batch_of(clips, augment, scheduled_sampling=1.)
+    seen = roll_out(lost, batch, augment)
     inside = seen.targets.clamp(0, 1)
     shown = (inside[..., 2:] - inside[..., :2]).prod(-1) / (
         seen.targets[..., 2:] - seen.targets[..., :2]).prod(-1)
@@ -215,8 +222,8 @@ def test_foreseeing_pulls_the_current_crop_only(clips):
 def test_boxes_without_numbers_become_the_truth(clips):
     broken = Scripted([float('nan')] * 4)
     for foresee in (False, True):
-        noise = replace(STILL, foresee=foresee)
-        seen = rollout(broken, batch_of(clips, noise, own=1.), noise)
+        augment = replace(STILL, target_from_next_frame=foresee)
+        seen = roll_out(broken, batch_of(clips, augment, scheduled_sampling=1.), augment)
         assert torch.isfinite(seen.regions).all()
 
 
@@ -224,33 +231,33 @@ def test_absent_targets_have_no_target_box(network, clips):
     boxes = clips[0].boxes.copy()
     boxes[2] = np.nan
     gone = replace(clips[0], boxes=boxes)
-    seen = rollout(network, batch_of([gone], own=1.), STILL)
+    seen = roll_out(network, batch_of([gone], scheduled_sampling=1.), STILL)
     assert seen.targets[2].isnan().all() and torch.isfinite(seen.regions).all()
     assert torch.isfinite(seen.targets[3:]).all()
 
 
-def test_colours_change_and_grey_has_none(network, clips):
-    seen = rollout(network, batch_of(clips, replace(STILL, grey=1.)), STILL)
+def test_colors_change_and_grey_has_none(network, clips):
+    seen = roll_out(network, batch_of(clips, replace(STILL, grayscale_prob=1.)), STILL)
     assert (seen.crops.current.amax(1) - seen.crops.current.amin(1)).max() == 0
-    bright = rollout(network, batch_of(clips, replace(STILL, gain=.5)), STILL)
-    plain = rollout(network, batch_of(clips), STILL)
+    bright = roll_out(network, batch_of(clips, replace(STILL, color_jitter=.5)), STILL)
+    plain = roll_out(network, batch_of(clips), STILL)
     assert (bright.crops.current.float() - plain.crops.current.float()).abs().mean() > 2
 
 
 def test_gradients_reach_every_part_through_time(network, clips):
-    seen = rollout(network, batch_of(clips, own=.5), STILL)
-    loss, _ = Learner(network.train(), LossWeights(l1=5., giou=1., score=.5))(seen)
+    seen = roll_out(network, batch_of(clips, scheduled_sampling=.5), STILL)
+    loss, _ = Objective(network.train(), LossWeights(l1=5., giou=1., confidence=.5))(seen)
     loss.backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]
     assert not without
     assert network.lstm.layer1.weight_hidden.grad.abs().max() > 0
 
 
-def test_tensor_frames_of_the_device_give_the_same_rollout(network, clips):
-    batch = batch_of(clips[:2], own=.5, copies=2)
+def test_tensor_frames_of_the_device_give_the_same_roll_out(network, clips):
+    batch = batch_of(clips[:2], scheduled_sampling=.5, copies=2)
     stacked = [torch.from_numpy(np.stack([clip.frames[t] for clip in clips[:2]]))
                for t in range(5)]
-    lists, tensors = (rollout(network, some, STILL)
+    lists, tensors = (roll_out(network, some, STILL)
                       for some in (batch, batch._replace(frames=stacked)))
     assert isinstance(tensors.crops, Crops)
     difference = lists.crops.current.float() - tensors.crops.current.float()

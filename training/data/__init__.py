@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""All readers by name, and how to recognise a data set by its layout."""
+"""Data sets that trackers are trained on and evaluated with: all readers by name and by layout."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from training.datasets.alov import ANNOTATIONS, read_alov
-from training.datasets.got10k import read_got10k
-from training.datasets.ilsvrc import det_folders, read_det, read_vid
-from training.datasets.lasot import read_lasot
-from training.datasets.recordings import IMAGE_FOLDERS, read_recordings, TRUTH_FILES
-from training.datasets.records import DataError, Recording, refuse, Report, Still, VIDEO_SUFFIXES
-from training.datasets.stills import read_stills
+from re3_core.io.files import printable
+from training.data.alov import ANNOTATIONS, read_alov
+from training.data.base import (
+    DataError,
+    LabeledImage,
+    LabeledVideo,
+    OnError,
+    raise_error,
+    VIDEO_SUFFIXES,
+    visible_files,
+)
+from training.data.got10k import read_got10k, read_lasot
+from training.data.ilsvrc import det_folders, read_det, read_vid
+from training.data.images import read_images
+from training.data.otb import IMAGE_FOLDERS, read_videos, TRUTH_FILES
 
 
 @dataclass(frozen=True)
@@ -24,13 +32,13 @@ class Format:
     """
     A layout of data sets.
 
-    :param read: reader that takes the folder and `report=`
-    :param recognise: says whether a folder looks like it
-    :param layout: what it looks like, in a few words
+    :param read: reader that takes the folder and `on_error=`
+    :param matches: returns whether a folder has this layout
+    :param layout: short description
     """
 
-    read: Callable[..., list[Recording] | list[Still]]
-    recognise: Callable[[Path], bool]
+    read: Callable[..., list[LabeledVideo] | list[LabeledImage]]
+    matches: Callable[[Path], bool]
     layout: str
 
 
@@ -38,12 +46,12 @@ def _has(folder: Path, *patterns: str) -> bool:
     return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
 
 
-def _is_recordings(folder: Path) -> bool:
+def _holds_videos(folder: Path) -> bool:
     if _has(folder, TRUTH_FILES, f'*/{TRUTH_FILES}', f'*/*/{TRUTH_FILES}',
             *(f'{depth}{name}' for depth in ('', '*/', '*/*/') for name in IMAGE_FOLDERS)):
         return True
     return any(path.suffix.lower() in VIDEO_SUFFIXES
-               for pattern in ('*', '*/*') for path in folder.glob(pattern))
+               for pattern in ('*', '*/*') for path in visible_files(folder, pattern))
 
 
 # In the order in which they are tried: the special ones first.
@@ -61,14 +69,14 @@ FORMATS = {
     'lasot': Format(read_lasot, lambda folder: _has(
         folder, '*/full_occlusion.txt', '*/*/full_occlusion.txt'),
         'LaSOT: [<class>/]<class>-<number>/ with img, groundtruth.txt and labels'),
-    'recordings': Format(read_recordings, _is_recordings,
-                         'OTB and VOT folders, folders of frames, videos: with or without boxes'),
-    'stills': Format(read_stills, lambda folder: True,
-                     'photographs, with boxes.json and masks or without'),
+    'videos': Format(read_videos, _holds_videos,
+                     'OTB and VOT folders, folders of frames, videos: with or without boxes'),
+    'images': Format(read_images, lambda folder: True,
+                     'images, with boxes.json and masks or without'),
 }
 
 
-def recognise(folder: os.PathLike | str) -> str:
+def detect_format(folder: os.PathLike | str) -> str:
     """
     Return the name of the format of a folder.
 
@@ -76,23 +84,22 @@ def recognise(folder: os.PathLike | str) -> str:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f'{folder}: no such folder')
-    return next(name for name, form in FORMATS.items() if form.recognise(folder))
+        raise DataError(f'{printable(folder)}: no such folder')
+    return next(name for name, form in FORMATS.items() if form.matches(folder))
 
 
 def read_dataset(folder: os.PathLike | str, form: str = 'auto', *,
-                 report: Report = refuse) -> list[Recording] | list[Still]:
+                 on_error: OnError = raise_error) -> list[LabeledVideo] | list[LabeledImage]:
     """
     Read a data set of any format.
 
-    :param form: a name of FORMATS, or 'auto' to recognise it
+    :param form: a name of FORMATS, or 'auto' to detect it
     :raises DataError: if there is no such format or folder, or something is malformed
     """
-    if form == 'auto':
-        form = recognise(folder)
-    if form not in FORMATS:
+    if form not in ('auto', *FORMATS):
         raise DataError(f'format of a data set must be auto or one of {", ".join(FORMATS)}, '
                         f'got {form!r}')
     if not Path(folder).is_dir():
-        raise DataError(f'{folder}: no such folder')
-    return FORMATS[form].read(folder, report=report)
+        raise DataError(f'{printable(folder)}: no such folder')
+    return FORMATS[detect_format(folder) if form == 'auto' else form].read(
+        folder, on_error=on_error)

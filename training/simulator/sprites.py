@@ -4,7 +4,7 @@
 """
 Drawing of simulated objects: sprites with soft edges, placed, blurred and blended.
 
-Points follow OpenCV inside (the centre of the first pixel is 0, 0) and the project outside
+Points follow OpenCV inside (the center of the first pixel is 0, 0) and the project outside
 (boxes span pixel edges, the first pixel covers 0..1): see `Sprite.box`.
 """
 
@@ -68,20 +68,20 @@ class Sprite:
             raise ValueError('the mask of a sprite is empty')
         self.outline = _outline(inside, bend is not None)
         low, high = self.outline.min(axis=0), self.outline.max(axis=0)
-        self.centre, self.size = (low + high) / 2, high - low
+        self.center, self.size = (low + high) / 2, high - low
         self.levels = [_premultiply(image, cv2.GaussianBlur(mask, (3, 3), 0))]
         while min(self.levels[-1].shape[:2]) > 16:
             self.levels.append(_halve(self.levels[-1]))
         self._bend = bend
         self._fields: dict[int, np.ndarray] = {}
 
-    def recolour(self, table: np.ndarray) -> None:
-        """Map the colours by a table (1, 256, 3) or (256, 1, 3) uint8."""
+    def recolor(self, table: np.ndarray) -> None:
+        """Map the colors by a table (1, 256, 3) or (256, 1, 3) uint8."""
         for index, level in enumerate(self.levels):
             alpha = level[..., 3]
-            colour = cv2.LUT(np.ascontiguousarray(level[..., :3]), table.reshape(256, 1, 3))
-            # A premultiplied colour cannot exceed its alpha.
-            self.levels[index] = np.dstack((np.minimum(colour, alpha[..., None]), alpha))
+            color = cv2.LUT(np.ascontiguousarray(level[..., :3]), table.reshape(256, 1, 3))
+            # A premultiplied color cannot exceed its alpha.
+            self.levels[index] = np.dstack((np.minimum(color, alpha[..., None]), alpha))
 
     def _field(self, level: int) -> np.ndarray:
         """Return the two displacement fields (2, h, w, 2) in pixels of a level."""
@@ -243,9 +243,9 @@ def blend(frame: np.ndarray, layer: Layer) -> None:
     part = np.ascontiguousarray(window.of(layer.image, layer.x, layer.y))
     alpha = cv2.extractChannel(part, 3)
     keep = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
-    colour = cv2.cvtColor(part, cv2.COLOR_RGBA2RGB)
+    color = cv2.cvtColor(part, cv2.COLOR_RGBA2RGB)
     target = window.of(frame)
-    target[:] = cv2.add(cv2.multiply(target, keep, scale=1 / 255), colour)
+    target[:] = cv2.add(cv2.multiply(target, keep, scale=1 / 255), color)
 
 
 def visible_fraction(target: Layer, in_front: list[Layer], frame_size: tuple[int, int]) -> float:

@@ -1,0 +1,294 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Check a data set: `python -m training.data.check PATH`.
+
+Counts what is in it, names every unreadable or malformed file, and writes a contact sheet of
+samples with their boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+import os
+from pathlib import Path
+import sys
+
+import cv2
+import numpy as np
+from re3_core.io.drawing import draw_box, draw_text, TRACKED
+from re3_core.io.files import printable
+from re3_core.io.images import read_image, save_image
+from re3_core.io.video import VideoFile
+from tqdm import tqdm
+from training.config import run_command
+from training.data import detect_format, read_dataset
+from training.data.base import (
+    frames_of,
+    LabeledImage,
+    LabeledVideo,
+    read_mask,
+)
+from training.data.sources import Clip
+import tyro
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class DatasetSummary:
+    """
+    Result of a check.
+
+    :param form: name of the data set's format
+    :param problems: one line for each unreadable or malformed file
+    """
+
+    form: str
+    videos: int = 0
+    tracks: int = 0
+    frames: int = 0
+    images: int = 0
+    boxes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = ', '.join(f'{getattr(self, name)} {name}' for name in
+                           ('videos', 'tracks', 'frames', 'images', 'boxes'))
+        return f'format {self.form}: {counts}, {len(self.problems)} problems'
+
+
+def check_dataset(
+        folder: os.PathLike | str, form: str = 'auto', *, decode: bool = True,
+        ) -> tuple[DatasetSummary, list[LabeledVideo] | list[LabeledImage]]:
+    """
+    Check a data set.
+
+    :param decode: read every image, which finds the unreadable ones and boxes outside of them
+    :return: the summary and all readable items
+    :raises DataError: if there is no such folder or format
+    """
+    summary = DatasetSummary(detect_format(folder) if form == 'auto' else form)
+    items = read_dataset(folder, form, on_error=lambda e: summary.problems.append(str(e)))
+    for item in tqdm(items, 'checking', disable=None):
+        if isinstance(item, LabeledImage):
+            _check_image(item, summary, decode)
+        else:
+            _check_video(item, summary, decode)
+    return summary, items
+
+
+def _check_image(image: LabeledImage, summary: DatasetSummary, decode: bool) -> None:
+    summary.images += 1
+    summary.boxes += len(image.boxes)
+    if not decode:
+        return
+    try:
+        shape = read_image(image.path).shape
+        mask = None if image.mask is None else read_mask(image.mask)
+    except (OSError, ValueError) as error:
+        summary.problems.append(str(error))
+        return
+    _check_boxes(f'{printable(image.path)}: box', image.scaled_boxes(shape), shape, summary)
+    if mask is not None and mask.shape != shape[:2]:
+        summary.problems.append(f'{printable(image.mask)}: is {mask.shape[1]}x{mask.shape[0]}, '
+                                f'the image {shape[1]}x{shape[0]}')
+    elif mask is not None and mask.max() > len(image.boxes):
+        summary.problems.append(f'{printable(image.mask)}: value {mask.max()} for '
+                                f'{len(image.boxes)} boxes')
+
+
+def _check_video(video: LabeledVideo, summary: DatasetSummary, decode: bool) -> None:
+    summary.videos += 1
+    summary.tracks += len(video.tracks)
+    summary.boxes += sum(int(np.isfinite(track.boxes).all(axis=1).sum())
+                         for track in video.tracks)
+    if not decode:
+        summary.frames += len(video.frames)
+        return
+    shapes = _image_shapes(video.frames, summary) if video.video is None else (
+        _video_shapes(video.video, summary))
+    summary.frames += len(shapes)
+    name = printable(video.name)
+    if len(set(shapes)) > 1:
+        summary.problems.append(f'{name}: frames of different sizes '
+                                f'{sorted({shape[1::-1] for shape in shapes})}')
+    for track in video.tracks:
+        if video.video is not None and shapes and len(track.boxes) != len(shapes):
+            summary.problems.append(f'{printable(video.video)}: {len(shapes)} frames, but '
+                                    f'{len(track.boxes)} boxes')
+        if shapes:
+            _check_boxes(f'{name}{" " * bool(track.name)}{track.name}: box of frame',
+                         track.boxes, shapes[0], summary)
+
+
+def _image_shapes(files: Iterable[Path], summary: DatasetSummary) -> list[Shape]:
+    """Return the shapes of readable images, several read at a time."""
+    def shape_of(path: Path) -> Shape | str:
+        try:
+            return read_image(path).shape
+        except (OSError, ValueError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        found = list(executor.map(shape_of, files))
+    summary.problems.extend(item for item in found if isinstance(item, str))
+    return [item for item in found if not isinstance(item, str)]
+
+
+def _video_shapes(path: Path, summary: DatasetSummary) -> list[Shape]:
+    """Return the shapes of the frames that can be decoded."""
+    shapes: list[Shape] = []
+    try:
+        source = VideoFile(path)
+        expected = source.properties()[1]
+        shapes.extend(frame.shape for frame in source)
+        source.release()
+    except (OSError, ValueError, cv2.error) as error:
+        summary.problems.append(str(error))
+        return shapes
+    if expected - len(shapes) > max(1, .01 * expected):
+        summary.problems.append(f'{printable(path)}: only {len(shapes)} of {expected} frames can '
+                                'be decoded')
+    return shapes
+
+
+def _check_boxes(name: str, boxes: np.ndarray, shape: Shape, summary: DatasetSummary) -> None:
+    """Check that boxes (N, 4) have an area and lie at least partly in an image."""
+    limit = np.array(shape[1::-1])
+    with np.errstate(invalid='ignore'):
+        empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+        outside = (boxes[:, :2] >= limit).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
+    for wrong, what in ((empty, 'has no area'), (outside & ~empty, 'lies outside the image')):
+        summary.problems.extend(f'{name} {number} {what}: {boxes[number].tolist()}'
+                                for number in np.flatnonzero(wrong))
+
+
+# Samples ---------------------------------------------------------------------------------------
+
+
+def samples(items: Sequence[LabeledVideo | LabeledImage], count: int,
+            seed: int = 0) -> Iterator[np.ndarray]:
+    """Draw images (H, W, 3) with their boxes from different items, unreadable ones left out."""
+    rng = np.random.default_rng(seed)
+    for index in rng.permutation(len(items))[:count]:
+        item = items[index]
+        try:
+            if isinstance(item, LabeledImage):
+                image = read_image(item.path)
+                yield with_boxes(image, item.scaled_boxes(image.shape), item.path.name)
+            else:
+                yield _video_sample(rng, item)
+        except (OSError, ValueError, cv2.error):
+            continue
+
+
+def _video_sample(rng: np.random.Generator, video: LabeledVideo) -> np.ndarray:
+    """Draw a frame, one with a box if there is one, else the first one."""
+    boxes = np.full((1, 0, 4), np.nan, np.float32)
+    if video.tracks:
+        boxes = np.stack([track.boxes for track in video.tracks], axis=1)
+    shown = np.flatnonzero(np.isfinite(boxes).all(axis=2).any(axis=1))
+    place = int(rng.choice(shown)) if len(shown) else 0
+    frame = frames_of(video, place)[0]
+    return with_boxes(frame, boxes[place], f'{video.name} {place}')
+
+
+def with_boxes(image: np.ndarray, boxes: np.ndarray, text: str = '') -> np.ndarray:
+    """
+    Return a copy of an image (H, W, 3) uint8 RGB with boxes and a text drawn on it.
+
+    :param boxes: (N, 4) xyxy; those that are nan are left out
+    """
+    image = np.array(image)
+    for box in boxes:
+        draw_box(image, box, TRACKED)
+    draw_text(image, text, (3, 12))
+    return image
+
+
+def clip_frame(clip: Clip, index: int) -> np.ndarray:
+    """Return a frame of a clip with its box, number and visible fraction."""
+    text = str(index)
+    if np.isfinite(clip.visible[index]):
+        text += f' {clip.visible[index]:.2f}'
+    return with_boxes(clip.frames[index], clip.boxes[index:index + 1], text)
+
+
+def tile(images: Sequence[np.ndarray], columns: int, cell: tuple[int, int]) -> np.ndarray:
+    """
+    Arrange images in rows.
+
+    :param cell: height and width that every image is fitted into
+    :raises ValueError: if there are no images
+    """
+    if not images:
+        raise ValueError('a contact sheet needs at least one image')
+    height, width = cell
+    sheet = np.zeros((-(-len(images) // columns) * height, columns * width, 3), np.uint8)
+    for index, image in enumerate(images):
+        factor = min(height / image.shape[0], width / image.shape[1])
+        size = (max(1, int(image.shape[1] * factor)), max(1, int(image.shape[0] * factor)))
+        y, x = index // columns * height, index % columns * width
+        sheet[y:y + size[1], x:x + size[0]] = cv2.resize(image, size,
+                                                         interpolation=cv2.INTER_AREA)
+    return sheet
+
+
+def clips_sheet(clips: Sequence[Clip], columns: int = 8,
+                cell: tuple[int, int] = (180, 240)) -> np.ndarray:
+    """Show every clip in a row of evenly spread frames."""
+    frames = [clip_frame(clip, int(index)) for clip in clips
+              for index in np.rint(np.linspace(0, len(clip) - 1, columns))]
+    return tile(frames, columns, cell)
+
+
+# Command ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """
+    Check a data set.
+
+    :param path: folder of the data set
+    :param format: auto, or one of alov, vid, det, got10k, lasot, videos, images
+    :param sheet: file of the contact sheet (default: runs/check/NAME.jpg)
+    :param samples: images on the contact sheet
+    :param seed: of the choice of samples
+    :param decode: read the images, not only their lists and annotations
+    """
+
+    path: tyro.conf.Positional[Path]
+    format: str = 'auto'  # noqa: A003
+    sheet: Path | None = None
+    samples: int = 24
+    seed: int = 0
+    decode: bool = True
+
+
+def check(options: CheckOptions) -> int:
+    """Run the command; return 1 if there are problems."""
+    summary, items = check_dataset(options.path, options.format, decode=options.decode)
+    images = list(samples(items, options.samples, options.seed))
+    for problem in summary.problems:
+        print(problem)
+    print(summary)
+    if images:
+        name = printable(options.path.resolve().name)
+        sheet = options.sheet or Path('runs', 'check', f'{name}.jpg')
+        save_image(sheet, tile(images, 6, (180, 240)))
+        print(f'samples: {sheet}')
+    return 1 if summary.problems else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `python -m training.data.check PATH`; return the exit status."""
+    return run_command(CheckOptions, check, arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
