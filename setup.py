@@ -47,7 +47,8 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
-        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml', 'examples/*.py'),
+        *shared('launch/*.launch.py', 'config/**/*.yaml', 'config/*.xml', 'config/*.json',
+                'config/*.rviz', 'examples/*.py'),
     ],
     python_requires='>=3.10',
     # Lower bounds only: which torch, numpy or OpenCV build a machine uses is its owner's choice.

@@ -7,6 +7,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 import logging
+import os
 from pathlib import Path
 import time
 from typing import Any
@@ -105,7 +106,7 @@ class PageServer:
         except OSError as error:
             await self._runner.cleanup()
             raise OSError(f'cannot listen on {self.settings.host}:{self.settings.port}: '
-                          f'{error.strerror or error}') from error
+                          f'{os.strerror(error.errno or 0)}') from error
         self.port = self._runner.addresses[0][1]
         self.hub.source.start(self.hub)
         self._states = asyncio.create_task(self.hub.publish_states())

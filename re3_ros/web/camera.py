@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from re3_ros import qos
 from re3_ros.detections import fill_box, read_box
+from re3_ros.image_stream import stamp_of
 from re3_ros.images import (
     compressed_size,
     compressed_to_rgb,
@@ -19,6 +20,7 @@ from re3_ros.images import (
     image_to_rgb,
     ImageError,
 )
+from re3_ros.web.annotations import Annotations, find_messages
 from re3_ros.web.matching import TrackMatcher
 from re3_web.source import Box, CameraState, ERROR, Frame, OK, Receiver, ShownTrack, WARN
 from sensor_msgs.msg import CompressedImage, Image
@@ -27,12 +29,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 
 # Seconds without an image or tracks after which the page reports it.
 IMAGE_TIMEOUT, TRACKS_TIMEOUT = 3., 3.
+# States of a target that is there; other rows of the status are answers to requests.
+STATES = ('tracked', 'lost', 'paused')
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
-
-
-def stamp_of(header: Header) -> int:
-    """Return a header's stamp in nanoseconds."""
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
 class WebCamera:
@@ -59,6 +58,8 @@ class WebCamera:
         self._bad_image = ''
         self._frame_id = ''
         prefix = f'{name}/' if name else ''
+        foxglove = find_messages()
+        self._annotations = foxglove and Annotations(node, f'{prefix}annotations', foxglove)
         self._init = node.create_publisher(Detection2D, f'{prefix}init', QoSProfile(depth=100))
         self._subscriptions = [
             node.create_subscription(Detection2DArray, f'{prefix}tracks', self._on_tracks,
@@ -120,6 +121,8 @@ class WebCamera:
         tracks = tuple(_shown(detection) for detection in message.detections)
         image = self._matcher.add_tracks(stamp, tracks, time.monotonic())
         self._deliver(stamp, image, tracks)
+        if self._annotations:
+            self._annotations.publish(message, self._states)
 
     def _deliver(self, stamp: int, image: Any, tracks: tuple[ShownTrack, ...]) -> None:
         age = (self._node.get_clock().now().nanoseconds - stamp) / 1e9
@@ -143,7 +146,7 @@ class WebCamera:
         """Take over the states; report what changed and which boxes were refused."""
         states, answers = {}, set()
         for status in message.status:
-            if status.message in ('tracked', 'lost'):
+            if status.message in STATES:
                 states[status.name] = status.message
                 continue
             reason = next((item.value for item in status.values if item.key == 'reason'), '')
@@ -154,10 +157,10 @@ class WebCamera:
                                       + (f': {reason}' if reason else ''))
         for target_id, state in states.items():
             before = self._states.get(target_id)
-            if before != state and (before or state == 'lost'):
-                text = 'lost' if state == 'lost' else 'found again'
-                self._receiver.notice(WARN if state == 'lost' else OK,
-                                      f'{self._label(target_id)} {text}')
+            if state == 'lost' and before != 'lost':
+                self._receiver.notice(WARN, f'{self._label(target_id)} lost')
+            elif state == 'tracked' and before == 'lost':
+                self._receiver.notice(OK, f'{self._label(target_id)} found again')
         self._states, self._answers = states, answers
 
     def _label(self, target_id: str) -> str:
