@@ -39,22 +39,30 @@ class FrameSource:
         self._start = start
         self._end = end
         self.index = -1
+        self._warned = False
 
     def read(self) -> np.ndarray | None:
         """
         Return the next frame, or None after the last one.
 
-        :raises ValueError: if the source ends before `start`, or a frame cannot be decoded.
+        A source that ends too early, before `end` or the number of frames in a video's header, is
+        logged as a warning.
+
+        :raises ValueError: if there is no frame from `start` on, or one cannot be decoded.
         """
         while self.index + 1 < self._start:
             if not self._skip():
+                self._check_length()
                 raise ValueError(f'{self.name}: has {self.index + 1} frames, none from number '
                                  f'{self._start} on')
             self.index += 1
         if self._end is not None and self.index + 1 >= self._end:
             return None
         frame = self._next()
-        self.index += frame is not None
+        if frame is None:
+            self._check_length()
+        else:
+            self.index += 1
         return frame
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -76,6 +84,16 @@ class FrameSource:
     def _skip(self) -> bool:
         """Pass over the next frame; return whether there was one."""
         return self._next() is not None
+
+    def _check_length(self) -> None:
+        """Warn, once, of a source that ends before `end`."""
+        if self._end is not None:
+            self._warn(f'ends after {self.index + 1} frames, before frame {self._end}')
+
+    def _warn(self, problem: str) -> None:
+        if not self._warned:
+            _log.warning('%s: %s', self.name, problem)
+        self._warned = True
 
 
 class _CaptureSource(FrameSource):
@@ -119,33 +137,16 @@ class VideoFile(_CaptureSource):
             cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT))
         return (width, height), frames
 
-    def read(self) -> np.ndarray | None:
-        """
-        Return the next frame, or None after the last one.
-
-        A file that ends earlier than its header announces is logged as a warning.
-
-        :raises ValueError: if no frame can be decoded, or none from `start` on.
-        """
-        frame = super().read()
-        if frame is None and self._end is None:
-            self._check_length()
-        return frame
-
-    def _skip(self) -> bool:
-        return super()._skip() or self._check_length()
-
-    def _check_length(self) -> bool:
-        """Compare the number of decoded frames with the header's."""
+    def _check_length(self) -> None:
+        """Compare the number of decoded frames with the header's; ValueError if there is none."""
         decoded, expected = self.index + 1, self.properties()[1]
         if not decoded:
             raise ValueError(f'{self.name}: OpenCV can decode no frame of it (an unsupported '
                              'codec or a damaged file); convert it, for example to H.264')
         # Some containers have no count; then it is estimated from the duration.
         if expected - decoded > max(1, .01 * expected):
-            _log.warning('%s: only %d of %d frames can be decoded, the file is damaged',
-                         self.name, decoded, expected)
-        return False
+            self._warn(f'only {decoded} of {expected} frames can be decoded, the file is damaged')
+        super()._check_length()
 
     def rewind(self) -> None:
         super().rewind()

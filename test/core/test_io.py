@@ -131,7 +131,19 @@ def test_video_that_ends_early_is_a_warning_with_both_counts(noisy_video, tmp_pa
     assert [record.message for record in caplog.records] == [
         f'{source.name}: only {count} of 40 frames can be decoded, the file is damaged']
     caplog.clear()
-    assert len(list(VideoFile(noisy_video))) == 40 and not caplog.records
+    source.rewind()
+    assert len(list(source)) == count and source.read() is None and not caplog.records
+    assert len(list(VideoFile(noisy_video, end=40))) == 40 and not caplog.records
+
+
+def test_source_that_ends_before_the_given_end_is_a_warning(video, tmp_path, caplog):
+    save_image(tmp_path / 'one' / '1.png', np.zeros((4, 4, 3), np.uint8))
+    for path, count in ((video, 8), (tmp_path / 'one', 1)):
+        source = open_source(path, 0, 20)
+        caplog.clear()
+        assert len(list(source)) == count
+        assert [record.message for record in caplog.records] == [
+            f'{source.name}: ends after {count} frames, before frame 20']
 
 
 @pytest.mark.parametrize('kind', ['video', 'folder'])
