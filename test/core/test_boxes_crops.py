@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Boxes and crops: checks, coordinates, and what a crop shows."""
+"""Boxes and crops: checks, coordinates and pixels."""
 
 import cv2
 import numpy as np
@@ -64,18 +64,18 @@ def test_iou(other, overlap):
 
 
 @pytest.mark.parametrize('library', [np.array, torch.tensor])
-def test_sizes_are_tempered_and_centres_kept(library):
+def test_damp_scale_keeps_the_centers(library):
     before = library([[0., 0., 10., 20.], [0., 0., 10., 20.]])
     boxes = library([[30., 30., 70., 50.], [0., 0., -5., 20.]])
-    tempered = np.asarray(box_ops.damp_scale(boxes, before, .5))
-    np.testing.assert_allclose(tempered[0], [40., 30., 60., 50.])
-    assert np.isfinite(tempered).all() and (tempered[:, 2:] >= tempered[:, :2]).all()
+    damped = np.asarray(box_ops.damp_scale(boxes, before, .5))
+    np.testing.assert_allclose(damped[0], [40., 30., 60., 50.])
+    assert np.isfinite(damped).all() and (damped[:, 2:] >= damped[:, :2]).all()
     assert box_ops.damp_scale(boxes, before, 1.) is boxes
     same_size = np.asarray(box_ops.damp_scale(boxes, before, 0.))
     np.testing.assert_allclose(same_size[0], [45, 30, 55, 50])
 
 
-def test_centred_box_of_same_size_encodes_to_the_middle_half():
+def test_centered_box_of_same_size_encodes_to_the_middle_half():
     box = np.array([30., 20., 50., 30.])
     region = region_of(box, 2.)
     coordinates = encode(box, region)
@@ -90,7 +90,7 @@ def test_crop_shows_the_region_at_its_place():
 
 
 @pytest.mark.parametrize('kind', [np.asarray, torch.from_numpy])
-def test_region_from_right_to_left_is_cut_mirrored(kind):
+def test_region_from_right_to_left_is_mirrored(kind):
     frame = cv2.resize(gradient_frame()[::8, ::8], (80, 60))
     straight, mirrored = crop_batch(
         [kind(frame)] * 2, np.array([[-10, 5, 52, 37], [52, 5, -10, 37]], np.float32), 32)
@@ -116,7 +116,7 @@ def test_outside_of_the_frame_is_black():
     (-1e5, -1e5, 1e5, 1e5),               # huge
     (79.9, 59.9, 200, 200),               # a corner's corner
 ])
-def test_odd_regions_never_fail(region):
+def test_degenerate_regions_raise_no_error(region):
     crops = crop_batch([gradient_frame()], np.array([region]), 16)
     assert crops.shape == (1, 3, 16, 16) and crops.dtype == torch.uint8
 

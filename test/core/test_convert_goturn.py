@@ -4,8 +4,8 @@
 """
 Converted GOTURN checkpoints against a reference written from the published definitions.
 
-The reference computes with the checkpoint's own tensors, under their published names, and feeds
-them what the published trackers feed: BGR values less their mean, or RGB less ImageNet's.
+The reference computes with the checkpoint's own tensors, under their published names, and the
+inputs of the published trackers: BGR values less their mean, or RGB less ImageNet's.
 """
 
 import numpy as np
@@ -85,7 +85,7 @@ def reference_pool5(checkpoint, layers, images, plain):
 
 
 def reference_boxes(checkpoint, kind, crops):
-    """Return what the published tracker reads as box: corners in 0..1 of the search crop."""
+    """Return the box of the published tracker: corners in 0..1 of the search crop."""
     def prepare(images):
         values = images.double()
         if kind == 'goturn-pygoturn':
@@ -112,7 +112,7 @@ def random_crops(count, size=CROP):
 
 
 @pytest.mark.parametrize('kind', LINEAR)
-def test_converted_network_computes_what_was_published(kind):
+def test_converted_network_equals_the_published_one(kind):
     checkpoint = narrow_checkpoint(kind)
     network = convert_tensors(checkpoint, kind, narrow_network(kind))
     crops = random_crops(3)

@@ -5,7 +5,7 @@
 Converted Re3 checkpoints against a reference written from the published equations.
 
 The reference computes with the checkpoint's own tensors, under their published names, in
-float64 numpy (convolutions: torch). Shapes are those of the facts about the published networks;
+float64 numpy (convolutions: torch). Shapes are those of the published networks;
 the tests that calculate use the same layouts with narrower layers.
 """
 
@@ -129,7 +129,7 @@ def layer_of(checkpoint, kind, layer):
 
 
 def convolve(x, weight, bias, stride=1, padding=0):
-    """Convolve in as many groups as the weight's shape tells, one after the other."""
+    """Convolve in as many groups as the weight's shape implies, one after the other."""
     groups = x.shape[1] // weight.shape[1]
     outputs = [functional.conv2d(part, kernel, None, stride, padding) for part, kernel
                in zip(x.chunk(groups, 1), weight.double().chunk(groups), strict=True)]
@@ -220,7 +220,7 @@ def reference_boxes(checkpoint, kind, sequence):
 # The tests.
 
 @pytest.mark.parametrize('kind', CASES)
-def test_converted_network_computes_what_was_published(kind):
+def test_converted_network_equals_the_published_one(kind):
     checkpoint = narrow_checkpoint(kind)
     network = convert_tensors(checkpoint, kind, narrow_network(kind))
     rng = torch.Generator().manual_seed(3)
@@ -254,7 +254,7 @@ def test_published_names_and_shapes_fill_the_network_of_full_size(kind, paramete
 
 
 def test_shapes_of_the_published_networks():
-    # As the facts about the checkpoints spell them out.
+    # As published.
     large, small = tensorflow_shapes(PAPER, small=False), tensorflow_shapes(PAPER_SMALL, True)
     assert large['re3/conv2/W_conv'] == (5, 5, 48, 256)
     assert large['re3/conv5_skip/W_conv'] == (1, 1, 256, 64)

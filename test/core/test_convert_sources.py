@@ -41,7 +41,7 @@ def same(tensors, expected):
         np.testing.assert_array_equal(tensors[name], value)
 
 
-def test_tensorflow_weights_are_read_without_the_optimisers_state():
+def test_tensorflow_weights_are_read_without_the_optimizers_state():
     reader = FakeReader(WEIGHTS | {name: np.zeros(2) for name in TRAINING})
     same(read_tensorflow(reader), WEIGHTS)
     assert not set(reader.read) & set(TRAINING)
@@ -68,7 +68,7 @@ def test_folder_without_a_tensorflow_checkpoint_is_named(tmp_path):
         open_tensorflow(tmp_path)
 
 
-def test_tensorflow_checkpoint_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
+def test_missing_tensorflow_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
     (tmp_path / 'model.ckpt.index').touch()
     for source in (tmp_path, tmp_path / 'model.ckpt', tmp_path / 'model.ckpt.index'):
@@ -84,7 +84,7 @@ def test_pytorch_state_dict(tmp_path, wrapped):
 
 
 def test_training_checkpoint_with_random_state_is_read_safely(tmp_path):
-    # pygoturn keeps numpy's random state, the optimiser and the loss beside the weights.
+    # pygoturn keeps numpy's random state, the optimizer and the loss beside the weights.
     state = {'classifier.9.bias': torch.ones(4)}
     checkpoint = {'itr': 20000, 'np_rand_state': np.random.get_state(), 'state_dict': state,
                   'torch_rand_state': torch.get_rng_state(), 'l1_loss': np.float64(3.5),
@@ -152,7 +152,7 @@ def caffemodel(layers, old):
         layer = field(name_field, name.encode())
         layer += b''.join(field(blob_field, blob(values, old)) for values in blobs)
         message += field(net_field, layer)
-    # A field that is not looked at, of a type of its own: fixed 32 bits.
+    # An unused field of another type: fixed 32 bits.
     return message + varint(200 << 3 | 5) + b'\0\0\0\0'
 
 
@@ -187,7 +187,7 @@ def test_unreadable_files_are_named(tmp_path, name, content, error, text):
     assert name in str(caught.value)
 
 
-def test_checkpoint_of_no_known_kind_is_refused():
+def test_unknown_checkpoint_format_is_refused():
     with pytest.raises(ValueError, match='unknown checkpoint format; .*, got conv.a, conv.b'):
         detect_kind({'conv.a': torch.zeros(1), 'conv.b': torch.zeros(1)})
     with pytest.raises(ValueError, match='small network of re3-pytorch'):
@@ -223,7 +223,7 @@ def test_command_writes_weights_that_load(narrow_checkpoint, tmp_path, capsys):
         .6 * (tmp_path / 'float32.safetensors').stat().st_size
 
 
-def test_command_names_what_does_not_fit_and_writes_nothing(narrow_checkpoint, tmp_path, capsys):
+def test_command_names_misfits_and_writes_nothing(narrow_checkpoint, tmp_path, capsys):
     state = torch.load(narrow_checkpoint)
     del state['fc6.bias']
     torch.save(state, narrow_checkpoint)

@@ -39,16 +39,16 @@ def test_networks_have_the_published_numbers_of_parameters(config, parameters):
 
 
 def test_units_of_the_published_networks():
-    centred = torch.tensor([[.25, .25, .75, .75]])
-    # A centred box of the same size: in Held's and pygoturn's units, and in OpenCV's, whose
+    centered = torch.tensor([[.25, .25, .75, .75]])
+    # A centered box of the same size: in Held's and pygoturn's units, and in OpenCV's, whose
     # scale layer makes pixels of the 227 crop of it.
-    for config, output in (({}, centred * 10), (PYGOTURN, centred * 10),
-                           (OPENCV, centred * 227 / 10)):
+    for config, output in (({}, centered * 10), (PYGOTURN, centered * 10),
+                           (OPENCV, centered * 227 / 10)):
         network = GoturnNet(**config | TINY)
         torch.nn.init.zeros_(network.output.weight)
         network.output.bias.data = output[0]
         boxes = network.eval().start(random_crops(network))[0].boxes
-        torch.testing.assert_close(boxes, centred.expand(2, 4))
+        torch.testing.assert_close(boxes, centered.expand(2, 4))
 
 
 def test_initial_weights_are_those_of_the_paper():
@@ -74,7 +74,7 @@ def test_separate_towers_start_equal_and_are_two():
 
 
 @pytest.mark.parametrize('kind, config', NETWORKS)
-def test_nothing_is_remembered(kind, config):
+def test_there_is_no_memory(kind, config):
     network = kind(**config).eval()
     crops = random_crops(network)
     first, state = network.start(crops)

@@ -75,7 +75,7 @@ def test_unknown_peephole_is_refused():
         PeepholeLSTMCell(5, 4, 'some')
 
 
-def test_second_layer_sees_the_inputs_and_the_first_layers_output():
+def test_second_layer_receives_the_inputs_and_the_first_layers_output():
     torch.manual_seed(0)
     lstm = FactoredLSTM(5, 4).double()
     x = torch.randn(3, 5).double()

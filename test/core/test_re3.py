@@ -72,7 +72,7 @@ def test_too_small_crops_are_refused():
         Re3Net(**{**TINY, 'crop_size': 30})
 
 
-def test_response_norm_is_caffes():
+def test_response_norm_equals_caffes():
     x = torch.randn(2, 9, 3, 3, generator=torch.Generator().manual_seed(1)) * 100
     padded = torch.nn.functional.pad(x ** 2, (0, 0, 0, 0, 2, 2))
     sums = sum(padded[:, k:k + 9] for k in range(5))
@@ -81,7 +81,7 @@ def test_response_norm_is_caffes():
     assert half.dtype == torch.float16 and half.isfinite().all()
 
 
-def test_a_centred_box_of_the_same_size_is_the_published_target():
+def test_a_centered_box_of_the_same_size_is_the_published_target():
     box = np.array([100., 50., 140., 130.])
     target = OUTPUT_SCALE * encode(box, region_of(box, Re3Net(**TINY).current_crop.context))
     np.testing.assert_allclose(target, (2.5, 2.5, 7.5, 7.5))
@@ -153,7 +153,7 @@ def test_weights_file_gives_the_network_back(tmp_path, peephole):
     torch.testing.assert_close(again.start(crops)[0].boxes, network.start(crops)[0].boxes)
 
 
-def test_the_tracker_follows_with_it_and_knows_targets_out_of_sight(tiny):
+def test_tracker_with_it_and_targets_outside_the_frame(tiny):
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     tiny.output.weight.data.zero_()
     tiny.output.bias.data = torch.tensor([3.5, 2.5, 8.5, 7.5])      # a fifth to the right

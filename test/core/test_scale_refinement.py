@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 
-"""The size check, with a network that never changes the size and can tell a square's."""
+"""Scale refinement, with a network that keeps the size and compares brightness."""
 
 import numpy as np
 import pytest

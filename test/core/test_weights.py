@@ -4,11 +4,12 @@
 """Weights files: there and back, and every way in which they can be wrong."""
 
 import json
+import os
 
 import pytest
 from re3_core import available_models, load_network, save_network, Tracker
 from re3_core.networks import Re3LiteNet
-from re3_core.weights import read_metadata, weights_path
+from re3_core.weights import LEGACY_NAMES, read_metadata, weights_path
 from safetensors.torch import load_file, save_file
 import torch
 
@@ -31,7 +32,7 @@ def rewrite(path, change, metadata=None):
     save_file(tensors, path, {**read_metadata(path), **(metadata or {})})
 
 
-def test_there_and_back(saved):
+def test_saved_network_is_loaded(saved):
     network, path = saved
     loaded = load_network(weights=path)
     assert loaded.config == network.config and not loaded.training
@@ -59,13 +60,34 @@ def test_failed_save_leaves_the_old_file(saved, monkeypatch):
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
 
 
+def test_files_of_earlier_releases_load(saved):
+    def rename(tensors):
+        for old, new in LEGACY_NAMES.items():
+            for name in [name for name in tensors if name.startswith(new)]:
+                tensors[old + name[len(new):]] = tensors.pop(name)
+    network, path = saved
+    rewrite(path, rename)
+    assert {name.split('.')[0] for name in load_file(path)} >= {'matcher', 'head'}
+    assert not any(name.startswith('correlation') for name in load_file(path))
+    for name, value in load_network(weights=path).state_dict().items():
+        assert torch.equal(network.state_dict()[name], value)
+
+
+def test_path_that_is_not_utf8_is_named(saved, tmp_path):
+    path = tmp_path / os.fsdecode(b'\xff.safetensors')
+    path.write_bytes(saved[1].read_bytes())
+    for action in (lambda: Tracker(weights=path), lambda: save_network(saved[0], path)):
+        with pytest.raises(ValueError, match=r'xff.safetensors: the path is not UTF-8'):
+            action()
+
+
 @pytest.mark.parametrize('change, text', [
     (lambda tensors: tensors.pop('fc6.bias'), 'missing: fc6.bias'),
     (lambda tensors: tensors.update(extra=torch.zeros(1)), 'not of this network: extra'),
     (lambda tensors: tensors.update({'fc6.bias': torch.zeros(3)}),
      r'fc6.bias has shape \(3,\), not \(32,\)'),
 ])
-def test_file_that_does_not_fit_says_why(saved, change, text):
+def test_file_that_does_not_fit_is_explained(saved, change, text):
     rewrite(saved[1], change)
     with pytest.raises(ValueError, match=text):
         load_network(weights=saved[1])
@@ -76,7 +98,7 @@ def test_file_that_does_not_fit_says_why(saved, change, text):
     ({'config': json.dumps({'depth': 3})}, 'config that does not fit re3_lite.*depth'),
     ({'config': '{'}, 'config that does not fit re3_lite'),
 ])
-def test_metadata_that_is_wrong_says_why(saved, metadata, text):
+def test_metadata_that_is_wrong_is_explained(saved, metadata, text):
     rewrite(saved[1], lambda tensors: None, metadata)
     with pytest.raises(ValueError, match=text):
         load_network(weights=saved[1])
@@ -106,7 +128,7 @@ def test_missing_file_is_named(tmp_path):
         Tracker(weights=tmp_path / 'nowhere.safetensors')
 
 
-def test_models_without_packaged_weights_say_where_to_get_them():
+def test_models_without_packaged_weights_name_the_ways_to_get_them():
     assert {'re3', 're3_lite'} <= set(available_models())
     with pytest.raises(FileNotFoundError, match="no weights for model 're3'.*re3_core.convert"):
         weights_path('re3')
