@@ -19,7 +19,7 @@ from re3_ros import parameters
 from re3_ros.bag import BagError
 from re3_ros.bag.inits import detections_of, init_topics, Inits
 from re3_ros.bag.message_types import COMPRESSED_IMAGE
-from re3_ros.bag.outputs import atomic_folder, Names, Outputs
+from re3_ros.bag.outputs import atomic_folder, check_folder, Names, Outputs
 from re3_ros.bag.reader import Bag, Topic
 from re3_ros.bag.storage import Message
 from re3_ros.detections import read_detection, Request
@@ -254,6 +254,8 @@ class CameraRun:
         """Raise BagError if no image could be used, or no target was started."""
         summary = self.summary
         summary.targets = len(self._started)
+        if not summary.images:
+            raise BagError(f'{self._camera.topic}: there are no images in the chosen part')
         if summary.images == summary.refused:
             reason = f': {self.last_error}' if self.last_error else ''
             raise BagError(f'{self._camera.topic}: none of {summary.images} images can be used'
@@ -278,11 +280,9 @@ def track_camera(bag: Bag, camera: Camera, folder: Path, job: Job, tracker: Trac
     topic = bag.image_topic(camera.topic)
     bag.check(topic)
     settings = _settings(bag, camera, job)
-    if folder.exists() and not job.overwrite:
-        if _same_run(folder, settings):
-            return Summary(skipped=True, complete=_recorded(folder).get('complete', True))
-        raise BagError(f'{printable(folder)} is there already, from another run: give --overwrite '
-                       'or another --output')
+    if not job.overwrite and _same_run(folder, settings):
+        return Summary(skipped=True, complete=_recorded(folder).get('complete', True))
+    check_folder(folder, job.overwrite)
     recorded = init_topics(bag, job.inits.topics, job.namespace, camera.name)
     _log.info('%s: %d images of %s', printable(bag.path), topic.count, topic.name)
     tracker.reset()
