@@ -100,16 +100,15 @@ def make_batch(clips: Sequence[Clip], generators: Sequence[np.random.Generator],
 
     def per_time(name: str) -> torch.Tensor:
         return per_row(name).transpose(0, 1).contiguous()       # (B, T, ...) -> (T, B, ...)
+    frames: list = _stacked_frames(clips) if as_tensor else [
+        [clip.frames[t] for clip in clips for _ in range(copies)] for t in range(len(clips[0]))]
     return Batch(
-        _stacked_frames(clips) if as_tensor else [
-            [clip.frames[t] for clip in clips for _ in range(copies)]
-            for t in range(len(clips[0]))],
-        *(per_time(name) for name in ('boxes', 'last_known_boxes', 'visible', 'template_boxes',
-                                      'search_boxes', 'motion_jitter')),
-        *(per_row(name, torch.bool) for name in ('free_running', 'reset', 'mirrored')),
-        per_row('gain'),
-        # Row numbers, not a mask: a GPU would have to tell the host how many there are.
-        torch.from_numpy(np.flatnonzero(drawn['grayscale'])), bool(drawn['free_running'].any()))
+        frames=frames, gain=per_row('gain'), any_free_running=bool(drawn['free_running'].any()),
+        # Row numbers, not a mask: a GPU would have to send the host how many there are.
+        grayscale=torch.from_numpy(np.flatnonzero(drawn['grayscale'])),
+        **{name: per_time(name) for name in ('boxes', 'last_known_boxes', 'visible',
+                                             'template_boxes', 'search_boxes', 'motion_jitter')},
+        **{name: per_row(name, torch.bool) for name in ('free_running', 'reset', 'mirrored')})
 
 
 def _stacked_frames(clips: Sequence[Clip]) -> list[torch.Tensor]:

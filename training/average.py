@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import sys
+from typing import cast
 
 from re3_core.networks import TrackerNetwork
 from re3_core.weights import load_network, save_network
@@ -35,7 +36,7 @@ def average(paths: Sequence[Path | str]) -> TrackerNetwork:
             raise ValueError(f'{path} holds {network.name} {network.config}, but {paths[0]} '
                              f'{first.name} {first.config}')
         mean.update_parameters(network)
-    return mean.module
+    return cast(TrackerNetwork, mean.module)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 import os
 from pathlib import Path
 import platform
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -202,7 +203,7 @@ class BenchmarkOptions:
     weights: str = ''
     config: Path | None = None
     device: str = 'auto'
-    precision: str = 'auto'
+    precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     compile: bool = False  # noqa: A003
     unroll: int = 16
     batch: int = 32
@@ -240,12 +241,12 @@ def measure(options: BenchmarkOptions, device: torch.device) -> dict[str, Any]:
             print(f'measured: {label}', file=sys.stderr)
     if options.frames:
         network = build_network(config)
-        trackers: dict[str, Callable[[], AnyTracker]] = {
-            f'{config.model} {name}': lambda name=name: Tracker(
-                network=network, device=str(device), precision=name)
+        trackers: dict[str, Callable[[], Any]] = {
+            f'{config.model} {name}': partial(
+                Tracker, network=network, device=str(device), precision=name)
             for name in dict.fromkeys(('float32', precision))}
-        trackers.update({f'OpenCV {kind}': lambda kind=kind: OpenCVTracker(
-            kind, options.opencv_models) for kind in options.opencv})
+        trackers |= {f'OpenCV {kind}': partial(OpenCVTracker, kind, options.opencv_models)
+                     for kind in options.opencv}
         report['tracking'], report['failed'] = tracking_times(
             trackers, procedural_sequence(options.frames + WARM_UP + 1), options.targets)
     return report

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 import sys
+from typing import Any
 
 import numpy as np
 from re3_core import boxes as box_ops
@@ -34,7 +35,7 @@ from training.train import fixed_clips
 
 
 @contextmanager
-def record_logits(network: re3_lite.Re3LiteNet) -> Iterator[tuple[list[float], list[float]]]:
+def record_logits(network: Any) -> Iterator[tuple[list[float], list[float]]]:
     """Give lists of the LSTM's logits and the similarities, in the order of the steps."""
     lstm_logits: list[float] = []
     similarities: list[float] = []

@@ -553,7 +553,7 @@ class SettingsOptions:
     settings: Annotated[Config, tyro.conf.arg(name='')] = field(default_factory=Config)
 
 
-def parse_settings(options: type[Options], arguments: list[str]) -> Options:
+def parse_settings(options: Any, arguments: list[str]) -> Any:
     """
     Parse a command line into SettingsOptions, whose defaults are those of the file it names.
 
@@ -568,7 +568,7 @@ def parse_settings(options: type[Options], arguments: list[str]) -> Options:
         overrides, rest[begin:end] = rest[begin + 1:end], []
     path = _value_of('--config', rest)
     if path is None and '--resume' in rest:
-        path = Path(_value_of('--output', rest) or options.output) / 'config.yaml'
+        path = f'{_value_of("--output", rest) or options.output}/config.yaml'
     return tyro.cli(options, args=rest, default=options(settings=load_config(path, overrides)))
 
 

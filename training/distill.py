@@ -98,7 +98,8 @@ class Distillation:
         fused = fuse_batch_norm(backbone, self.dtype).to(device)
         self.teacher = torch.compile(fused, dynamic=False,
                                      options={'freezing': device.type == 'cpu'})
-        self.student = DenseBackbone().to(device).to(memory_format=torch.channels_last)
+        self.student = DenseBackbone().to(device)
+        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=lr, weight_decay=1e-4)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, lr, iterations, pct_start=.05)

@@ -99,7 +99,7 @@ def run_one_pass(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int
         try:
             if t == 0:
                 size = frame.shape[:2]
-                tracks = {str(i): tracker.init(str(i), frame, jittered_box(
+                tracks: dict = {str(i): tracker.init(str(i), frame, jittered_box(
                     sequence.boxes[0], jitter, seed, sequence.name, i)) for i in starts}
             else:
                 tracks = tracker.update(frame)

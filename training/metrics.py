@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from re3_core.boxes import iou, xyxy_to_cxcywh
 
 OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
@@ -131,7 +132,7 @@ class Calibration(NamedTuple):
     score: np.ndarray
     good: np.ndarray
     overlap: np.ndarray
-    count: np.ndarray
+    count: np.ndarray    # type: ignore[assignment]    # instead of tuple.count
     error: float
 
 
@@ -269,14 +270,14 @@ def _valid_frames(run: SupervisedRun, burn_in: int) -> np.ndarray:
     return run.overlaps[keep]
 
 
-def spread(values: np.ndarray | Sequence[float]) -> Spread:
+def spread(values: ArrayLike) -> Spread:
     """Return the Spread of a figure over repeated runs (N,), without those that lack it (NaN)."""
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    if not len(values):
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
+    if not len(known):
         return Spread(*[float('nan')] * 4)
-    std = float(values.std(ddof=1)) if len(values) > 1 else 0.
-    return Spread(float(values.mean()), std, float(values.min()), float(values.max()))
+    std = float(known.std(ddof=1)) if len(known) > 1 else 0.
+    return Spread(float(known.mean()), std, float(known.min()), float(known.max()))
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:

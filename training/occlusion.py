@@ -126,7 +126,8 @@ def add_occluder(name: str, frames: Any, boxes: np.ndarray, length: int, begin: 
         name.encode('utf-8', 'surrogateescape'))])
     occluder = _draw_occluder(rng, frames[begin + hidden.start],
                               boxes[hidden.start:hidden.stop])
-    return occluder and OcclusionEvent(name, frames, boxes, begin, hidden, occluder)
+    return occluder if occluder is None else OcclusionEvent(name, frames, boxes, begin, hidden,
+                                                            occluder)
 
 
 def _draw_occluder(rng: np.random.Generator, frame: np.ndarray,
@@ -351,9 +352,9 @@ class OcclusionOptions(SimulatorOptions):
         """Return the trackers to compare, by label."""
         trackers = {}
         for count in self.candidates or (0, None):
-            settings = {} if count is None else {'redetection_candidates': count}
-            tracker = Tracker(self.model, weights=self.weights, device=self.device, **settings)
-            places = tracker.redetection_candidates
+            tracker = Tracker(self.model, weights=self.weights, device=self.device)
+            places = tracker.redetection_candidates if count is None else count
+            tracker.redetection_candidates = places
             trackers[f're-detection, {places} places' if places else 'no re-detection'] = tracker
         return trackers
 

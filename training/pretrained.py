@@ -56,7 +56,8 @@ def build_network(config: Config) -> TrackerNetwork:
                              f'{sorted({name.split(".")[0] for name in names})}')
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not name.startswith(config.frozen))
-    return network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def _loaded(config: Config, network: TrackerNetwork) -> TrackerNetwork:
@@ -121,11 +122,10 @@ def load_backbone(network: TrackerNetwork, path: os.PathLike | str | None = None
     if read_metadata(path).get('model') == BACKBONE:
         load_state_dict_strict(backbone, path, 'the dense backbone')
         return
-    other = load_network(weights=path)
-    if getattr(other, 'config', {}).get('backbone') != 'dense' or (
-            other.backbone.channels != backbone.channels):
+    other = getattr(load_network(weights=path), 'backbone', None)
+    if not isinstance(other, DenseBackbone) or other.channels != backbone.channels:
         raise ValueError(f'{path} holds no dense backbone of the channels {backbone.channels}')
-    backbone.load_state_dict(other.backbone.state_dict())
+    backbone.load_state_dict(other.state_dict())
 
 
 def replace_backbone(network: TrackerNetwork, path: os.PathLike | str) -> None:

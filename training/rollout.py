@@ -15,7 +15,7 @@ first frame alone, both crops cut from it; networks without memory start at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from re3_core import boxes as box_ops
@@ -65,7 +65,9 @@ def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
     """
     context, first, length = network.current_crop.context, first_step(network), len(batch.boxes)
     free_running = batch.free_running[:, None]                          # (B, 1)
-    crops, features, boxes = [], [], []
+    crops: list[Crops] = []
+    features: list[tuple] = []
+    boxes: list[Tensor] = []
     state = predicted = None
     for t in range(first, length):
         template_box, search_box = batch.template_boxes[t], batch.search_boxes[t]   # (B, 4)
@@ -106,7 +108,7 @@ def _jitter_motion(boxes: Tensor, batch: Batch, t: int, augment: Augmentation,
     return torch.where(batch.motion_jitter[t].any(-1, keepdim=True), moved, boxes)
 
 
-def _joined(parts: list[tuple]) -> tuple:
+def _joined(parts: Sequence[tuple]) -> tuple:
     """Concatenate the tensors of several time steps."""
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 

@@ -10,7 +10,7 @@ and `reset`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 from re3_core.boxes import xywh_to_xyxy, xyxy_to_xywh
-from re3_core.networks import TrackerNetwork
 from re3_core.tracker import Track, Tracker
 from re3_core.weights import available_models
 from training.data.base import visible_files
@@ -31,14 +30,14 @@ TRACKER_ERRORS = (cv2.error, MemoryError, OSError, RuntimeError, ValueError)
 class AnyTracker(Protocol):
     """Interface of `re3_core.tracker.Tracker`."""
 
-    def init(self, target_id: Hashable, frame: np.ndarray, box: np.ndarray) -> Track:
+    def init(self, target_id: str, frame: np.ndarray, box: np.ndarray) -> Track:
         """Start tracking the object inside `box` (4,) xyxy in `frame` (H, W, 3) RGB."""
 
     def update(self, frame: np.ndarray,
-               ids: Iterable[Hashable] | None = None) -> dict[Hashable, Track]:
+               ids: Iterable[str] | None = None) -> dict[str, Track]:
         """Track the targets `ids` (all if None) in the next frame; return a Track for each."""
 
-    def remove(self, target_id: Hashable) -> None:
+    def remove(self, target_id: str) -> None:
         """Remove a target."""
 
     def reset(self) -> None:
@@ -96,8 +95,8 @@ class OpenCVTracker:
             raise ValueError(f'unknown OpenCV tracker {kind!r}; there are '
                              + ', '.join(OPENCV_TRACKERS))
         self._kind, self._models = kind, models
-        self._trackers: dict[Hashable, Any] = {}
-        self._tracks: dict[Hashable, Track] = {}
+        self._trackers: dict[str, Any] = {}
+        self._tracks: dict[str, Track] = {}
         self._create()      # to fail here, not at the first target
 
     def _create(self) -> Any:
@@ -107,7 +106,7 @@ class OpenCVTracker:
             raise ValueError(f'this OpenCV has no tracker {self._kind!r} ({error}); '
                              'opencv-contrib-python has it') from None
 
-    def init(self, target_id: Hashable, frame: np.ndarray, box: np.ndarray) -> Track:
+    def init(self, target_id: str, frame: np.ndarray, box: np.ndarray) -> Track:
         """Start tracking the object inside `box` (4,) xyxy in `frame` (H, W, 3) RGB."""
         cv2.setRNGSeed(0)
         self._trackers[target_id] = self._create()
@@ -116,7 +115,7 @@ class OpenCVTracker:
         return self._tracks[target_id]
 
     def update(self, frame: np.ndarray,
-               ids: Iterable[Hashable] | None = None) -> dict[Hashable, Track]:
+               ids: Iterable[str] | None = None) -> dict[str, Track]:
         """Track the targets `ids` (all if None) in the next frame; return a Track for each."""
         image = _bgr(frame)
         ids = list(self._trackers) if ids is None else list(ids)
@@ -124,7 +123,7 @@ class OpenCVTracker:
             self._tracks[target_id] = self._track(target_id, image)
         return {target_id: self._tracks[target_id] for target_id in ids}
 
-    def _track(self, target_id: Hashable, image: np.ndarray) -> Track:
+    def _track(self, target_id: str, image: np.ndarray) -> Track:
         tracker = self._trackers[target_id]
         try:
             found, box = tracker.update(image)
@@ -136,7 +135,7 @@ class OpenCVTracker:
         return Track(xywh_to_xyxy(np.asarray(box, np.float32)),
                      score if score >= 0 else float('nan'), False)
 
-    def remove(self, target_id: Hashable) -> None:
+    def remove(self, target_id: str) -> None:
         """Remove a target."""
         del self._trackers[target_id], self._tracks[target_id]
 
@@ -209,15 +208,16 @@ class TrackerSpec(TrackerOptions):
         """Return a new tracker."""
         if self.model.startswith(OPENCV):
             return OpenCVTracker(self.model[len(OPENCV):], self.opencv_models)
-        reset = {} if self.reset_every is None else {'reset_every': self.reset_every}
         tracker = Tracker(self.model, weights=self.weights, device=self.device,
-                          precision=self.precision, **reset)
+                          precision=self.precision)
+        if self.reset_every is not None:
+            tracker.reset_every = self.reset_every
         if self.zero_state:
             disable_memory(tracker.network)
         return tracker
 
 
-def disable_memory(network: TrackerNetwork) -> None:
+def disable_memory(network: Any) -> None:
     """Make `network` run every frame with the memory of its recurrent layers at zero."""
     recur = network.recur
     network.recur = lambda encoded, memory: recur(encoded, network.zero_memory(encoded))

@@ -22,7 +22,7 @@ from pathlib import Path
 import re
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -197,7 +197,7 @@ def averaged(network: TrackerNetwork, decay: float) -> AveragedModel:
 
     The decay starts lower, so that the random first weights are soon forgotten.
     """
-    def average(old: torch.Tensor, new: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
+    def average(old: torch.Tensor, new: torch.Tensor, updates: Any) -> torch.Tensor:
         kept = torch.clamp((updates + 1) / (updates + 11), max=decay)
         return torch.lerp(old, new, 1 - kept)
     return AveragedModel(network, avg_fn=average)
@@ -225,7 +225,7 @@ class Trainer:
             self.optimizer, lambda i: lr_factor(config.optimizer, i, config.iterations))
         self.average = averaged(self.network, config.optimizer.ema_decay)
         self.features_of = self._fast_features() if features_are_frozen(self.network) else None
-        self.objective: torch.nn.Module = Objective(self.network, config.loss)
+        self.objective: Any = Objective(self.network, config.loss)
         if self.world > 1:
             self.objective = DistributedDataParallel(
                 self.objective, broadcast_buffers=False,
@@ -237,10 +237,10 @@ class Trainer:
                                       config.validation_clips, config.validation_length)
         self.data = TrainingBatches(config, source, self.network.current_crop.context, device,
                                     self.rank, self.world)
-        self.batches: Iterator[Batch] | None = None
+        self.batches: Any = None        # of the iterations to come
         self.iteration, self.frames, self.best_auc, self.bad_steps = 0, 0, -1., 0
         self.times = dict.fromkeys(('data', 'rollout', 'forward', 'backward', 'step'), 0.)
-        self.rollout: Rollout | None = None
+        self.rollout: Any = None        # the last one
 
     # One iteration
 
@@ -301,7 +301,7 @@ class Trainer:
                 'loss.confidence only with a network that has one. The last checkpoint is '
                 'unchanged')
 
-    def autocast(self):
+    def autocast(self) -> Any:
         """Return the context of the run's precision."""
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype == torch.float32 else torch.autocast(
@@ -316,9 +316,9 @@ class Trainer:
             torch.cuda.synchronize(self.device)
         self.times[name] += time.perf_counter() - start
 
-    def _fast_features(self):
+    def _fast_features(self) -> Any:
         """Return the frozen convolutions, as fast as this machine computes them."""
-        features = self.network.inference_copy(PRECISIONS[self.precision]).features
+        features: Any = self.network.inference_copy(PRECISIONS[self.precision]).features
         if not self.config.compile:
             return features
         return torch.compile(features, dynamic=False,
@@ -326,10 +326,15 @@ class Trainer:
 
     # Validation and files
 
+    @property
+    def averaged_network(self) -> TrackerNetwork:
+        """Return the network with the averaged weights."""
+        return cast(TrackerNetwork, self.average.module)
+
     def validate(self) -> float:
         """Track the validation clips; return the mean success AUC of the averaged weights."""
         # Without re-detection, which would hide (and cost) what a network does not track.
-        tracker = Tracker(network=self.average.module, device=str(self.device),
+        tracker = Tracker(network=self.averaged_network, device=str(self.device),
                           precision=self.precision, redetection_candidates=0)
         return validation_auc(tracker, self.validation)
 
@@ -365,7 +370,7 @@ class Trainer:
 
     def export(self, name: str) -> None:
         """Write the averaged weights as a file for the tracker."""
-        save_network(self.average.module, self.output / f'{name}.safetensors', {
+        save_network(self.averaged_network, self.output / f'{name}.safetensors', {
             'frames_seen': str(self.frames), 'iteration': str(self.iteration)})
 
 

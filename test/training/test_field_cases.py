@@ -6,6 +6,7 @@
 import codecs
 import json
 import os
+import pickle
 import struct
 
 import cv2
@@ -429,6 +430,8 @@ def test_occlusion_events_of_video_files(tmp_path):
     sequence, = sequences_of(read_videos(tmp_path))
     frames = list(sequence.frames)
     for index in (0, 5, 6, 2, COUNT - 1):
+        again = pickle.loads(pickle.dumps(sequence)).frames[index]
+        np.testing.assert_array_equal(again, frames[index])
         np.testing.assert_array_equal(sequence.frames[index], frames[index])
     with pytest.raises(IndexError, match='no frame 12'):
         sequence.frames[COUNT]

@@ -86,12 +86,12 @@ class LabeledVideo:
     """
 
     name: str
-    frames: tuple[Path, ...] = ()
+    frames: SequenceOf[Path] = ()
     video: Path | None = None
     tracks: tuple[LabeledTrack, ...] = ()
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> SequenceOf[Path]:
         """Return the files that hold the frames."""
         return (self.video,) if self.video is not None else self.frames
 
@@ -155,7 +155,11 @@ class VideoFrames:
 
     def __init__(self, path: Path, start: int = 0):
         self.path, self.start = path, start
-        self._position, self._reader = -1, iter(())
+        self._position, self._reader = -1, iter(self)
+
+    def __reduce__(self) -> tuple:
+        """Pickle the place, not the open file."""
+        return VideoFrames, (self.path, self.start)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """
@@ -172,15 +176,12 @@ class VideoFrames:
     def __getitem__(self, index: int) -> np.ndarray:
         """Return a frame; going backwards decodes the file from its start again."""
         if index <= self._position:
-            self._position, self._reader = -1, iter(())
-        if self._position < 0:
-            self._reader = iter(self)
-        while self._position < index:
-            frame = next(self._reader, None)
-            if frame is None:
-                raise IndexError(f'{printable(self.path)} has no frame {self.start + index}')
+            self._position, self._reader = -1, iter(self)
+        for frame in self._reader:
             self._position += 1
-        return frame
+            if self._position == index:
+                return frame
+        raise IndexError(f'{printable(self.path)} has no frame {self.start + index}')
 
 
 def frames_of(video: LabeledVideo, start: int = 0) -> ImageFrames | VideoFrames:

@@ -389,7 +389,7 @@ def decode(options: CacheOptions) -> None:
     """Run the command."""
     items = read_dataset(options.path, options.format)
     root = Path(options.cache or default_cache())
-    build = cache_images if isinstance(items[0], LabeledImage) else cache_videos
+    build: Callable = cache_images if isinstance(items[0], LabeledImage) else cache_videos
     print(f'{len(items)} items decoded: {build(items, root, options.max_side).directory}')
 
 

@@ -93,10 +93,12 @@ def _check_image(image: LabeledImage, summary: DatasetSummary, decode: bool) -> 
         summary.problems.append(str(error))
         return
     _check_boxes(f'{printable(image.path)}: box', image.scaled_boxes(shape), shape, summary)
-    if mask is not None and mask.shape != shape[:2]:
+    if mask is None or image.mask is None:
+        return
+    if mask.shape != shape[:2]:
         summary.problems.append(f'{printable(image.mask)}: is {mask.shape[1]}x{mask.shape[0]}, '
                                 f'the image {shape[1]}x{shape[0]}')
-    elif mask is not None and mask.max() > len(image.boxes):
+    elif mask.max() > len(image.boxes):
         summary.problems.append(f'{printable(image.mask)}: value {mask.max()} for '
                                 f'{len(image.boxes)} boxes')
 
@@ -160,8 +162,8 @@ def _check_boxes(name: str, boxes: np.ndarray, shape: Shape, summary: DatasetSum
     """Check that boxes (N, 4) have an area and lie at least partly in an image."""
     limit = np.array(shape[1::-1])
     with np.errstate(invalid='ignore'):
-        empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
-        outside = (boxes[:, :2] >= limit).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
+        empty = np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
+        outside = np.any((boxes[:, :2] >= limit) | (boxes[:, 2:] <= 0), axis=1)
     for wrong, what in ((empty, 'has no area'), (outside & ~empty, 'lies outside the image')):
         summary.problems.extend(f'{name} {number} {what}: {boxes[number].tolist()}'
                                 for number in np.flatnonzero(wrong))
@@ -191,7 +193,7 @@ def _video_sample(rng: np.random.Generator, video: LabeledVideo) -> np.ndarray:
     boxes = np.full((1, 0, 4), np.nan, np.float32)
     if video.tracks:
         boxes = np.stack([track.boxes for track in video.tracks], axis=1)
-    shown = np.flatnonzero(np.isfinite(boxes).all(axis=2).any(axis=1))
+    shown = np.flatnonzero(np.any(np.isfinite(boxes).all(axis=2), axis=1))
     place = int(rng.choice(shown)) if len(shown) else 0
     frame = frames_of(video, place)[0]
     return with_boxes(frame, boxes[place], f'{video.name} {place}')

@@ -52,7 +52,7 @@ class Simulator:
                  backgrounds: VideoBackgrounds | None = None,
                  config: SceneConfig | None = None):
         self.material = material
-        self.size = tuple(size)
+        self.size = size[0], size[1]
         self.backgrounds = backgrounds
         self.config = config or SceneConfig()
 
@@ -112,10 +112,16 @@ class _Scene:
         drawn = (_draw(actor, index, self._smear(actor, index), limits) for actor in actors)
         return [layer for layer in drawn if layer is not None]
 
+    def _draw_target(self, index: int) -> Layer:
+        """Draw the whole target, also outside of the frame."""
+        layer = _draw(self.target, index, self._smear(self.target, index), None)
+        assert layer is not None, 'without limits there is always a layer'
+        return layer
+
     def visible_at(self, index: int) -> float:
         """Return the visible fraction of the target in a frame."""
-        target = _draw(self.target, index, self._smear(self.target, index), None)
-        return visible_fraction(target, self._layers(self.front, index), self.size)
+        front = self._layers(self.front, index)
+        return visible_fraction(self._draw_target(index), front, self.size)
 
     def render(self) -> Clip:
         """Draw all frames."""
@@ -126,7 +132,7 @@ class _Scene:
             frame = self.ground.render(index, self.shutter)
             for layer in self._layers(self.behind, index):
                 blend(frame, layer)
-            target = _draw(self.target, index, self._smear(self.target, index), None)
+            target = self._draw_target(index)
             blend(frame, target)
             front = self._layers(self.front, index)
             for layer in front:
@@ -142,9 +148,9 @@ def _draw(actor: Actor, index: int, smear: np.ndarray, limits: Window | None) ->
     """Draw an actor at a time, as a mixture of its looks if it has two."""
     matrix, pose = actor.matrix(index), actor.poses[index]
     layer = actor.sprites[0].draw(matrix, pose, smear, limits)
-    if len(actor.sprites) == 1 or layer is None:
+    other = actor.sprites[-1].draw(matrix, pose, smear, limits) if actor.sprites[1:] else None
+    if layer is None or other is None:
         return layer
-    other = actor.sprites[1].draw(matrix, pose, smear, limits)
     share = float(actor.changes[index])
     return layer._replace(image=cv2.addWeighted(layer.image, 1 - share, other.image, share, 0))
 
@@ -155,10 +161,9 @@ class _Ground:
     def __init__(self, rng: np.random.Generator, simulator: Simulator, pan: np.ndarray,
                  jitter: np.ndarray):
         length, self.size = len(pan), simulator.size
-        self.moving = simulator.backgrounds is not None and (
-            rng.random() < simulator.config.video_prob)
-        if self.moving:
-            self.frames = simulator.backgrounds.frames(rng, length)
+        videos = simulator.backgrounds
+        if videos is not None and rng.random() < simulator.config.video_prob:
+            self.frames = videos.frames(rng, length)
             # Real video moves by itself; the simulated pan would be added to it.
             shift, zoom = jitter, np.ones(length)
         else:

@@ -89,7 +89,7 @@ def tidy(mask: np.ndarray) -> np.ndarray:
 
 def textured_region(rng: np.random.Generator, image: np.ndarray, tries: int = 5) -> Cutout:
     """Cut a random shape from the most textured of a few random regions of an image."""
-    best, best_score = None, -1.0
+    regions = []
     height, width = image.shape[:2]
     for _ in range(tries):
         side = log_uniform(rng, 0.12, 0.6) * math.sqrt(height * width)
@@ -98,10 +98,8 @@ def textured_region(rng: np.random.Generator, image: np.ndarray, tries: int = 5)
                int(np.clip(side / math.sqrt(aspect), 12, height)))
         x = int(rng.integers(0, width - box[0] + 1))
         y = int(rng.integers(0, height - box[1] + 1))
-        region = image[y:y + box[1], x:x + box[0]]
-        score = float(region[::3, ::3].std())
-        if score > best_score:
-            best, best_score = region, score
+        regions.append(image[y:y + box[1], x:x + box[0]])
+    best = max(regions, key=lambda region: float(region[::3, ::3].std()))
     return sized(best, blob(rng, *best.shape[:2]))
 
 
@@ -149,9 +147,9 @@ class ImageMaterial:
         index, number = objects[rng.integers(len(objects))]
         image = self.images.frames(index)[0]
         window = _window(self.images.boxes(index)[number], image.shape)
-        if kind == 0:
-            part = tidy(np.where(self.images.mask(index)[window] == number + 1, 255, 0)
-                        .astype(np.uint8))
+        mask = self.images.mask(index)
+        if kind == 0 and mask is not None:
+            part = tidy(np.where(mask[window] == number + 1, 255, 0).astype(np.uint8))
             if (part > 0).mean() >= 0.15:
                 return sized(image[window], part)
         return sized(image[window], blob(rng, *image[window].shape[:2]))

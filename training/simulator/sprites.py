@@ -10,7 +10,7 @@ Points follow OpenCV inside (the center of the first pixel is 0, 0) and the proj
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -72,7 +72,7 @@ class Sprite:
         self.levels = [_premultiply(image, cv2.GaussianBlur(mask, (3, 3), 0))]
         while min(self.levels[-1].shape[:2]) > 16:
             self.levels.append(_halve(self.levels[-1]))
-        self._bend = bend
+        self._bend: Any = bend
         self._fields: dict[int, np.ndarray] = {}
 
     def recolor(self, table: np.ndarray) -> None:
