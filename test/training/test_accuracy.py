@@ -6,13 +6,13 @@
 import numpy as np
 from re3_core import Tracker
 from re3_core.boxes import iou
-from training.simulator import simulator_of
+from training.simulator import ProceduralMaterial, Simulator
 
 CLIPS, LENGTH = 20, 24
 
 
-def test_packaged_weights_on_simulated_clips(tmp_path):
-    simulator = simulator_of(None, None, tmp_path, (180, 240))
+def test_packaged_weights_on_simulated_clips():
+    simulator = Simulator(ProceduralMaterial(), (180, 240))
     clips = [simulator.sample(np.random.default_rng((7, index)), LENGTH)
              for index in range(CLIPS)]
     tracker = Tracker(device='cpu')
