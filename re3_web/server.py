@@ -139,7 +139,9 @@ class PageServer:
             self.access.check_host(request.headers.get('Host', ''))
             if request.path == '/ws':
                 self.access.check_origin(request.headers.get('Origin', ''), request.host)
-            response = self._check_token(request) or await handler(request)
+            response = self._check_token(request)
+            if response is None:    # a Response is a mapping, and an empty one counts as false
+                response = await handler(request)
         except AccessError as error:
             self._log_refused(request.remote, str(error))
             response = web.Response(status=403, text=f'{error}\n')

@@ -18,23 +18,21 @@ SIZE = (640, 480)
 # ---- the tracker on the demo's clip ----
 
 class HeldClip(VideoFile):
-    """The demo's clip as a camera: it holds the first frame until `playing`, and can be lost."""
+    """The demo's clip as a camera that holds frame `until`, and can be lost."""
 
     def __init__(self, path, annotation):
         super().__init__(path, annotation['start'], annotation['end'])
-        self.rate = 10.
-        self.playing = self.lost = False
+        self.rate = 20.
+        self.until = annotation['start']
+        self.lost = False
         self._held = None
 
     def read(self):
         if self.lost:
             raise ValueError('the cable is unplugged')
-        if self._held is not None and not self.playing:
-            return self._held.copy()
-        frame = super().read()
-        if frame is not None:
-            self._held = frame
-        return self._held.copy()    # at the end the last frame stays
+        if self.index < self.until:
+            self._held = super().read()
+        return self._held.copy()
 
 
 @pytest.fixture
@@ -67,6 +65,15 @@ def clip_page(clip, serve, page):
     return page
 
 
+def play_to(page, held, last):
+    """Play the clip up to a frame, each one once the page has the frame before."""
+    for number in range(held.until, last + 1):
+        held.until = number
+        page.wait_until(lambda number=number: page.script(
+            "return document.getElementById('moment').dataset.number") == str(number),
+            f'frame {number}')
+
+
 def test_a_box_drawn_in_the_page_is_followed(clip, clip_page, save_screenshot):
     held, annotation = clip
     page = clip_page
@@ -76,15 +83,10 @@ def test_a_box_drawn_in_the_page_is_followed(clip, clip_page, save_screenshot):
     page.record('bollard')
     page.drag(annotation['boxes'][annotation['start']], page.size)
     page.wait_until(lambda: 'bollard' in page.targets(), 'the target')
-    held.playing = True
-    last = annotation['end'] - 1
-    page.wait_until(lambda: held.index == last and page.recorded() and page.script(
-        "return document.getElementById('moment').dataset.number") == str(last), 'the last frame')
+    play_to(page, held, annotation['end'] - 1)
     boxes = {int(number): box for number, _, box in page.recorded()}
     overlaps = [float(iou(np.array(boxes[number]), box))
-                for number, box in annotation['boxes'].items()
-                if number in boxes and number > annotation['start']]
-    assert len(overlaps) >= len(annotation['boxes']) / 2
+                for number, box in annotation['boxes'].items() if number > annotation['start']]
     assert np.mean(overlaps) >= .6
     assert page.targets()['bollard'][0] == 'tracked'
     page.element('[data-id="bollard"] .select').click()
@@ -99,15 +101,15 @@ def test_a_box_on_a_paused_image_goes_out_with_its_stamp(clip, clip_page):
     page = clip_page
     page.element('#pause').click()
     page.wait_until(lambda: 'paused' in page.text('moment'), 'the pause')
-    held.playing = True
-    page.wait_until(lambda: held.index >= annotation['start'] + 15, 'the clip to go on')
+    play_to(page, held, annotation['start'] + 15)
     page.drag(annotation['boxes'][annotation['start']], page.size)
     page.wait_until(lambda: page.targets(), 'the target')
     page.element('#pause').click()
-    page.wait_until(lambda: held.index == annotation['end'] - 1, 'the last frame')
+    last = max(number for number in annotation['boxes'] if number <= held.until)
+    play_to(page, held, last + 3)
     (state, box), = page.targets().values()
     assert state == 'tracked'
-    assert iou(np.array(box), annotation['boxes'][annotation['end'] - 1]) >= .6
+    assert iou(np.array(box), annotation['boxes'][last + 3]) >= .6
 
 
 def test_a_lost_camera_is_said_and_comes_back(clip, clip_page):
