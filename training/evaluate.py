@@ -58,6 +58,37 @@ def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
     return sorted(sequences, key=lambda sequence: path_key(sequence.name))
 
 
+class _EveryNth:
+    """Every `stride`-th of some frames, from the first on."""
+
+    def __init__(self, frames: Any, stride: int):
+        self.frames, self.stride = frames, stride
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return islice(iter(self.frames), 0, None, self.stride)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.frames[index * self.stride]
+
+
+def every_nth_frame(sequence: Sequence, stride: int) -> Sequence:
+    """
+    Return a Sequence of every `stride`-th frame, as of a camera with a lower frame rate.
+
+    :raises ValueError: for a stride below 1, or if only one frame is left
+    """
+    if stride < 1:
+        raise ValueError(f'stride must be at least 1, got {stride}')
+    if stride == 1:
+        return sequence
+    boxes = sequence.boxes[::stride]
+    if len(boxes) < 2:
+        raise ValueError(f'{sequence.name}: {len(sequence)} frames are too few for stride '
+                         f'{stride}')
+    return replace(sequence, frames=_EveryNth(sequence.frames, stride), boxes=boxes,
+                   visible=sequence.visible[::stride])
+
+
 # Protocols -------------------------------------------------------------------------------------
 
 
@@ -367,6 +398,7 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
         'sequences': {sequence.name: len(sequence) for sequence in sequences},
         'trackers': trackers,
         'ratios': reports.all_ratios(trackers, protocol),
+        'differences': reports.all_differences(trackers, protocol),
     }
 
 
@@ -407,6 +439,9 @@ class EvaluateOptions(TrackerOptions):
     :param compare: further trackers in the same run: opencv:KIND, MODEL or MODEL=WEIGHTS
     :param zero_state: also run the model with its memory zeroed at every frame
     :param reset_every: frames between resets of the memory
+    :param reset_each_frame: also run the model with its memory reset at every frame, to the state
+        after the first frame advanced by one step: the difference is what the memory is worth
+    :param stride: every how many frames of a sequence are tracked
     :param dataset: folder of the sequences
     :param format: its layout: otb, got10k, lasot or vot
     :param protocol: one-pass or restarts (default: restarts after failures for vot, else one
@@ -428,6 +463,8 @@ class EvaluateOptions(TrackerOptions):
     compare: tuple[str, ...] = ()
     zero_state: bool = False
     reset_every: int | None = None
+    reset_each_frame: bool = False
+    stride: int = 1
     format: str = 'otb'  # noqa: A003
     protocol: str | None = None
     limit: int | None = None
@@ -447,6 +484,8 @@ class EvaluateOptions(TrackerOptions):
         specs = [main]
         if self.zero_state:
             specs.append(replace(main, label=f'{main.label} zero state', zero_state=True))
+        if self.reset_each_frame:
+            specs.append(replace(main, label=f'{main.label} reset each frame', reset_every=1))
         for text in self.compare:
             model, _, weights = text.partition('=')
             specs.append(replace(main, model=model, label=text, weights=weights or None))
@@ -460,6 +499,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
     """Run the command; return 1 if a sequence had to be skipped."""
     specs = options.specs()
     sequences = read_sequences(options.dataset, options.format)[:options.limit]
+    sequences = [every_nth_frame(sequence, options.stride) for sequence in sequences]
     protocol = options.protocol or ('restarts' if options.format == 'vot' else 'one-pass')
     if protocol not in reports.PROTOCOLS:
         raise ValueError(f'protocol must be one of {", ".join(reports.PROTOCOLS)}, got '

@@ -270,6 +270,28 @@ def _valid_frames(run: SupervisedRun, burn_in: int) -> np.ndarray:
     return run.overlaps[keep]
 
 
+def scale_jitter(boxes: np.ndarray) -> float:
+    """
+    Return the root mean square of the second difference of the log scale of boxes (T, 4).
+
+    The scale is the root of the area; a steady growth has no jitter. NaN without three boxes in
+    a row that have an area.
+    """
+    size = np.asarray(boxes, float)[:, 2:] - np.asarray(boxes, float)[:, :2]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        scale = np.log(np.where((size > 0).all(1), size.prod(1), np.nan)) / 2
+    changes = np.diff(scale, 2)
+    changes = changes[np.isfinite(changes)]
+    return float(np.sqrt((changes ** 2).mean())) if len(changes) else float('nan')
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of `first` - `second`, (N,) both, and its standard error."""
+    difference = np.asarray(first, float) - np.asarray(second, float)
+    error = difference.std(ddof=1) / len(difference) ** .5 if len(difference) > 1 else np.nan
+    return float(difference.mean()), float(error)
+
+
 def spread(values: ArrayLike) -> Spread:
     """Return the Spread of a figure over repeated runs (N,), without those that lack it (NaN)."""
     known = np.asarray(values, float)

@@ -20,7 +20,7 @@ from training.metrics import OnePassRun, SupervisedRun
 
 FIGURES = {
     'one-pass': {'auc': 'AUC', 'precision_20': 'P@20', 'normalized_precision': 'P norm',
-                 'ao': 'AO', 'sr_50': 'SR .5', 'sr_75': 'SR .75'},
+                 'ao': 'AO', 'sr_50': 'SR .5', 'sr_75': 'SR .75', 'scale_jitter': 'scale jitter'},
     'restarts': {'accuracy': 'accuracy', 'robustness': 'robustness', 'failures': 'failures'},
 }
 
@@ -30,9 +30,9 @@ def one_pass_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun
     Return the figures of one tracker's OnePassRuns, one for each of `sequences`, as a dict.
 
     `overall` and each entry of `sequences` give mean, std, low and high over the repeated starts
-    (overall: of the mean over sequences); `curves` are means over starts and sequences;
-    `confidence` is the calibration of the scores, None if there are none; `failed` has the
-    reasons of failed starts, {sequence: {start: reason}}.
+    (overall: of the mean over sequences, for the scale jitter of the median); `curves` are means
+    over starts and sequences; `confidence` is the calibration of the scores, None if there are
+    none; `failed` has the reasons of failed starts, {sequence: {start: reason}}.
     """
     pairs = list(zip(sequences, runs, strict=True))
     per_sequence = {sequence.name: _start_figures(sequence, run) for sequence, run in pairs}
@@ -41,6 +41,8 @@ def one_pass_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun
     overall = {figure: np.mean([figures[figure] for figures in per_sequence.values()], axis=0)
                for figure in ('auc', 'precision_20', 'normalized_precision')}
     overall.update(_got10k_figures(pairs))
+    overall['scale_jitter'] = np.median(
+        [figures['scale_jitter'] for figures in per_sequence.values()], axis=0)
     return {
         'overall': _spreads(overall),
         'curves': {name: curve.tolist() for name, curve in curves._asdict().items()},
@@ -63,7 +65,8 @@ def _start_figures(sequence: Sequence, run: OnePassRun) -> dict[str, list[float]
     return {'auc': [r.auc for r in results],
             'precision_20': [r.precision_20 for r in results],
             'normalized_precision': [r.normalized_precision for r in results],
-            **_got10k_figures([(sequence, run)])}
+            **_got10k_figures([(sequence, run)]),
+            'scale_jitter': [metrics.scale_jitter(boxes) for boxes in run.boxes]}
 
 
 def _got10k_figures(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, list[float]]:
@@ -135,17 +138,36 @@ def all_ratios(trackers: dict[str, dict], protocol: str) -> dict[str, dict[str, 
     return result
 
 
+def all_differences(trackers: dict[str, dict], protocol: str) -> dict[str, dict[str, float]]:
+    """
+    Return {label: main figure of the first tracker - that of this one} for the others.
+
+    The difference is paired over the sequences: `mean` and its standard `error`.
+    """
+    main = next(iter(FIGURES[protocol]))
+    (_, first), *others = trackers.items()
+    result = {}
+    for label, tracker in others:
+        values = [(first['sequences'][name][main]['mean'], figures[main]['mean'])
+                  for name, figures in tracker['sequences'].items()]
+        mean, error = metrics.paired_difference(*zip(*values, strict=True))
+        result[label] = {'mean': mean, 'error': error}
+    return result
+
+
 def overall_table(report: dict) -> str:
     """Return the markdown table of all trackers: mean and, for the first figure, spread."""
     figures = FIGURES[report['protocol']]
     main = next(iter(figures))
-    rows = [['tracker', *figures.values(), 'FPS', 'score ROC-AUC', f'{figures[main]} ratio']]
+    rows = [['tracker', *figures.values(), 'FPS', 'score ROC-AUC', f'{figures[main]} ratio',
+             f'{figures[main]} of the first less this']]
     for label, tracker in report['trackers'].items():
         cells = [_mean(tracker['overall'][key], key == main) for key in figures]
         confidence = tracker.get('confidence')
         rows.append([label, *cells, _number(tracker.get('fps'), '.0f'),
                      _number(confidence and confidence['roc_auc']),
-                     _number(report['ratios'][main].get(label))])
+                     _number(report['ratios'][main].get(label)),
+                     _difference(report['differences'].get(label))])
     return markdown(rows)
 
 
@@ -165,6 +187,10 @@ def sequence_table(report: dict) -> str:
 def _mean(value: dict[str, float], with_spread: bool) -> str:
     text = _number(value['mean'])
     return f'{text} ± {_number(value["std"])}' if with_spread else text
+
+
+def _difference(value: dict[str, float] | None) -> str:
+    return f'{value["mean"]:.3f} ± {_number(value["error"])}'.rstrip(' ±') if value else ''
 
 
 def _number(value: float | None, style: str = '.3f') -> str:

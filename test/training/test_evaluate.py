@@ -287,6 +287,37 @@ def test_reset_every_reaches_the_tracker(weights):
     assert spec.make().reset_every == 7
 
 
+def test_every_nth_frame_keeps_frames_and_boxes_together(dataset):
+    whole = read_sequences(dataset)[0]
+    part = evaluate.every_nth_frame(whole, 3)
+    frames = list(part.frames)
+    assert len(part) == len(frames) == len(part.visible) == 5
+    for index, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame, whole.frames[3 * index])
+        np.testing.assert_array_equal(frame, part.frames[index])
+        np.testing.assert_array_equal(part.boxes[index], whole.boxes[3 * index])
+    assert evaluate.every_nth_frame(whole, 1) is whole
+    with pytest.raises(ValueError, match='stride must be at least 1, got 0'):
+        evaluate.every_nth_frame(whole, 0)
+    with pytest.raises(ValueError, match=r'Seq0: 14 frames are too few for stride 20'):
+        evaluate.every_nth_frame(whole, 20)
+
+
+def test_command_measures_the_memory_on_every_nth_frame(dataset, weights, tmp_path, capsys):
+    assert evaluate.main([
+        '--weights', str(weights), '--reset-each-frame', '--stride', '2', '--dataset',
+        str(dataset), '--starts', '1', '--speed-frames', '0', '--start-timeout', '0', '--device',
+        'cpu', '--json', str(tmp_path / 'report.json')]) == 0
+    report = json.loads((tmp_path / 'report.json').read_text())
+    assert list(report['trackers']) == ['re3_lite', 're3_lite reset each frame']
+    assert report['sequences'] == {'Seq0': LENGTH // 2, 'Seq1': LENGTH // 2}
+    whole, reset = (tracker['overall'] for tracker in report['trackers'].values())
+    difference = report['differences']['re3_lite reset each frame']
+    assert difference['mean'] == pytest.approx(whole['auc']['mean'] - reset['auc']['mean'])
+    assert f'{difference["mean"]:.3f} ± {difference["error"]:.3f} |' in capsys.readouterr().out
+    assert whole['scale_jitter'] != reset['scale_jitter']
+
+
 def test_report_of_a_tracker_that_is_right_but_once():
     sequence = _still(21)
     run = evaluate.run_one_pass(Puppet(sequence.boxes, missed=(4,)), sequence, (0, 1), .03, 0)

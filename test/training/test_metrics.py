@@ -178,3 +178,22 @@ def test_spread_over_repeated_runs():
     assert metrics.spread([1., 2., 3.]) == (2, 1, 1, 3)
     assert metrics.spread([.4, float('nan')]) == (.4, 0, .4, .4)
     assert np.isnan(metrics.spread([float('nan')])).all()
+
+
+def test_scale_jitter_is_zero_for_steady_growth_and_counts_the_reversals():
+    scale = 1.02 ** np.arange(30)
+    growing = np.stack((-20 * scale, -10 * scale, 20 * scale, 10 * scale), 1)
+    assert metrics.scale_jitter(growing) == pytest.approx(0, abs=1e-9)
+    shaking = growing * np.where(np.arange(30) % 2, 1.1, 1)[:, None]
+    assert metrics.scale_jitter(shaking) == pytest.approx(2 * math.log(1.1))
+    missing = shaking.copy()
+    missing[12] = np.nan
+    assert metrics.scale_jitter(missing) == pytest.approx(2 * math.log(1.1))
+    assert math.isnan(metrics.scale_jitter(growing[:2]))
+
+
+def test_paired_difference_and_its_standard_error():
+    mean, error = metrics.paired_difference([.5, .6, .9], [.4, .5, .5])
+    assert mean == pytest.approx(.2)
+    assert error == pytest.approx(np.std([.1, .1, .4], ddof=1) / 3 ** .5)
+    assert math.isnan(metrics.paired_difference([.5], [.4])[1])
