@@ -58,16 +58,19 @@ def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
     return sorted(sequences, key=lambda sequence: path_key(sequence.name))
 
 
-class _EveryNth:
-    """Every `stride`-th of some frames, from the first on."""
+class _EveryNth(SequenceOf):
+    """Every `stride`-th of some frames, from the first on, `count` in all."""
 
-    def __init__(self, frames: Any, stride: int):
-        self.frames, self.stride = frames, stride
+    def __init__(self, frames: Any, stride: int, count: int):
+        self.frames, self.stride, self.count = frames, stride, count
+
+    def __len__(self) -> int:
+        return self.count
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return islice(iter(self.frames), 0, None, self.stride)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: Any) -> Any:
         return self.frames[index * self.stride]
 
 
@@ -85,8 +88,8 @@ def every_nth_frame(sequence: Sequence, stride: int) -> Sequence:
     if len(boxes) < 2:
         raise ValueError(f'{sequence.name}: {len(sequence)} frames are too few for stride '
                          f'{stride}')
-    return replace(sequence, frames=_EveryNth(sequence.frames, stride), boxes=boxes,
-                   visible=sequence.visible[::stride])
+    return replace(sequence, frames=_EveryNth(sequence.frames, stride, len(boxes)),
+                   boxes=boxes, visible=sequence.visible[::stride])
 
 
 # Protocols -------------------------------------------------------------------------------------
