@@ -78,9 +78,9 @@ setup(
     entry_points={
         'console_scripts': [
             'bag = re3_ros.bag.__main__:main',
-            'camera_player = re3_ros.camera_player:main',
-            'demo = re3_ros.demo:main',
-            'tracker_node = re3_ros.tracker_node:main',
+            'camera_player = re3_ros.__main__:camera_player',
+            'demo = re3_ros.__main__:demo',
+            'tracker_node = re3_ros.__main__:tracker_node',
             'web = re3_ros.web.node:main',
         ],
     },

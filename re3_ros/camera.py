@@ -3,24 +3,57 @@
 
 """One camera of the node: its topics, its subscription that follows the publishers, its health."""
 
+from collections.abc import Callable
+from typing import Any
+
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 import rclpy.subscription
-from re3_ros import health, qos, stream_watch
-from re3_ros.detections import fill_track
+from re3_ros import diagnostics, qos
+from re3_ros.declare import Parameters
+from re3_ros.diagnostics import CameraHealth, UNKNOWN
+from re3_ros.frame_buffer import Frame
 from re3_ros.image_stream import annotated_image, ImageStream
-from re3_ros.images import compressed_to_rgb, fill_compressed, fill_image
+from re3_ros.messages import (
+    compressed_to_rgb,
+    fill_compressed,
+    fill_image,
+    fill_track,
+    MAX_TEXT,
+)
+from re3_ros.targets import CameraTargets, Event, LOST, REMOVED, StatusRow, Target, TRACKED
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 # Deep enough that no box of a burst is lost while the network is busy with the first ones.
 REQUEST_DEPTH = 100
 TRACKS_DEPTH = 10
-# Complaints that stay said when images arrive again.
-LASTING = {'loss', 'missed'}
+# Warnings that are not repeated when images stop and arrive again.
+STICKY_WARNINGS = {'loss', 'missed', 'stamps'}
+# State of targets that are kept while no images are processed.
+PAUSED = 'paused'
+# For subscribers to receive the last status table.
+FLUSH_TIMEOUT = Duration(seconds=1)
 # rclpy of Iron and later hands over the publisher's sequence number with each message.
 HAS_MESSAGE_INFO = hasattr(rclpy.subscription, 'MessageInfo')
+
+
+def status_message(rows: list[StatusRow], stamp: Any, camera: str = '',
+                   frame_id: str = '') -> DiagnosticArray:
+    """Return the status table as a message."""
+    message = DiagnosticArray(status=[
+        DiagnosticStatus(
+            level=bytes([row.level]), name=row.id[:MAX_TEXT], message=row.state,
+            hardware_id=camera,
+            values=[KeyValue(key='reason', value=row.reason)] if row.reason else [])
+        for row in rows])
+    message.header.stamp = stamp
+    message.header.frame_id = frame_id
+    return message
 
 
 class Camera:
@@ -30,7 +63,8 @@ class Camera:
     The publishers live as long as the object, the subscriptions from `open` to `close`.
     """
 
-    def __init__(self, node, name, targets, parameters, convert):
+    def __init__(self, node: LifecycleNode, name: str, targets: CameraTargets,
+                 parameters: Parameters, convert: Callable[..., np.ndarray]) -> None:
         """
         Create the publishers.
 
@@ -38,14 +72,15 @@ class Camera:
         :param name: the camera's name, '' for the only one.
         :param targets: its `re3_ros.targets.CameraTargets`.
         :param parameters: `re3_ros.declare.Parameters`.
-        :param convert: turns a `sensor_msgs/Image` into RGB, as `re3_ros.images.image_to_rgb`.
+        :param convert: turns a `sensor_msgs/Image` into RGB, as `re3_ros.messages.image_to_rgb`.
         """
         self.name = name
         self.targets = targets
-        self.health = health.CameraHealth()
-        self.pending = None
+        self.health = CameraHealth()
+        self.pending: Frame | None = None
         self.reliability = 'best_effort'
         self.busy_before = 0.
+        self.paused = True
         self._node = node
         self._parameters = parameters
         self._prefix = f'{name}/' if name else ''
@@ -54,56 +89,63 @@ class Camera:
         self._compressed = parameters.of_camera(name, 'image_transport') == 'compressed'
         self.stream = ImageStream(targets, parameters, self._compressed,
                                   compressed_to_rgb if self._compressed else convert)
-        self.watch = self.stream.watch
+        self.monitor = self.stream.monitor
         self._opened = 0.
-        self._said = set()
-        self._messages = {}
-        self._subscriptions = []
-        self._images = None
+        self._publishers_since: float | None = None
+        self._warned: set[str] = set()
+        self._messages: dict[str, Detection2D] = {}
+        self._subscriptions: list[Any] = []
+        self._images: Any = None
         self._resolve_topic()
         self._create_publishers()
 
     # ---- topics ----
 
-    def _resolve_topic(self):
-        """Find the image topic as image_transport does: expand and remap, then append."""
+    def _resolve_topic(self) -> None:
+        """Set the image topic as image_transport does: expand and remap, then append."""
         base = self._node.resolve_topic_name(f'{self._prefix}image')
-        self.topic = f'{base}/compressed' if self._compressed else base
+        self.topic, self._sibling = base, f'{base}/compressed'
+        if self._compressed:
+            self.topic, self._sibling = self._sibling, self.topic
         every = self._parameters['process_every_frame']
         self._wanted, self._depth = qos.declare_image_overrides(
             self._node, self.topic,
             self._parameters.of_camera(self.name, 'image_reliability'),
             qos.QUEUE_OF_EVERY_FRAME if every else 1)
 
-    def _create_publishers(self):
+    def _create_publishers(self) -> None:
         node, overrides = self._node, QoSOverridingOptions.with_default_policies()
         self._tracks = node.create_lifecycle_publisher(
             Detection2DArray, f'{self._prefix}tracks', QoSProfile(depth=TRACKS_DEPTH),
             qos_overriding_options=overrides)
-        self._status = node.create_lifecycle_publisher(
+        # Not a lifecycle publisher: what is latched must be true in every lifecycle state.
+        self._status = node.create_publisher(
             DiagnosticArray, f'{self._prefix}status', qos.latched_profile())
         self._debug = node.create_lifecycle_publisher(
             Image, f'~/debug/{self._prefix}image', QoSProfile(depth=1))
         self._debug_compressed = node.create_lifecycle_publisher(
             CompressedImage, f'~/debug/{self._prefix}image/compressed', QoSProfile(depth=1))
 
-        self._own_images = (self._debug.topic_name, self._debug_compressed.topic_name)
-
-    def destroy(self):
-        """Destroy the publishers."""
-        for publisher in (self._tracks, self._status, self._debug, self._debug_compressed):
+    def destroy(self, monotonic: float) -> None:
+        """Remove the targets, publish that and destroy the publishers."""
+        self.targets.reset('the node was cleaned up')
+        self.publish_events(monotonic)
+        self._status.wait_for_all_acked(FLUSH_TIMEOUT)
+        self._node.destroy_publisher(self._status)
+        for publisher in (self._tracks, self._debug, self._debug_compressed):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def open(self, on_image, on_init, on_detections, monotonic):  # noqa: A003
+    def open(self, on_image: Callable[..., None], on_init: Callable[..., None],  # noqa: A003
+             on_detections: Callable[..., None], monotonic: float) -> None:
         """
         Subscribe.
 
-        :param on_image: called with (camera, message, sequence), see `StreamWatch.arrived`.
+        :param on_image: called with (camera, message, sequence), see `StreamMonitor.on_image`.
         :param on_init: called with (camera, Detection2D).
         :param on_detections: called with (camera, Detection2DArray).
         :param monotonic: the time in seconds, from which silence counts.
         """
-        self._opened = monotonic
+        self._opened, self._publishers_since = monotonic, None
         self._on_image = self._image_callback(on_image)
         overrides = QoSOverridingOptions.with_default_policies()
         for kind, topic, callback in ((Detection2D, 'init', on_init),
@@ -112,46 +154,53 @@ class Camera:
                 kind, f'{self._prefix}{topic}',
                 lambda message, callback=callback: callback(self, message),
                 QoSProfile(depth=REQUEST_DEPTH), qos_overriding_options=overrides))
-        self._subscribe_images(qos.reliability_to_ask(self._wanted, self._offered()))
+        self._subscribe_images(qos.select_reliability(self._wanted, self._offered()))
 
-    def _image_callback(self, on_image):
+    def _image_callback(self, on_image: Callable[..., None]) -> Callable[..., None]:
         if not HAS_MESSAGE_INFO:
-            return lambda message: on_image(self, message, (None, 0))
+            return lambda message: on_image(self, message, UNKNOWN)
 
-        def with_info(message, info):
+        def with_info(message: Any, info: Any) -> None:
             publisher, number = info['publisher_gid'], info['publication_sequence_number']
             known = publisher is not None and number is not None
-            on_image(self, message, (publisher['data'], number) if known else (None, 0))
+            on_image(self, message, (publisher['data'], number) if known else UNKNOWN)
         return with_info
 
-    def close(self):
-        """Unsubscribe, and forget what the pause makes worthless; the targets stay."""
+    def close(self) -> None:
+        """Unsubscribe and discard frames and timing; the targets stay."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         if self._images is not None:
             self._node.destroy_subscription(self._images)
         self._subscriptions.clear()
         self._images = None
-        self.pause()
+        self.targets.refused.clear()
+        self.pause(True)
 
-    def pause(self):
-        """Forget frames and timing, as the next image will not follow the last one."""
+    def pause(self, paused: bool) -> None:
+        """
+        Pause or go on, and publish the status table; the targets stay.
+
+        Frames and timing are discarded, as the next image will not follow the last one.
+        """
         self.pending = None
-        self.targets.forget_frames()
-        self.watch.restart()
+        self.targets.discard_frames()
+        self.monitor.restart()
         self.health.clear()
+        self.paused = paused
+        self.publish_status()
 
     # ---- quality of service ----
 
-    def _publishers(self):
-        """Return (reliability, type name) of all publishers of the image topic."""
-        return [(qos.reliability_name(info), info.topic_type)
-                for info in self._node.get_publishers_info_by_topic(self.topic)]
+    def _publishers(self, topic: str = '') -> list[tuple[str, str]]:
+        """Return (reliability, type name) of all publishers of a topic ('': the image topic)."""
+        return [(qos.publisher_reliability(info), info.topic_type)
+                for info in self._node.get_publishers_info_by_topic(topic or self.topic)]
 
-    def _offered(self):
+    def _offered(self) -> list[str]:
         return [reliability for reliability, _ in self._publishers()]
 
-    def _subscribe_images(self, reliability):
+    def _subscribe_images(self, reliability: str) -> None:
         if self._images is not None:
             self._node.destroy_subscription(self._images)
         kind = CompressedImage if self._compressed else Image
@@ -159,70 +208,87 @@ class Camera:
         self._images = self._node.create_subscription(
             kind, self.topic, self._on_image, qos.image_profile(reliability, self._depth))
 
-    def follow_publishers(self):
-        """Ask for what the publishers offer, if that has changed; none changes nothing."""
+    def match_publisher_qos(self, monotonic: float) -> None:
+        """Subscribe as the publishers offer, if that has changed; without any nothing changes."""
         offered = self._offered()
-        reliability = qos.reliability_to_ask(self._wanted, offered)
+        if not offered:
+            self._publishers_since = None
+        elif self._publishers_since is None:
+            self._publishers_since = monotonic
+        reliability = qos.select_reliability(self._wanted, offered)
         if offered and reliability != self.reliability:
             self._node.get_logger().info(f'{self.topic}: subscribing {reliability}, as the '
                                          'publishers offer')
             self._subscribe_images(reliability)
 
-    def look_after_stream(self, monotonic):
-        """Say once when images are lost or missing, with what helps, and when they are back."""
-        silent = self.frame_age(monotonic)
+    def check_stream(self, monotonic: float) -> None:
+        """Log once when images are lost or missing, with remedies, and when they are back."""
+        silent = min(self.frame_age(monotonic),
+                     monotonic - (self._publishers_since or self._opened))
         if silent > self._parameters['frame_timeout']:
-            advice = self._silence()
-            self._say_once(advice, f'no image on {self.topic} for {silent:.1f} s: {advice}')
-        elif self.health.last_frame and self._said - LASTING:
-            self._said &= LASTING
+            hint = self._no_image_hint()
+            self._warn_once(hint, f'no image on {self.topic} for {silent:.1f} s: {hint}')
+        elif self.health.last_frame and self._warned - STICKY_WARNINGS:
+            self._warned &= STICKY_WARNINGS
             self._node.get_logger().info(f'{self.topic}: images arrive again')
-        loss = self.watch.loss()
-        if loss >= stream_watch.WORTH_SAYING:
-            self._say_once('loss', stream_watch.loss_advice(
+        loss = self.monitor.loss()
+        if loss >= diagnostics.LOSS_WARN_RATIO:
+            self._warn_once('loss', diagnostics.loss_hint(
                 self.topic, loss, self.reliability, self._compressed))
-        missed = self.watch.skipped + self.watch.lost
+        missed = self.monitor.skipped + self.monitor.lost
         if missed and self._parameters['process_every_frame']:
-            self._say_once('missed', stream_watch.missed_advice(self.topic, missed, self._depth))
+            self._warn_once('missed', diagnostics.overflow_hint(self.topic, missed, self._depth))
+        stamps = self.health.clocks.stamp_problem
+        if stamps:
+            self._warn_once('stamps', f'{self.topic}: {stamps}; boxes start on the newest image, '
+                            'whatever their stamp')
 
-    def _say_once(self, what, text):
-        if what not in self._said:
-            self._said.add(what)
+    def _warn_once(self, what: str, text: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
             self._node.get_logger().warning(text)
 
-    def _silence(self):
+    def _no_image_hint(self) -> str:
         kind = 'sensor_msgs/msg/' + ('CompressedImage' if self._compressed else 'Image')
         others = [topic for topic, types in self._node.get_topic_names_and_types()
-                  if kind in types and topic not in (self.topic, *self._own_images)
-                  and self._node.count_publishers(topic)]
-        return stream_watch.silence_advice(
-            self._publishers(), self.reliability, kind, sorted(others))
+                  if kind in types and topic != self.topic and self._is_foreign(topic)]
+        parameter = f'{self.name}.image_transport' if self.name else 'image_transport'
+        sibling = self._sibling if self._is_foreign(self._sibling) else ''
+        return diagnostics.no_image_hint(self._publishers(), self.reliability, self._compressed,
+                                         sorted(others), sibling, parameter)
 
-    def frame_age(self, monotonic):
+    def _is_foreign(self, topic: str) -> bool:
+        """Return whether a topic has publishers other than this node."""
+        own = self._node.get_name(), self._node.get_namespace()
+        return any((info.node_name, info.node_namespace) != own
+                   for info in self._node.get_publishers_info_by_topic(topic))
+
+    def frame_age(self, monotonic: float) -> float:
         """Return the seconds since the last image, or since the subscription."""
         return monotonic - (self.health.last_frame or self._opened)
 
     # ---- images ----
 
-    def accept(self, frame):
+    def accept(self, frame: Frame) -> None:
         """Make a Frame the pending one."""
         if self.pending is not None:
-            self.watch.skipped += 1
+            self.monitor.skipped += 1
         self.pending = frame
 
-    def take_pending(self):
+    def take_pending(self) -> Frame:
         """Return the pending Frame, which is no longer pending."""
         frame, self.pending = self.pending, None
+        assert frame is not None
         return frame
 
-    def is_called(self, frame_id):
-        """Tell whether a message with this `frame_id` is meant for this camera."""
-        return frame_id in (self.name, self.stream.frame_id)
+    def matches(self, frame_id: str) -> bool:
+        """Return whether `frame_id` names this camera: its name, or its images' frame_id."""
+        return frame_id != '' and frame_id in (self.name, self.stream.frame_id)
 
     # ---- results ----
 
-    def publish_tracks(self, frame, targets):
-        """Publish targets (a list of `re3_ros.targets.Target`) with the image's header."""
+    def publish_tracks(self, frame: Frame, targets: list[Target]) -> None:
+        """Publish targets with the image's header."""
         self._tracks.publish(Detection2DArray(
             header=frame.header,
             detections=[self._message_of(target, frame.header) for target in targets]))
@@ -233,7 +299,7 @@ class Camera:
             self._debug_compressed.publish(fill_compressed(
                 CompressedImage(header=frame.header), annotated_image(frame, targets)))
 
-    def _message_of(self, target, header):
+    def _message_of(self, target: Target, header: Any) -> Detection2D:
         """Return a target's Detection2D; each target's is made once and then rewritten."""
         message = self._messages.get(target.id)
         if message is None:
@@ -242,43 +308,43 @@ class Camera:
         fill_track(message, header, target)
         return message
 
-    def publish_events(self, stamp):
-        """Log the targets' events and publish the latched table of states if it changed."""
-        events, rows = self.targets.take_events()
+    def publish_events(self, monotonic: float) -> None:
+        """Log the targets' events; publish the status table if there is news for it."""
+        events, rows = self.targets.take_events(monotonic)
         for event in events:
             self._log_event(event)
-            if event.kind == 'removed':
+            if event.kind == REMOVED:
                 self._messages.pop(event.id, None)
         if rows is not None:
-            self._publish_status(stamp, rows)
+            self.publish_status(rows)
 
-    def _log_event(self, event):
+    def _log_event(self, event: Event) -> None:
         logger = self._node.get_logger()
         where = f'{self.name}/' if self.name else ''
         text = f'target {where}{event.id!r} {event.kind}' + (f': {event.text}' * bool(event.text))
-        if event.kind == 'restarted':     # as often as a detector names the target
-            logger.debug(text)
-        elif event.kind == 'lost':
+        if event.kind == 'lost':
             logger.warning(text)
+        elif event.kind in ('restarted', 'refused'):    # often; logged where it was refused
+            logger.debug(text)
         else:
             logger.info(text)
 
-    def _publish_status(self, stamp, rows):
-        message = DiagnosticArray(status=[
-            DiagnosticStatus(
-                level=bytes([row.level]), name=row.id, message=row.state, hardware_id=self.name,
-                values=[KeyValue(key='reason', value=row.reason)] if row.reason else [])
-            for row in rows])
-        message.header.stamp = stamp
-        message.header.frame_id = self.stream.frame_id
-        self._status.publish(message)
+    def publish_status(self, rows: list[StatusRow] | None = None) -> None:
+        """Publish the latched table of the targets' states, by default as they are now."""
+        rows = self.targets.status_rows() if rows is None else rows
+        if self.paused:
+            rows = [row._replace(level=diagnostics.WARN, state=PAUSED)
+                    if row.state in (TRACKED, LOST) else row for row in rows]
+        self._status.publish(status_message(
+            rows, self._node.get_clock().now().to_msg(), self.name, self.stream.frame_id))
 
-    def diagnostics(self, monotonic):
+    def diagnostics(self, monotonic: float) -> DiagnosticStatus:
         """Return the camera's DiagnosticStatus."""
         age = self.frame_age(monotonic)
         states = [target.state for target in self.targets.targets.values()]
-        level, text = health.verdict(self.health, self.watch, states, self._parameters, age)
-        values = health.figures(self.health, self.watch, states, age)
+        level, text = diagnostics.diagnostic_level(
+            self.health, self.monitor, states, self._parameters, age)
+        values = diagnostics.diagnostic_values(self.health, self.monitor, states, age)
         values |= {'image_topic': self.topic, 'reliability': self.reliability,
                    'publishers': str(len(self._publishers())),
                    'buffered_images': str(len(self.targets.frames)),

@@ -3,25 +3,15 @@
 
 """One camera's image messages to frames, without ROS imports: checks, order and time jumps."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from re3_core.io.drawing import draw_track
-from re3_ros import stream_watch
-from re3_ros.frames import Frame
-from re3_ros.images import check_text, compressed_size, image_size, ImageError
+from re3_ros.diagnostics import Arrival, PublicationId, StreamMonitor, UNKNOWN
+from re3_ros.frame_buffer import Frame
+from re3_ros.messages import check_text, compressed_size, image_size, ImageError, stamp_of
 from re3_ros.targets import CameraTargets, Target
-
-UNUSABLE = {
-    stream_watch.LATE: 'image is older than the one before it; ignored',
-    stream_watch.ODD: 'image stamp is far from those before it; ignored, unless more follow',
-}
-
-
-def stamp_of(header: Any) -> int:
-    """Return a header's time in nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def annotated_image(frame: Frame, targets: Iterable[Target]) -> np.ndarray:
@@ -37,10 +27,10 @@ class ImageStream:
     """
     Turn the image messages of one camera into frames for its targets.
 
-    `watch` is the `StreamWatch` of the images, `frame_id` that of the last accepted image.
+    `frame_id` is that of the last accepted image.
     """
 
-    def __init__(self, targets: CameraTargets, parameters: Mapping[str, Any], compressed: bool,
+    def __init__(self, targets: CameraTargets, parameters: Any, compressed: bool,
                  convert: Callable[[Any], np.ndarray]) -> None:
         """
         Start without images.
@@ -50,7 +40,7 @@ class ImageStream:
         :param compressed: whether the messages are `sensor_msgs/CompressedImage`.
         :param convert: turns a message into H x W x 3 uint8 RGB.
         """
-        self.watch = stream_watch.StreamWatch()
+        self.monitor = StreamMonitor()
         self.frame_id = ''
         self._targets = targets
         self._parameters = parameters
@@ -59,25 +49,25 @@ class ImageStream:
         self._index = 0
 
     def receive(self, message: Any, now: int, at: float | None = None, busy: float = 0.,
-                sequence: tuple[Any, int] = (None, 0)) -> tuple[Frame, bool]:
+                sequence: PublicationId = UNKNOWN) -> tuple[Frame, bool]:
         """
         Check an image message and return its (Frame, whether its stamp jumped back).
 
-        Its pixels are converted only if there is a target to look for.
+        Its pixels are converted only if there is a target.
 
         :param now: nanoseconds, the time of an image without a stamp.
         :param at: when it arrived, in seconds of a steady clock.
-        :param busy, sequence: as in `StreamWatch.arrived`.
+        :param busy, sequence: as in `StreamMonitor.on_image`.
         :raises ImageError: it cannot be used.
         """
         stamp = stamp_of(message.header) or now
         size = self._check(message, sequence)
         # The images of a recording wait in a queue: when they arrive means nothing.
         every = self._parameters['process_every_frame']
-        arrival = self.watch.arrived(stamp, busy, sequence, None if every else at)
-        if arrival in UNUSABLE:
-            raise ImageError(arrival, UNUSABLE[arrival])
-        jumped = arrival == stream_watch.TIME_SET_BACK
+        arrival = self.monitor.on_image(stamp, busy, sequence, None if every else at)
+        if arrival in (Arrival.OUT_OF_ORDER, Arrival.OUTLIER):
+            raise ImageError(arrival.name, arrival.value)
+        jumped = arrival == Arrival.CLOCK_RESET
         if jumped:
             self._targets.time_jumped(self._parameters['on_time_jump'] == 'keep')
         frame = Frame(self._index, stamp, message, size, self._convert)
@@ -87,11 +77,11 @@ class ImageStream:
         self.frame_id = message.header.frame_id
         return frame, jumped
 
-    def _check(self, message: Any, sequence: tuple[Any, int]) -> tuple[int, int]:
+    def _check(self, message: Any, sequence: PublicationId) -> tuple[int, int]:
         """Return the (height, width) of an image message; ImageError if it cannot be used."""
         try:
             check_text('frame_id', message.header.frame_id)
             return self._size_of(message, self._parameters['max_image_pixels'])
-        except ValueError:
-            self.watch.refused(sequence)
+        except ImageError:
+            self.monitor.on_invalid_image(sequence)
             raise

@@ -8,12 +8,17 @@ The node's parameters: one table that declares, checks and documents them.
 three together.
 """
 
+import argparse
+from collections.abc import Mapping, Sequence
+import difflib
 import math
-from typing import NamedTuple
+import re
+import textwrap
+from typing import Any, NamedTuple
 
 from re3_core import redetection, tracker
 from re3_core.tracker import PRECISIONS
-from re3_ros.images import MAX_PIXELS
+from re3_ros.messages import MAX_PIXELS
 
 TRANSPORTS = ('raw', 'compressed')
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
@@ -30,11 +35,11 @@ class Parameter(NamedTuple):
     """
 
     name: str
-    default: object
+    default: Any
     description: str
     minimum: float | None = None
     maximum: float | None = None
-    allowed: tuple = ()
+    allowed: tuple[str, ...] = ()
     live: bool = False
 
 
@@ -44,7 +49,8 @@ PARAMETERS = (
     # The network.
     Parameter('model', '', 'Network: re3_lite, re3, ...; empty: the one the weights file is for, '
               're3_lite without such a file.'),
-    Parameter('weights', '', 'Path of a .safetensors weights file; empty: the packaged one.'),
+    Parameter('weights', '', 'Path of a .safetensors weights file (~ is the home directory); '
+              'empty: the packaged one.'),
     Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
     Parameter('precision', 'float32', "Precision of the network's arithmetic.",
               allowed=tuple(PRECISIONS)),
@@ -62,10 +68,10 @@ PARAMETERS = (
     Parameter('process_every_frame', False, 'Queue images and process every one, each target on '
               'its own, so that every replay of a bag gives the same tracks. For recordings: the '
               'delay may grow.'),
-    Parameter('frame_timeout', 5.0, 'Seconds without an image after which the node says so.',
+    Parameter('frame_timeout', 5.0, 'Seconds without an image after which a warning is logged.',
               0.1, 3600.0),
     Parameter('max_image_pixels', MAX_PIXELS, 'Larger images are refused.', 1, 2 ** 30),
-    Parameter('on_time_jump', 'reset', 'What becomes of the targets when image stamps jump back, '
+    Parameter('on_time_jump', 'reset', 'What happens to the targets when image stamps jump back, '
               'as in a bag that loops.', allowed=ON_TIME_JUMP),
     # Targets.
     Parameter('lost_confidence', tracker.LOST_CONFIDENCE, 'A target with a lower confidence for '
@@ -103,20 +109,22 @@ PARAMETERS = (
               'diagnostics report an error.', 0.0, 3600.0, live=True),
 )
 # Old names, accepted for one release: set, they replace the value under the present name.
+# Of which a topic name may consist.
+CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 DEPRECATED = {
     'lost_score': 'lost_confidence', 'found_score': 'found_confidence',
     'search_candidates': 'redetection_candidates', 'search_limit': 'redetection_limit'}
 PER_CAMERA = ('image_transport', 'image_reliability')
 
 
-def find(name):
+def find(name: str) -> Parameter:
     """Return the Parameter called `name`."""
     return next(parameter for parameter in PARAMETERS if parameter.name == name)
 
 
-def constraint(parameter):
+def constraint(parameter: Parameter) -> str:
     """
-    Describe in words which values a parameter takes.
+    Describe which values a parameter takes.
 
     >>> constraint(find('lost_confidence'))
     '0.0 to 1.0'
@@ -130,28 +138,100 @@ def constraint(parameter):
     return ''
 
 
-def problem_with(parameter, value):
+def validate_one(parameter: Parameter, value: Any) -> str:
     """Return what is wrong with a value of the right type, or an empty string."""
     if parameter.allowed and value not in parameter.allowed:
         return f'{parameter.name} must be {constraint(parameter)}, got {value!r}'
-    if parameter.minimum is not None:
+    if parameter.minimum is not None and parameter.maximum is not None:
         if not (math.isfinite(value) and parameter.minimum <= value <= parameter.maximum):
             return f'{parameter.name} must be {constraint(parameter)}, got {value}'
     return ''
 
 
-def problem_together(values):
-    """Return what is wrong with a dict of all parameters' values, or an empty string."""
-    if values['found_confidence'] < values['lost_confidence']:
-        return (f'found_confidence {values["found_confidence"]} must not be below lost_confidence '
-                f'{values["lost_confidence"]} (set both in one request)')
-    if values['latency_error'] < values['latency_warn']:
-        return (f'latency_error {values["latency_error"]} must not be below latency_warn '
-                f'{values["latency_warn"]} (set both in one request)')
+def cross_validate(values: Mapping[str, Any]) -> str:
+    """Return which of all parameters' values contradict each other, or an empty string."""
+    for low, high in (('lost_confidence', 'found_confidence'), ('latency_warn', 'latency_error')):
+        if values[high] < values[low]:
+            return (f'{high} {values[high]} must not be below {low} {values[low]} (set both in '
+                    'one request)')
     return ''
 
 
-def problems(values):
-    """Return a list of all that is wrong with a dict of all parameters' values."""
-    found = [problem_with(find(name), value) for name, value in values.items()]
-    return [text for text in [*found, problem_together(values)] if text]
+def validate(values: Mapping[str, Any]) -> list[str]:
+    """Return all that is wrong with a mapping of all parameters' values."""
+    found = [validate_one(find(name), value) for name, value in values.items()]
+    return [text for text in [*found, cross_validate(values)] if text]
+
+
+def camera_names(names: Sequence[str]) -> list[str]:
+    """
+    Return the names of the parameter `cameras`, [''] for a single camera without a name.
+
+    :raises ValueError: a name that is empty, not unique or no part of a topic name.
+    """
+    if list(names) in ([], ['']):
+        return ['']
+    wrong = [name for name in names if not CAMERA_NAME.fullmatch(name)]
+    if wrong:
+        raise ValueError('cameras must be names of letters, digits and _ that begin with a '
+                         f'letter, got {", ".join(map(repr, wrong))}')
+    if len(set(names)) < len(names):
+        raise ValueError(f'cameras must differ, got {list(names)}')
+    return list(names)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return ', did you mean ...?' for a name that is none of those known, or ''."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f', did you mean {close[0]}?' if close else ''
+
+
+# ---- documentation: `python3 -m re3_ros.parameters yaml` or `markdown` ----
+
+YAML_HEAD = """\
+# All parameters of the tracker node, with their defaults. Those marked "live" may be changed
+# while the node runs (ros2 param set /re3/tracker NAME VALUE), the others only here.
+/**:
+  ros__parameters:
+"""
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return '[' + ', '.join(map(_yaml_value, value)) + ']'
+    return f"'{value}'" if isinstance(value, str) and not value else str(value)
+
+
+def yaml_text() -> str:
+    """Return the contents of `config/tracker.yaml`."""
+    lines = []
+    for parameter in PARAMETERS:
+        allowed = constraint(parameter)
+        notes = [f'({allowed})'] * bool(allowed) + ['[live]'] * parameter.live
+        text = ' '.join([parameter.description, *notes])
+        lines += textwrap.wrap(text, 95, initial_indent='    # ', subsequent_indent='    # ')
+        lines += [f'    {parameter.name}: {_yaml_value(parameter.default)}', '']
+    return YAML_HEAD + '\n'.join(lines[:-1]) + '\n'
+
+
+def markdown_table() -> str:
+    """Return the table of parameters in `docs/node.md`."""
+    rows = ['| parameter | default | values | live | meaning |', '|---|---|---|---|---|']
+    for parameter in PARAMETERS:
+        live = 'yes' if parameter.live else ''
+        rows.append(f'| `{parameter.name}` | `{_yaml_value(parameter.default)}` | '
+                    f'{constraint(parameter)} | {live} | {parameter.description} |')
+    return '\n'.join(rows) + '\n'
+
+
+def main() -> None:
+    """Print the documentation in the form that is asked for."""
+    parser = argparse.ArgumentParser(description='Print the documentation of the parameters.')
+    parser.add_argument('form', choices=('yaml', 'markdown'))
+    print(yaml_text() if parser.parse_args().form == 'yaml' else markdown_table(), end='')
+
+
+if __name__ == '__main__':
+    main()

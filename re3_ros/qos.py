@@ -3,22 +3,26 @@
 
 """Which quality of service an image subscription asks for, following its publishers."""
 
+from collections.abc import Sequence
+
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from re3_ros.parameters import RELIABILITIES
 
 # In order not to lose images of a recording while one is tracked.
 QUEUE_OF_EVERY_FRAME = 100
 
 
-def reliability_to_ask(wanted, offered):
+def select_reliability(wanted: str, offered: Sequence[str]) -> str:
     """
-    Return 'reliable' or 'best_effort'.
+    Return 'reliable' or 'best_effort' for a subscription.
 
     :param wanted: one of `re3_ros.parameters.RELIABILITIES`.
-    :param offered: list of what each publisher offers; without any, best effort fits all.
+    :param offered: what each publisher offers; without any, best effort fits all.
 
-    >>> reliability_to_ask('auto', ['reliable', 'best_effort'])
+    >>> select_reliability('auto', ['reliable', 'best_effort'])
     'best_effort'
     """
     if wanted != 'auto':
@@ -27,25 +31,26 @@ def reliability_to_ask(wanted, offered):
     return 'reliable' if reliable else 'best_effort'
 
 
-def image_profile(reliability, depth):
+def image_profile(reliability: str, depth: int) -> QoSProfile:
     """Return the QoSProfile for an image subscription that keeps the `depth` newest images."""
     policy = (ReliabilityPolicy.RELIABLE if reliability == 'reliable'
               else ReliabilityPolicy.BEST_EFFORT)
     return QoSProfile(depth=depth, reliability=policy)
 
 
-def latched_profile():
-    """Return the QoSProfile of a topic whose last message also reaches those who come later."""
+def latched_profile() -> QoSProfile:
+    """Return the QoSProfile of a topic whose last message late subscribers receive."""
     return QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def reliability_name(info):
-    """Return what a publisher (rclpy's TopicEndpointInfo) offers, as a word."""
+def publisher_reliability(info: TopicEndpointInfo) -> str:
+    """Return 'reliable' or 'best_effort', as a publisher offers."""
     reliable = info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     return 'reliable' if reliable else 'best_effort'
 
 
-def declare_image_overrides(node, topic, reliability, depth):
+def declare_image_overrides(node: Node, topic: str, reliability: str,
+                            depth: int) -> tuple[str, int]:
     """
     Declare the `qos_overrides` parameters of an image topic; return (reliability, depth).
 

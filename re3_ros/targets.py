@@ -8,29 +8,34 @@ A camera's frames and requests come in here; its targets live in a `re3_core.Tra
 cameras share, under keys made of the camera's name and the target's id.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from re3_core import Track
 from re3_core.boxes import check_box, match_box
-from re3_ros.frames import FrameBuffer
-from re3_ros.health import OK, STALE, WARN
-from re3_ros.problem_log import Fault
+from re3_ros.diagnostics import ERROR, OK, STALE, WARN
+from re3_ros.frame_buffer import Frame, FrameBuffer
+from re3_ros.messages import InputError, Request
 
 TRACKED = 'tracked'
 LOST = 'lost'
 REMOVED = 'removed'
+REFUSED = 'refused'
+# Seconds for which a refused request stays in the status table, and how many of them do.
+REFUSAL_SECONDS = 10.
+MAX_REFUSALS = 100
 
 
-class RequestError(Fault):
+class RequestError(InputError):
     """A request that cannot be fulfilled."""
 
 
 @dataclass
 class Settings:
     """
-    What governs the targets of a camera; the parameters of the same names say more.
+    Settings of a camera's targets, described at the parameters of the same names.
 
     With `every_frame` nothing may depend on when a box with a stamp comes: late targets catch
     up at once, all boxes wait for their image, and a target counts as lost if it was in the
@@ -46,9 +51,8 @@ class Settings:
     refuse_old: bool
     every_frame: bool = False
 
-
     @classmethod
-    def from_parameters(cls, values):
+    def from_parameters(cls, values: Any) -> 'Settings':
         """Return the settings by the node's parameters, a mapping by name."""
         return cls(
             max_targets=values['max_targets'], association_iou=values['association_iou'],
@@ -60,41 +64,80 @@ class Settings:
 
 
 class Event(NamedTuple):
-    """A change of a target: `kind` is started, restarted, lost, found or removed."""
+    """
+    A change of a target, or the answer to a request.
+
+    `kind` is started, restarted, lost, found, removed or refused; `requested` is set for
+    answers to requests on `init`.
+    """
 
     id: str  # noqa: A003
     kind: str
     text: str = ''
+    requested: bool = False
 
 
 @dataclass
 class Target:
     """
-    A target: its latest track and the number of the frame that this track belongs to.
+    A target: its latest track and the index of the frame that this track belongs to.
 
-    `lost_frames` counts the frames since it was lost.
+    `frame_index` is -1 if that frame is no longer known; `lost_frames` counts the frames since
+    it was lost.
     """
 
     id: str  # noqa: A003
     key: str
     class_id: str
-    at: int
+    frame_index: int
     track: Track
     lost_frames: int = 0
 
     @property
-    def state(self):
+    def state(self) -> str:
         """Return TRACKED or LOST."""
         return LOST if self.track.lost else TRACKED
 
 
 class StatusRow(NamedTuple):
-    """A target in the status message: `level` of `re3_ros.health`, `reason` if removed."""
+    """A target in the status table: a `level` of `re3_ros.diagnostics`, `reason` if gone."""
 
     id: str  # noqa: A003
     level: int
     state: str
     reason: str = ''
+
+
+class RefusedRequests:
+    """Requests on `init` that were refused, as long as the status table has them."""
+
+    def __init__(self) -> None:
+        self._refused: dict[str, tuple[str, float]] = {}
+
+    def answer(self, identity: str, refusal: str, now: float) -> None:
+        """Record the answer to a request at `now` (seconds): the refusal, '' if it was none."""
+        self._refused.pop(identity, None)
+        if refusal:
+            self._refused[identity] = refusal, now
+        while len(self._refused) > MAX_REFUSALS:
+            del self._refused[next(iter(self._refused))]
+
+    def expire(self, now: float) -> bool:
+        """Remove those older than REFUSAL_SECONDS; return whether there were any."""
+        old = [identity for identity, (_, since) in self._refused.items()
+               if now - since >= REFUSAL_SECONDS]
+        for identity in old:
+            del self._refused[identity]
+        return bool(old)
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        self._refused.clear()
+
+    def rows(self) -> list[StatusRow]:
+        """Return their rows of the status table."""
+        return [StatusRow(identity, ERROR, REFUSED, reason)
+                for identity, (reason, _) in self._refused.items()]
 
 
 class UnbatchedTracker:
@@ -105,35 +148,36 @@ class UnbatchedTracker:
     same to the bit cannot have batches that depend on the timing of messages.
     """
 
-    def __init__(self, tracker):
+    def __init__(self, tracker: Any) -> None:
         self._tracker = tracker
         self.init, self.remove = tracker.init, tracker.remove
 
-    def update(self, frame, ids):
+    def update(self, frame: np.ndarray, ids: Iterable[str]) -> dict[str, Track]:
         """Track the targets in `ids` in the next frame; return {id: Track}."""
         return {key: self._tracker.update(frame, [key])[key] for key in ids}
 
-    def update_frames(self, frames):
+    def update_frames(self, frames: Iterable[tuple[np.ndarray, Iterable[str]]]
+                      ) -> dict[str, Track]:
         """Track targets of several cameras, as `re3_core.Tracker.update_frames`."""
         return {key: track for frame, ids in frames
                 for key, track in self.update(frame, ids).items()}
 
 
-class _Waiting(NamedTuple):
-    request: object
+class _PendingRequest(NamedTuple):
+    request: Request
     stamp: int
     detected: bool
 
 
 class CameraTargets:
     """
-    Follow the targets of one camera.
+    Track the targets of one camera.
 
     For each frame the caller runs `begin_frame`, updates the shared tracker on the frame for the
     keys returned, and hands the tracks to `end_frame`.
     """
 
-    def __init__(self, tracker, settings, name=''):
+    def __init__(self, tracker: Any, settings: Settings, name: str = '') -> None:
         """
         Start without targets.
 
@@ -143,103 +187,120 @@ class CameraTargets:
         """
         self.settings = settings
         self.frames = FrameBuffer(settings.init_buffer_seconds, settings.init_buffer_bytes)
-        self.targets = {}
-        self.events = []
-        self.warnings = []
+        self.targets: dict[str, Target] = {}
+        self.events: list[Event] = []
+        self.warnings: list[Exception] = []
+        self.refused = RefusedRequests()
         self._tracker = tracker
         self._name = name
-        self._waiting = []
+        self._pending: list[_PendingRequest] = []
         self._next_number = 1
 
     # ---- requests ----
 
-    def request(self, request, stamp=0, detected=False):
+    def request(self, request: Request, stamp: int = 0, detected: bool = False) -> None:
         """
-        Start, restart or remove a target as a `re3_ros.detections.Request` says.
+        Start, restart or remove a target.
 
-        :param stamp: time in nanoseconds of the image that the box belongs to; 0 is the newest.
+        A request that is not `detected` is answered by an event of which `requested` is set.
+
+        :param stamp: stamp in nanoseconds of the image that the box belongs to; 0: the newest.
         :param detected: a box without id that overlaps a target is that target: it restarts
             only if lost. Otherwise (a user's box) it restarts in any case.
-        :raises RequestError: it cannot be done. ValueError: the box does not suit the image.
+        :raises RequestError: it cannot be fulfilled, for whatever reason.
         """
-        if request.box is None:
-            self._remove_on_request(request.id)
-        elif self._must_wait(stamp):
-            self._wait(_Waiting(request, stamp, detected))
-        else:
-            self._start_at(request, self._frame_at(stamp), detected)
+        try:
+            if request.box is None:
+                self._remove_on_request(request.id)
+            elif self._must_wait(stamp):
+                self._enqueue(_PendingRequest(request, stamp, detected))
+            else:
+                self._start_at(request, self._frame_at(stamp, request.id), detected)
+        except Exception as error:      # also the tracker's: the other targets go on
+            refusal = error if isinstance(error, RequestError) else RequestError(
+                type(error).__name__, f'refusing box of {request.id!r}: {error}', request.id)
+            if not detected:
+                self.refuse(request.id, str(refusal))
+            raise refusal from None
 
-    def _must_wait(self, stamp):
-        """Tell whether the image that a box belongs to has yet to come."""
+    def refuse(self, identity: str, reason: str) -> None:
+        """Answer a request on `init` that cannot be fulfilled."""
+        self.events.append(Event(identity, 'refused', reason, requested=True))
+
+    def _must_wait(self, stamp: int) -> bool:
+        """Return whether the image that a box belongs to has not arrived yet."""
         newest = self.frames.newest
         if newest is None:
             return True
-        ahead = stamp - newest.stamp - self.frames.tolerance()
-        return stamp != 0 and 0 < ahead <= self._patience()
+        ahead = stamp - newest.stamp - self.frames.match_tolerance_ns()
+        return stamp != 0 and 0 < ahead <= self._max_lead_ns()
 
-    def _patience(self):
-        """Return by how many nanoseconds a box may be ahead of the newest image: its own time."""
+    def _max_lead_ns(self) -> int:
+        """Return by how many nanoseconds a box may be ahead of the newest image."""
         return int(max(1.0, self.settings.init_buffer_seconds) * 1e9)
 
-    def _wait(self, waiting):
-        if waiting.request.id:
-            self._waiting = [other for other in self._waiting
-                             if other.request.id != waiting.request.id
-                             or self.settings.every_frame and other.stamp != waiting.stamp]
-        if len(self._waiting) >= self.settings.max_targets:
-            raise RequestError('waiting', f'refusing box of {waiting.request.id!r}: '
-                               f'{len(self._waiting)} boxes already wait for their image')
-        self._waiting.append(waiting)
+    def _enqueue(self, pending: _PendingRequest) -> None:
+        identity = pending.request.id
+        if identity:
+            self._pending = [other for other in self._pending if other.request.id != identity
+                             or self.settings.every_frame and other.stamp != pending.stamp]
+        if len(self._pending) >= self.settings.max_targets:
+            raise RequestError('pending', f'refusing box of {identity!r}: {len(self._pending)} '
+                               'boxes already wait for their image', identity)
+        self._pending.append(pending)
 
-    def _frame_at(self, stamp):
+    def _frame_at(self, stamp: int, identity: str) -> Frame:
         """Return the frame for a box's stamp; with a warning the newest if there is none."""
-        newest = self.frames.newest
+        newest, oldest = self.frames.newest, self.frames.oldest
+        assert newest is not None and oldest is not None
         if stamp == 0:
             return newest
-        too_old = self.frames.oldest.stamp - self.frames.tolerance() - stamp
-        too_new = stamp - newest.stamp - self._patience()
+        too_old = oldest.stamp - self.frames.match_tolerance_ns() - stamp
+        too_new = stamp - newest.stamp - self._max_lead_ns()
         if too_old <= 0 and too_new <= 0:
             return self.frames.nearest(stamp)
         age = (newest.stamp - stamp) / 1e9
         if too_old > 0:
-            reach = (newest.stamp - self.frames.oldest.stamp) / 1e9
-            text = (f'box is {age:.3f} s older than the newest image, the kept images reach back '
-                    f'{reach:.3f} s (see init_buffer_seconds)')
+            reach = (newest.stamp - oldest.stamp) / 1e9
+            text = (f'box of {identity!r} is {age:.3f} s older than the newest image, the kept '
+                    f'images reach back {reach:.3f} s (see init_buffer_seconds)')
         else:
-            text = (f'box is {-age:.3f} s newer than the newest image: do box and image come '
-                    'from different clocks?')
+            text = (f'box of {identity!r} is {-age:.3f} s newer than the newest image: do box '
+                    'and image come from different clocks?')
         if self.settings.refuse_old:
-            raise RequestError('stamp', f'{text}; refused')
+            raise RequestError('stamp', f'{text}; refused', identity)
         self.warnings.append(RequestError('stamp', f'{text}; it is used on the newest image'))
         return newest
 
-    def _start_at(self, request, frame, detected):
+    def _start_at(self, request: Request, frame: Frame, detected: bool) -> None:
         box = check_box(request.box, frame.size)
         identity = request.id or self._match(box, frame) or self._new_number()
         target = self.targets.get(identity)
         if target is None and len(self.targets) >= self.settings.max_targets:
             raise RequestError('max_targets', f'refusing target {identity!r}: there are '
-                               f'{len(self.targets)} already (see max_targets)')
+                               f'{len(self.targets)} already (see max_targets)', request.id)
         if target and detected and not request.id and not self._was_lost(target, frame):
             return
-        self._start(identity, box, frame, request.class_id)
+        self._start(identity, box, frame, request.class_id, requested=not detected)
 
-    def _was_lost(self, target, frame):
+    def _was_lost(self, target: Target, frame: Frame) -> bool:
         return target.id in frame.lost if self.settings.every_frame else target.track.lost
 
-    def _match(self, box, frame):
+    def _match(self, box: np.ndarray, frame: Frame) -> str | None:
         """Return the id of the target that a box without id belongs to, or None."""
         known = {identity: known for identity, known in self.frames.boxes_at(frame).items()
                  if identity in self.targets}
         return match_box(box, known, self.settings.association_iou)
 
-    def _new_number(self):
-        while str(self._next_number) in self.targets:
+    def _new_number(self) -> str:
+        taken = {*self.targets, *(pending.request.id for pending in self._pending)}
+        while str(self._next_number) in taken:
             self._next_number += 1
         self._next_number += 1
         return str(self._next_number - 1)
 
-    def _start(self, identity, box, frame, class_id):
+    def _start(self, identity: str, box: np.ndarray, frame: Frame, class_id: str,
+               requested: bool) -> None:
         """Start or restart a target on a frame; it catches up if that is not the newest."""
         key = f'{self._name}/{identity}'
         track = self._tracker.init(key, frame.rgb(), box)
@@ -248,176 +309,191 @@ class CameraTargets:
         before = self.targets.get(identity)
         if before:
             class_id = class_id or before.class_id
-            event = Event(identity, 'found', 'by a box') if before.track.lost else \
-                Event(identity, 'restarted')
+            kind, text = ('found', 'by a box') if before.track.lost else ('restarted', '')
         else:
-            event = Event(identity, 'started')
+            kind, text = 'started', ''
         self.targets[identity] = Target(identity, key, class_id, frame.index, track)
-        self._forget_tracks(identity)
-        frame.note(identity, track)
-        self.events.append(event)
+        for kept in self.frames:
+            kept.discard(identity)
+        frame.record(identity, track)
+        self.events.append(Event(identity, kind, text, requested))
 
-    def _forget_tracks(self, identity):
-        for frame in self.frames:
-            frame.forget(identity)
-
-    def _remove_on_request(self, identity):
+    def _remove_on_request(self, identity: str) -> None:
         if not identity:
             raise RequestError('no id', 'a box of size 0 x 0 removes a target: it needs the id')
-        waiting = [other for other in self._waiting if other.request.id != identity]
-        waited = len(waiting) < len(self._waiting)
-        self._waiting = waiting
+        remaining = [other for other in self._pending if other.request.id != identity]
+        was_pending = len(remaining) < len(self._pending)
+        self._pending = remaining
         if identity in self.targets:
             self.remove(identity, 'on request')
-        elif not waited:
+        elif was_pending:
+            self.events.append(Event(identity, 'removed', 'on request'))
+        else:
             raise RequestError('unknown id', f'cannot remove {identity!r}: there is no such '
-                               'target')
+                               'target', identity)
 
-    def remove(self, identity, reason):
-        """Forget a target; `reason` becomes the event's text."""
+    def remove(self, identity: str, reason: str) -> None:
+        """Remove a target; `reason` becomes the event's text."""
         self._tracker.remove(self.targets.pop(identity).key)
         self.events.append(Event(identity, 'removed', reason))
 
-    def reset(self, reason='by reset'):
-        """Forget all targets and the boxes that wait."""
-        self._waiting.clear()
+    def reset(self, reason: str = 'by reset') -> None:
+        """Remove all targets; refuse the requests that wait for their image."""
+        pending, self._pending = self._pending, []
+        for item in pending:
+            if not item.detected:
+                self.refuse(item.request.id, reason)
         for identity in list(self.targets):
             self.remove(identity, reason)
 
-    def detections(self, requests, stamp=0):
+    def detections(self, requests: Iterable[Request], stamp: int = 0) -> list[RequestError]:
         """
-        Take the boxes of a detector; return the errors of those that cannot be used.
+        Process the boxes of a detector; return the errors of those that cannot be used.
 
         Boxes of earlier detections that still wait for their image are out of date.
         """
         if not self.settings.every_frame:
-            self._waiting = [other for other in self._waiting if not other.detected]
+            self._pending = [other for other in self._pending if not other.detected]
         errors = []
         for request in requests:
             try:
                 self.request(request, stamp, detected=True)
-            except ValueError as error:
+            except RequestError as error:
                 errors.append(error)
         return errors
 
-    def time_jumped(self, keep):
-        """Forget the frames after image stamps jumped back, and the targets unless `keep`."""
-        self.forget_frames()
+    def time_jumped(self, keep: bool) -> None:
+        """Discard the frames after image stamps jumped back, and the targets unless `keep`."""
+        self.discard_frames()
         if not keep:
             self.reset('time jumped back')
 
-    def take_events(self):
+    def take_events(self, now: float = 0.) -> tuple[list[Event], list[StatusRow] | None]:
         """
-        Return the events since the last call, and the status rows if these differ.
+        Return the events since the last call, and the status table if there is news for it.
 
-        :return: (list of Event, list of StatusRow or None): the rows are of all targets and of
-            those removed since the last call; None while no state has changed.
+        :param now: seconds of any clock, by which refused requests leave the table.
+        :return: (events, rows or None): the rows are of all targets and of those removed since
+            the last call.
         """
         events, self.events = self.events, []
-        if all(event.kind == 'restarted' for event in events):
-            return events, None
-        rows = [StatusRow(target.id, WARN if target.state == LOST else OK, target.state)
-                for target in self.targets.values()]
-        removed = {}
+        changed = self.refused.expire(now)
+        removed: dict[str, str] = {}
         for event in events:
             removed.pop(event.id, None)
-            if event.kind == 'removed':
+            if event.requested:
+                self.refused.answer(event.id, event.text if event.kind == REFUSED else '', now)
+            if event.kind == REMOVED:
+                self.refused.answer(event.id, '', now)
                 removed[event.id] = event.text
-        rows += [StatusRow(identity, STALE, REMOVED, reason)
-                 for identity, reason in removed.items() if identity not in self.targets]
-        return events, rows
+            # A detector restarts its targets with every message.
+            changed |= event.kind != 'restarted' or event.requested
+        return events, self.status_rows(removed) if changed else None
 
-    def forget_frames(self):
-        """Forget the frames, as after a jump in time; the targets stay."""
+    def status_rows(self, removed: Mapping[str, str] | None = None) -> list[StatusRow]:
+        """Return the status table: refused requests, targets, and `removed` {id: reason}."""
+        rows = self.refused.rows()
+        rows += [StatusRow(target.id, WARN if target.state == LOST else OK, target.state)
+                 for target in self.targets.values()]
+        rows += [StatusRow(identity, STALE, REMOVED, reason)
+                 for identity, reason in (removed or {}).items() if identity not in self.targets]
+        return rows
+
+    def discard_frames(self) -> None:
+        """Discard the frames, as after a jump in time; the targets stay."""
         self.frames.clear()
         for target in self.targets.values():
-            target.at = -1
+            target.frame_index = -1
 
     # ---- frames ----
 
-    def begin_frame(self, frame):
+    def begin_frame(self, frame: Frame) -> list[str]:
         """
-        Take in the next frame; return the keys that the tracker has to update on it.
+        Add the next frame; return the keys of the targets to update on it.
 
-        Boxes that waited for this image start; late targets catch up by `catch_up_frames`
-        frames at most, and follow only once they have arrived.
+        Late targets catch up by `catch_up_frames` frames at most, and are updated only once
+        they have arrived.
         """
         before = self.frames.newest
         self._resize(before, frame)
         self.catch_up()
         ready = [target.key for target in self.targets.values()
-                 if before is None or target.at in (-1, before.index)]
+                 if before is None or target.frame_index in (-1, before.index)]
         self.frames.append(frame)
         return ready
 
-    def end_frame(self, tracks):
+    def end_frame(self, tracks: dict[str, Track]) -> list[Target]:
         """
-        Take the tracks of the newest frame, {key: Track}; return what to publish of it.
+        Apply the tracks of the newest frame, {key: Track}, and start the requests for it.
 
-        :return: list of the Targets whose track belongs to the newest frame.
+        :return: the Targets whose track belongs to the newest frame.
         """
         frame = self.frames.newest
+        assert frame is not None
         for target in list(self.targets.values()):
             if target.key in tracks:
-                self._follow(target, frame, tracks[target.key])
-        self._start_waiting(frame)
-        return [target for target in self.targets.values() if target.at == frame.index]
+                self._apply(target, frame, tracks[target.key])
+        self._start_pending(frame)
+        return [target for target in self.targets.values() if target.frame_index == frame.index]
 
-    def catch_up(self):
+    def catch_up(self) -> None:
         """Run late targets through the buffered frames, `catch_up_frames` of them at most."""
         every = self.settings.every_frame
         for _ in range(len(self.frames) if every else self.settings.catch_up_frames):
-            frame, late = self._next_late()
+            frame, late = self._next_catch_up()
             if frame is None:
                 return
             try:
                 tracks = self._tracker.update(frame.rgb(), [target.key for target in late])
-            except ValueError as error:     # an image that nobody had to decode until now
+            except Exception as error:      # its pixels may be decoded here for the first time
                 self.warnings.append(error)
                 tracks = {target.key: target.track for target in late}
             if frame is not self.frames.newest:
                 frame.release()
             for target in late:
-                self._follow(target, frame, tracks[target.key])
+                self._apply(target, frame, tracks[target.key])
 
-    def _next_late(self):
-        """Return the earliest frame that some targets have yet to see, and these targets."""
-        waits = {}
+    def _next_catch_up(self) -> tuple[Frame | None, list[Target]]:
+        """Return the earliest frame that late targets are to be updated on, and these."""
+        waits: dict[int, tuple[Frame, list[Target]]] = {}
         for target in self.targets.values():
-            frame = self.frames.following(target.at) if target.at >= 0 else None
+            if target.frame_index < 0:
+                continue
+            frame = self.frames.next_after(target.frame_index)
             if frame is not None:
                 waits.setdefault(frame.index, (frame, []))[1].append(target)
         return waits[min(waits)] if waits else (None, [])
 
-    def _follow(self, target, frame, track):
-        """Note a target's track in a frame, and what changed with it."""
+    def _apply(self, target: Target, frame: Frame, track: Track) -> None:
+        """Update a target with its track in a frame."""
         was_lost = target.track.lost
-        target.track, target.at = track, frame.index
-        frame.note(target.id, track)
+        target.track, target.frame_index = track, frame.index
+        frame.record(target.id, track)
         if not track.lost:
             target.lost_frames = 0
             if was_lost:
-                self.events.append(Event(target.id, 'found', f'score {track.confidence:.2f}'))
+                self.events.append(
+                    Event(target.id, 'found', f'confidence {track.confidence:.2f}'))
             return
         target.lost_frames += 1
         if not was_lost:
-            self.events.append(Event(target.id, 'lost', f'score {track.confidence:.2f}'))
+            self.events.append(Event(target.id, 'lost', f'confidence {track.confidence:.2f}'))
         if 0 < self.settings.drop_after < target.lost_frames:
             self.remove(target.id, f'lost for {target.lost_frames - 1} frames')
 
-    def _start_waiting(self, frame):
-        """Start the boxes whose image has come; on the first image, all that came before it."""
-        waiting, self._waiting = self._waiting, []
+    def _start_pending(self, frame: Frame) -> None:
+        """Fulfill the requests for this frame; on the first one, all that came before it."""
+        pending, self._pending = self._pending, []
         first = len(self.frames) == 1
-        for item in waiting:
+        for item in pending:
             stamp = 0 if first and item.stamp <= frame.stamp else item.stamp
             try:
                 self.request(item.request, stamp, item.detected)
-            except ValueError as error:
+            except RequestError as error:
                 self.warnings.append(error)
 
-    def _resize(self, before, frame):
-        """Carry the targets over to images of another size, as if the view stayed the same."""
+    def _resize(self, before: Frame | None, frame: Frame) -> None:
+        """Scale the targets' boxes to images of another size of the same view."""
         if before is None or before.size == frame.size:
             return
         (old_height, old_width), (height, width) = before.size, frame.size
@@ -428,14 +504,14 @@ class CameraTargets:
             f'image size changed from {old_width} x {old_height} to {width} x {height}: '
             f'{len(self.targets)} targets go on, their boxes scaled')))
 
-    def _rescale(self, target, before, frame):
+    def _rescale(self, target: Target, before: Frame, frame: Frame) -> None:
         """Start a target again at its scaled box; remove it if it is not in view."""
         scale = np.array(frame.size[::-1] * 2) / np.array(before.size[::-1] * 2)
         try:
-            if target.at != before.index or target.track.lost:
+            if target.frame_index != before.index or target.track.lost:
                 raise ValueError('target is not in view')
             target.track = self._tracker.init(
                 target.key, frame.rgb(), target.track.box * scale)
-            target.at = -1
-        except ValueError:
-            self.remove(target.id, 'image size changed while it was not in view')
+            target.frame_index = -1
+        except Exception as error:
+            self.remove(target.id, f'image size changed: {error}')

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from re3_core.io.files import printable
 from re3_core.io.images import save_image
 from re3_ros.bag import BagError
 from re3_ros.bag.message_types import COMPRESSED_IMAGE
-from re3_ros.bag.outputs import atomic_folder, check_folder, FRAMES_FILE, VideoOutput
+from re3_ros.bag.outputs import atomic_folder, VideoOutput
 from re3_ros.bag.reader import Bag, Topic
 from re3_ros.bag.track import image_rate, Span
-from re3_ros.image_stream import stamp_of
-from re3_ros.images import compressed_size, compressed_to_rgb, image_to_rgb
-from re3_ros.problem_log import ProblemLog
+from re3_ros.diagnostics import InputWarnings, LogOnce
+from re3_ros.messages import compressed_size, compressed_to_rgb, image_to_rgb, stamp_of
 from tqdm import tqdm
 
 COLUMNS = ('frame', 'stamp_ns', 'received_ns', 'file')
@@ -42,16 +42,18 @@ def extract(bag: Bag, topic: Topic, folder: Path, kind: str, span: Span, every: 
     :return: number of (images written, images that cannot be used).
     :raises BagError: `folder` is there already, or there is no image. OSError: disk full, ...
     """
-    check_folder(folder, overwrite)
+    if folder.exists() and not overwrite:
+        raise BagError(f'{printable(folder)} is there already: give --overwrite or another '
+                       '--output')
     bag.check(topic)
     convert = compressed_to_rgb if topic.type == COMPRESSED_IMAGE else image_to_rgb
     start, stop = span.of(bag)
-    problems = ProblemLog(_log)
+    problems = InputWarnings(lambda: LogOnce(_log))
     written = refused = 0
     last_error: Exception | None = None
     with atomic_folder(folder) as part, \
             _saver(part, kind, image_rate(bag, topic, start, stop) / every) as save, \
-            open(part / FRAMES_FILE, 'w', newline='', encoding='utf-8') as file:
+            open(part / 'frames.csv', 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file, lineterminator='\n')
         table.writerow(COLUMNS)
         for message in tqdm(_every(bag, topic, start, stop, every), unit=' images',
@@ -67,8 +69,6 @@ def extract(bag: Bag, topic: Topic, folder: Path, kind: str, span: Span, every: 
             stamp = stamp_of(image.header) or message.received
             table.writerow((written, stamp, message.received, name))
             written += 1
-        if not written and not refused:
-            raise BagError(f'{topic.name}: there are no images in the chosen part')
         if not written:
             raise BagError(f'{topic.name}: none of {refused} images can be used'
                            + (f': {last_error}' if last_error else ''))

@@ -10,7 +10,7 @@ from re3_ros.bag.message_types import COMPRESSED_IMAGE
 from re3_ros.bag.outputs import folder_size
 from re3_ros.bag.reader import Bag, Topic
 from re3_ros.bag.track import image_rate
-from re3_ros.images import compressed_size, image_size
+from re3_ros.messages import compressed_size, image_size
 
 
 def describe(bag: Bag) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from re3_core.io.files import printable
 from re3_ros.bag import BagError
 from re3_ros.bag.message_types import DETECTION, DETECTIONS
 from re3_ros.bag.reader import Bag, Topic
-from re3_ros.detections import Request
+from re3_ros.messages import Request
 
 TOPIC = 'topic'
 # Times from this value on are seconds since 1970, as in stamps; smaller ones count from the

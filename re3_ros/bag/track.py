@@ -19,13 +19,18 @@ from re3_ros import parameters
 from re3_ros.bag import BagError
 from re3_ros.bag.inits import detections_of, init_topics, Inits
 from re3_ros.bag.message_types import COMPRESSED_IMAGE
-from re3_ros.bag.outputs import atomic_folder, check_folder, Names, Outputs
+from re3_ros.bag.outputs import atomic_folder, Names, Outputs
 from re3_ros.bag.reader import Bag, Topic
 from re3_ros.bag.storage import Message
-from re3_ros.detections import read_detection, Request
-from re3_ros.image_stream import ImageStream, stamp_of
-from re3_ros.images import compressed_to_rgb, image_to_rgb
-from re3_ros.problem_log import ProblemLog
+from re3_ros.diagnostics import InputWarnings, LogOnce
+from re3_ros.image_stream import ImageStream
+from re3_ros.messages import (
+    compressed_to_rgb,
+    image_to_rgb,
+    read_detection,
+    Request,
+    stamp_of,
+)
 from re3_ros.targets import CameraTargets, Settings, UnbatchedTracker
 import torch
 from tqdm import tqdm
@@ -102,7 +107,7 @@ def parameter_values(given: dict[str, Any]) -> dict[str, Any]:
             raise BagError(f'there is no parameter {name}; there are {", ".join(sorted(values))}')
         values[name] = _converted(name, value, type(values[name]))
     values['process_every_frame'] = True
-    wrong = parameters.problems(values)
+    wrong = parameters.validate(values)
     if wrong:
         raise BagError('; '.join(wrong))
     return values
@@ -160,7 +165,7 @@ class CameraRun:
                  outputs: Outputs) -> None:
         """Start without targets; the tracker must have none."""
         self.summary = Summary()
-        self.problems = ProblemLog(_log)
+        self.problems = InputWarnings(lambda: LogOnce(_log))
         self.last_error: Exception | None = None
         topic = bag.topics[camera.topic]
         compressed = topic.type == COMPRESSED_IMAGE
@@ -239,7 +244,7 @@ class CameraRun:
         self.problems.report(where, error)
 
     def _take_events(self, received: int) -> None:
-        events, rows = self._targets.take_events()
+        events, rows = self._targets.take_events(received / 1e9)
         for event in events:
             if event.kind == 'started':
                 self._started.add(event.id)
@@ -254,8 +259,6 @@ class CameraRun:
         """Raise BagError if no image could be used, or no target was started."""
         summary = self.summary
         summary.targets = len(self._started)
-        if not summary.images:
-            raise BagError(f'{self._camera.topic}: there are no images in the chosen part')
         if summary.images == summary.refused:
             reason = f': {self.last_error}' if self.last_error else ''
             raise BagError(f'{self._camera.topic}: none of {summary.images} images can be used'
@@ -280,9 +283,11 @@ def track_camera(bag: Bag, camera: Camera, folder: Path, job: Job, tracker: Trac
     topic = bag.image_topic(camera.topic)
     bag.check(topic)
     settings = _settings(bag, camera, job)
-    if not job.overwrite and _same_run(folder, settings):
-        return Summary(skipped=True, complete=_recorded(folder).get('complete', True))
-    check_folder(folder, job.overwrite)
+    if folder.exists() and not job.overwrite:
+        if _same_run(folder, settings):
+            return Summary(skipped=True, complete=_recorded(folder).get('complete', True))
+        raise BagError(f'{printable(folder)} is there already, from another run: give --overwrite '
+                       'or another --output')
     recorded = init_topics(bag, job.inits.topics, job.namespace, camera.name)
     _log.info('%s: %d images of %s', printable(bag.path), topic.count, topic.name)
     tracker.reset()

@@ -9,7 +9,7 @@ from typing import Any, Mapping
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from re3_ros.detections import read_box
+from re3_ros.messages import read_box
 from vision_msgs.msg import Detection2DArray
 
 # Red, green, blue from 0 to 1.

@@ -11,14 +11,15 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from re3_ros import qos
-from re3_ros.detections import fill_box, read_box
-from re3_ros.image_stream import stamp_of
-from re3_ros.images import (
+from re3_ros.messages import (
     compressed_size,
     compressed_to_rgb,
+    fill_box,
     image_size,
     image_to_rgb,
     ImageError,
+    read_box,
+    stamp_of,
 )
 from re3_ros.web.annotations import Annotations, find_messages
 from re3_ros.web.matching import TrackMatcher
@@ -102,8 +103,9 @@ class WebCamera:
             return self._subscribed    # wait for the camera to come back
         compressed = (any(info.topic_type == COMPRESSED for info in infos)
                       or self.image_topic.endswith('/compressed'))
+        offered = [qos.publisher_reliability(info) for info in infos]
         return (self.image_topic, COMPRESSED if compressed else 'sensor_msgs/msg/Image',
-                qos.reliability_to_ask('auto', [qos.reliability_name(info) for info in infos]))
+                qos.select_reliability('auto', offered))
 
     # ---- messages ----
 

@@ -12,7 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from re3_ros.shutdown import shutdown_is_no_error
+from re3_ros.programs import ignore_shutdown
 from re3_ros.web.camera import WebCamera
 from re3_web.source import Box, Receiver, SourceState
 from std_srvs.srv import SetBool, Trigger
@@ -112,7 +112,7 @@ class RosSource:
     # ---- the thread of ROS ----
 
     def _spin(self) -> None:
-        with shutdown_is_no_error(self._node.context):
+        with ignore_shutdown(self._node.context):
             self._executor.spin()
 
     def _apply_watched(self) -> None:

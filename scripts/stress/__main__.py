@@ -9,7 +9,7 @@ from pathlib import Path
 import sys
 import traceback
 
-from re3_ros.demo_processes import find_config, share_surroundings
+from re3_ros.demo.processes import find_config, share_surroundings
 from tqdm import tqdm
 
 # Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from rclpy.serialization import serialize_message
-from re3_ros.images import fill_compressed, fill_image
+from re3_ros.messages import fill_compressed, fill_image
 from scripts.stress.client import detection, header_of
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose

@@ -9,8 +9,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from re3_ros.detections import fill_box, read_box
-from re3_ros.image_stream import stamp_of
+from re3_ros.messages import fill_box, read_box, stamp_of
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray

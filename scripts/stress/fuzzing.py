@@ -6,7 +6,7 @@
 from collections import Counter
 
 import numpy as np
-from re3_ros.images import fill_image
+from re3_ros.messages import fill_image
 from scripts.stress import bad_messages
 from scripts.stress.bench import Result
 from scripts.stress.client import header_of

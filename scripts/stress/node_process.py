@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from re3_ros.demo_processes import find_command
+from re3_ros.demo.processes import find_command
 
 PATIENCE = 180
 PAGE = os.sysconf('SC_PAGE_SIZE')

@@ -9,7 +9,7 @@ import struct
 import cv2
 import numpy as np
 from rclpy.serialization import serialize_message
-from re3_ros.images import fill_image
+from re3_ros.messages import fill_image
 from sensor_msgs.msg import Image
 
 # Pictures in the loop that the scene is; the motion is periodic.

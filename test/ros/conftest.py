@@ -37,7 +37,7 @@ def tiny_weights(tmp_path_factory):
 def ros():
     """Make rclpy ready in this process, on a domain and transport shared with the nodes."""
     rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
-    from re3_ros.demo_processes import find_config, share_surroundings
+    from re3_ros.demo.processes import find_config, share_surroundings
     before = dict(os.environ)
     share_surroundings(os.environ, DOMAIN, find_config())
     os.environ['OMP_NUM_THREADS'] = '1'
@@ -65,7 +65,7 @@ def start_process(ros, tmp_path_factory):
 @pytest.fixture(scope='session')
 def start_node(start_process, tiny_weights):
     """Return a context manager that runs the tracker node, with parameters by keyword."""
-    from re3_ros.demo_processes import find_command
+    from re3_ros.demo.processes import find_command
 
     def run(*arguments, **parameters):
         parameters = {'weights': tiny_weights, 'device': 'cpu', **parameters}
@@ -153,7 +153,7 @@ class Client:
 
     def image(self, rgb=None, encoding='rgb8', stamp=None):
         """Return the next image message, 33 ms after the last one; grey noise without `rgb`."""
-        from re3_ros.images import fill_compressed, fill_image
+        from re3_ros.messages import fill_compressed, fill_image
         if stamp is None:
             self.stamp += 33_333_333
             stamp = Client.newest = self.stamp
@@ -203,7 +203,7 @@ class Client:
 
     def detection(self, identity, box, class_id='', stamp=0):
         """Return a Detection2D of an `xyxy` box; None removes."""
-        from re3_ros.detections import fill_box
+        from re3_ros.messages import fill_box
         from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
         message = Detection2D(id=identity, header=self.header(stamp))
         if class_id:
@@ -356,7 +356,7 @@ class Recording:
     def box(self, identity, box, number):
         """Return a Detection2D of an `xyxy` box in an image."""
         from re3_ros.bag import message_types as types
-        from re3_ros.detections import fill_box
+        from re3_ros.messages import fill_box
         message = types.new(types.DETECTION)
         message.id = identity
         types.set_stamp(message.header.stamp, self.stamp(number))

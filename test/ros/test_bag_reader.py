@@ -13,7 +13,7 @@ import yaml
 pytest.importorskip('rosbags', reason='needs the extra bags')
 from re3_ros.bag import BagError, message_types  # noqa: E402
 from re3_ros.bag.reader import Bag  # noqa: E402
-from re3_ros.images import compressed_to_rgb, image_to_rgb  # noqa: E402
+from re3_ros.messages import compressed_to_rgb, image_to_rgb  # noqa: E402
 
 KINDS = [('mcap', 'NONE'), ('mcap', 'STORAGE'), ('mcap', 'FILE'), ('mcap', 'MESSAGE'),
          ('sqlite3', 'NONE'), ('sqlite3', 'FILE'), ('sqlite3', 'MESSAGE')]

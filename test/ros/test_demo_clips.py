@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from re3_ros import demo_clips, demo_pictures
-from re3_ros.demo_report import Row
+from re3_ros.demo import clips, pictures
+from re3_ros.demo.report import Row
 
 CLIPS = Path(__file__).parents[2] / 'config' / 'demo'
 BOX = np.array([8., 12., 40., 30.])
@@ -25,18 +25,18 @@ def row(frame, box=BOX, state='tracked', iou=None):
 
 
 def test_box_text():
-    assert demo_clips.parse_box('1,2,3.5,4').tolist() == [1, 2, 4.5, 6]
+    assert clips.parse_box('1,2,3.5,4').tolist() == [1, 2, 4.5, 6]
 
 
 @pytest.mark.parametrize('text', ['', '1,2,3', '1,2,a,4', '1,2,0,4', '1,2,3,nan', '1,2,-3,4'])
 def test_bad_box_text_is_refused(text):
     with pytest.raises(ValueError, match='box'):
-        demo_clips.parse_box(text)
+        clips.parse_box(text)
 
 
 @pytest.mark.parametrize('path', sorted(CLIPS.glob('*.yaml')), ids=lambda path: path.stem)
 def test_shipped_annotations_are_sound(path):
-    data = demo_clips.load_annotation(path)
+    data = clips.load_annotation(path)
     assert data['end'] <= data['frames']
     assert len(data['boxes']) >= 10
     assert max(data['boxes']) == data['end'] - 1
@@ -44,10 +44,10 @@ def test_shipped_annotations_are_sound(path):
 
 def test_annotation_belongs_to_the_file_with_its_name_and_facts():
     facts = (176, 144), 120
-    found = demo_clips.find_annotation('/some/where/carphone_pristine.mp4', facts, CLIPS)
+    found = clips.find_annotation('/some/where/carphone_pristine.mp4', facts, CLIPS)
     assert found['target'] == 'head'
-    assert demo_clips.find_annotation('carphone_pristine.mp4', ((176, 144), 119), CLIPS) is None
-    assert demo_clips.find_annotation('other.mp4', facts, CLIPS) is None
+    assert clips.find_annotation('carphone_pristine.mp4', ((176, 144), 119), CLIPS) is None
+    assert clips.find_annotation('other.mp4', facts, CLIPS) is None
 
 
 @pytest.mark.parametrize('change, error', [
@@ -60,7 +60,7 @@ def test_bad_annotation_is_named(tmp_path, change, error):
             'start': 0, 'end': 8, 'boxes': {0: [0, 0, 5, 5]}, **change}
     (tmp_path / 'a.yaml').write_text(repr(data))
     with pytest.raises(ValueError, match=error):
-        demo_clips.load_annotation(tmp_path / 'a.yaml')
+        clips.load_annotation(tmp_path / 'a.yaml')
 
 
 def annotation():
@@ -69,49 +69,49 @@ def annotation():
 
 
 def test_annotated_clip_needs_no_box():
-    clip = demo_clips.choose_clip('v.mp4', None, None, None, annotation())
+    clip = clips.choose_clip('v.mp4', None, None, None, annotation())
     assert (clip.start, clip.end, clip.target) == (10, 19, 'cup')
     assert clip.box.tolist() == BOX.tolist()
     assert not clip.live
 
 
 def test_own_box_and_frames_keep_the_annotated_boxes_within_them():
-    clip = demo_clips.choose_clip('v.mp4', BOX + 7, 12, 16, annotation())
+    clip = clips.choose_clip('v.mp4', BOX + 7, 12, 16, annotation())
     assert clip.box.tolist() == (BOX + 7).tolist()
     assert list(clip.boxes) == [15]
 
 
 def test_unknown_video_needs_a_box():
     with pytest.raises(ValueError, match='no box is known for frame 0 of v.mp4'):
-        demo_clips.choose_clip('v.mp4', None, None, None, None)
-    assert demo_clips.choose_clip('0', BOX, None, None, None).live
+        clips.choose_clip('v.mp4', None, None, None, None)
+    assert clips.choose_clip('0', BOX, None, None, None).live
 
 
 def test_drawing_marks_the_box_and_keeps_the_frame():
     frame = np.zeros((48, 64, 3), np.uint8)
-    picture = demo_pictures.draw_row(frame, row(0))
-    scale = demo_pictures.enlargement(64)
+    picture = pictures.draw_row(frame, row(0))
+    scale = pictures.enlargement(64)
     assert picture.shape == (48 * scale, 64 * scale, 3)
-    assert tuple(picture[12 * scale, 20 * scale]) == demo_pictures.COLOURS['tracked']
-    assert demo_pictures.draw_row(frame, row(0), width=32).shape == (24, 32, 3)
+    assert tuple(picture[12 * scale, 20 * scale]) == pictures.COLOURS['tracked']
+    assert pictures.draw_row(frame, row(0), width=32).shape == (24, 32, 3)
     assert not frame.any()
 
 
 def test_montage_takes_judged_rows_first():
     rows = [row(frame, iou=0.7 if frame % 2 else None) for frame in range(20)]
-    chosen = demo_pictures.choose_frames(rows, 4)
+    chosen = pictures.choose_frames(rows, 4)
     assert len(chosen) == 4
     assert all(place % 2 for place in chosen)
-    assert demo_pictures.choose_frames(rows[:2], 4) == [0, 1]
+    assert pictures.choose_frames(rows[:2], 4) == [0, 1]
 
 
 def test_montage_and_plot_are_pictures(tmp_path):
     rows = [row(0), row(1, None, 'absent'), row(2, BOX + 1, 'lost', 0.7)]
-    frames = [demo_pictures.draw_row(frame, rows[place], BOX)
+    frames = [pictures.draw_row(frame, rows[place], BOX)
               for place, frame in enumerate(grey_frames(3))]
-    demo_pictures.write_montage(tmp_path / 'montage.png', frames, 'credit', columns=2)
-    demo_pictures.write_plot(tmp_path / 'plot.png', rows, {2: BOX})
+    pictures.write_montage(tmp_path / 'montage.png', frames, 'credit', columns=2)
+    pictures.write_plot(tmp_path / 'plot.png', rows, {2: BOX})
     height, width = frames[0].shape[:2]
     montage = cv2.imread(str(tmp_path / 'montage.png'))
-    assert montage.shape == (2 * height + demo_pictures.STRIP, 2 * width, 3)
+    assert montage.shape == (2 * height + pictures.STRIP, 2 * width, 3)
     assert cv2.imread(str(tmp_path / 'plot.png')).std() > 5

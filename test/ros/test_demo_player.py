@@ -22,8 +22,8 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from re3_core.io.video import open_source  # noqa: E402
-from re3_ros import camera_player  # noqa: E402
-from re3_ros.demo_processes import find_config, share_surroundings  # noqa: E402
+from re3_ros.demo import player as camera_player  # noqa: E402
+from re3_ros.demo.processes import find_config, share_surroundings  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
@@ -103,7 +103,7 @@ def listen(own_domain):
 
 
 @contextmanager
-def player(program=('-m', 're3_ros.camera_player'), **parameters):
+def player(program=('-m', 're3_ros.demo.player'), **parameters):
     """Run the camera player with parameters until the end of the block."""
     defaults = {'rate': 50.0, 'depth': 100, 'wait_for_subscribers': 1}
     settings = [part for name, value in {**defaults, **parameters}.items()
@@ -182,7 +182,7 @@ def test_loop_goes_on_until_an_interrupt_which_is_no_error(folder, listen):
 OVERTAKEN = """
 import sys
 import rclpy
-from re3_ros import camera_player
+from re3_ros.demo import player as camera_player
 call = camera_player.ImageSender.{method}
 def overtaken(*arguments):
     rclpy.shutdown()

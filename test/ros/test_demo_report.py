@@ -7,8 +7,8 @@ import csv
 
 import numpy as np
 import pytest
-from re3_ros import demo_report
-from re3_ros.demo_report import Observation
+from re3_ros.demo import report
+from re3_ros.demo.report import Observation
 
 BOX = np.array([10., 20., 50., 60.])
 FRAME_NS = 40_000_000
@@ -28,13 +28,13 @@ def played(count):
 
 
 def judge(observations, boxes, count=4):
-    rows = demo_report.build_rows(played(count), observations, boxes)
-    return demo_report.find_faults(demo_report.summarise(rows), min_iou=0.6)
+    rows = report.build_rows(played(count), observations, boxes)
+    return report.find_faults(report.summarise(rows), min_iou=0.6)
 
 
 def test_each_played_frame_gets_the_tracks_with_its_stamp():
     shifted = BOX + [20, 0, 20, 0]
-    rows = demo_report.build_rows(
+    rows = report.build_rows(
         played(2), [observe(1, shifted, 12), observe(0)], {0: BOX, 1: BOX})
     assert [row.frame for row in rows] == [0, 1]
     assert [row.state for row in rows] == ['tracked', 'tracked']
@@ -44,7 +44,7 @@ def test_each_played_frame_gets_the_tracks_with_its_stamp():
 
 
 def test_skipped_frame_is_judged_by_the_last_box_before_it():
-    rows = demo_report.build_rows(played(3), [observe(0)], {2: BOX + [20, 0, 20, 0]})
+    rows = report.build_rows(played(3), [observe(0)], {2: BOX + [20, 0, 20, 0]})
     assert [row.state for row in rows] == ['tracked', 'skipped', 'skipped']
     assert rows[2].iou == pytest.approx(1 / 3)
     assert rows[2].score is None
@@ -52,28 +52,28 @@ def test_skipped_frame_is_judged_by_the_last_box_before_it():
 
 
 def test_first_frame_is_judged_by_what_was_seen_while_it_was_held():
-    rows = demo_report.build_rows(played(1), [observe(-2)], {0: BOX})
+    rows = report.build_rows(played(1), [observe(-2)], {0: BOX})
     assert rows[0].state == 'skipped'
     assert rows[0].iou == 1
 
 
 def test_target_missing_from_a_message_is_absent_and_overlaps_nothing():
-    rows = demo_report.build_rows(played(2), [observe(0), observe(1, None)], {1: BOX})
+    rows = report.build_rows(played(2), [observe(0), observe(1, None)], {1: BOX})
     assert rows[1].state == 'absent'
     assert rows[1].iou == 0
 
 
 def test_summary_counts_and_percentiles():
     seen = [observe(0), observe(1, latency_ms=10), observe(2, latency_ms=30, lost=True)]
-    rows = demo_report.build_rows(played(4), seen, {1: BOX, 2: BOX + [20, 0, 20, 0]})
-    summary = demo_report.summarise(rows, (5.0, 9.0), 0.25)
+    rows = report.build_rows(played(4), seen, {1: BOX, 2: BOX + [20, 0, 20, 0]})
+    summary = report.summarise(rows, (5.0, 9.0), 0.25)
     counts = summary.published, summary.tracked, summary.lost, summary.absent, summary.skipped
     assert counts == (4, 2, 1, 0, 1)
     assert summary.latency_median == 10
     assert summary.latency_p95 == pytest.approx(28)
     assert summary.mean_iou == pytest.approx(2 / 3)
     assert summary.worst.frame == 2
-    table = demo_report.format_table(summary)
+    table = report.format_table(summary)
     assert '10.0 / 28.0 ms' in table
     assert '5.0 / 9.0 ms' in table
     assert '0.667 (lowest 0.333, frame 2)' in table
@@ -81,8 +81,8 @@ def test_summary_counts_and_percentiles():
 
 
 def test_overlap_of_a_box_that_stays_put():
-    assert demo_report.still_overlap(BOX, {1: BOX, 2: BOX + 100}) == 0.5
-    assert demo_report.still_overlap(BOX, {}) is None
+    assert report.still_overlap(BOX, {1: BOX, 2: BOX + 100}) == 0.5
+    assert report.still_overlap(BOX, {}) is None
 
 
 def test_followed_target_has_no_faults():
@@ -113,19 +113,19 @@ def test_no_tracks_at_all_is_a_fault():
 def test_slow_machine_gets_a_hint():
     def hint(answered):
         seen = [observe(frame) for frame in range(answered)]
-        rows = demo_report.build_rows(played(20), seen, {})
-        return demo_report.find_hint(demo_report.summarise(rows))
+        rows = report.build_rows(played(20), seen, {})
+        return report.find_hint(report.summarise(rows))
 
     assert hint(18) == ''
     assert '3 frames were skipped' in hint(17)
 
 
 def test_csv_has_a_line_per_frame(tmp_path):
-    rows = demo_report.build_rows(played(3), [observe(0), observe(1, None)], {0: BOX})
-    demo_report.write_csv(tmp_path / 'tracks.csv', rows, 'cup')
+    rows = report.build_rows(played(3), [observe(0), observe(1, None)], {0: BOX})
+    report.write_csv(tmp_path / 'tracks.csv', rows, 'cup')
     with open(tmp_path / 'tracks.csv', newline='') as file:
         lines = list(csv.DictReader(file))
-    assert tuple(lines[0]) == demo_report.COLUMNS
+    assert tuple(lines[0]) == report.COLUMNS
     assert lines[0] == {
         'frame': '0', 'stamp': '1000000000.000000000', 'id': 'cup', 'x1': '10.00', 'y1': '20.00',
         'x2': '50.00', 'y2': '60.00', 'score': '0.9000', 'state': 'tracked',

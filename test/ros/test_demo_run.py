@@ -17,7 +17,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 from re3_core.io.video import open_source, video_writer  # noqa: E402
 from re3_core.networks.re3_lite import Re3LiteNet  # noqa: E402
 from re3_core.weights import save_network  # noqa: E402
-from re3_ros.demo import default_video, FOLLOWED, NOT_FOLLOWED, NOT_RUN  # noqa: E402
+from re3_ros.demo.app import default_video, FOLLOWED, NOT_FOLLOWED, NOT_RUN  # noqa: E402
 import torch  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def run_demo(folder, *options):
     """Run the demo; returns the finished process and its output folder."""
     output = folder / 'output'
     done = subprocess.run(
-        [sys.executable, '-m', 're3_ros.demo', '--output', str(output), *map(str, options)],
+        [sys.executable, '-m', 're3_ros', 'demo', '--output', str(output), *map(str, options)],
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     return done, output
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from re3_ros.detections import DetectionError, fill_box, read_box, read_detection
+from re3_ros.messages import DetectionError, fill_box, read_box, read_detection
 
 
 def detection(identity='cup', box=(20., 30., 10., 40.), theta=0., class_id=None):

@@ -37,7 +37,7 @@ def picture(number):
 
 
 def test_late_box_finds_its_object_where_the_naive_start_fails(start_node, make_client):
-    from re3_ros.detections import read_box
+    from re3_ros.messages import read_box
     with start_node('-r', '__ns:=/late', weights="''") as node:
         client = make_client(namespace='/late').connect()
         first = client.stamp + PERIOD

@@ -62,14 +62,14 @@ def test_bad_weights_fail_to_configure(start_node, make_client, tmp_path):
     ({'lost_confidence': 1}, 'lost_confidence'),
     ({'lost_confidence': .9, 'found_confidence': .1}, 'must not be below lost_confidence'),
     ({'cameras': ['front', 'front']}, 'cameras must differ'),
-    ({'cameras': ['a/b']}, "letters, digits and _, got 'a/b'"),
+    ({'cameras': ['a/b']}, "letter, got 'a/b'"),
     ({'cameras': ['front'], 'front.image_transport': 'smoke'}, 'front.image_transport must be'),
 ])
 def test_bad_parameters_are_named(ros, parameters, text):
     from rclpy.parameter import Parameter
-    from re3_ros.tracker_node import PARAMETER_ERRORS, TrackerNode
+    from re3_ros.node import TrackerNode
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-    with pytest.raises(PARAMETER_ERRORS, match=text):
+    with pytest.raises(Exception, match=text):
         TrackerNode(parameter_overrides=overrides)
 
 

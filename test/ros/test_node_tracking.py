@@ -15,7 +15,7 @@ SIZE = (120, 160)
 
 def box_of(detection):
     """Return a Detection2D's `xyxy` box."""
-    from re3_ros.detections import read_box
+    from re3_ros.messages import read_box
     return read_box(detection.bbox)
 
 
@@ -168,7 +168,7 @@ def figures(client):
 
 
 def test_debug_image_shows_the_tracks(client):
-    from re3_ros.images import image_to_rgb
+    from re3_ros.messages import image_to_rgb
     from sensor_msgs.msg import Image
     received = {}
     client.node.create_subscription(

@@ -77,7 +77,7 @@ def test_compressed_on_a_remapped_topic(start_node, make_client):
 
 
 def test_two_cameras_have_their_own_targets(start_node, make_client):
-    from re3_ros.images import fill_compressed
+    from re3_ros.messages import fill_compressed
     from sensor_msgs.msg import CompressedImage
     with start_node('-r', '__ns:=/rig', cameras='[front, rear]', lost_confidence=0.0,
                     **{'rear.image_transport': 'compressed'}) as node:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from re3_core import redetection, tracker
 from re3_ros import parameters
-from re3_ros.parameter_docs import markdown_table, yaml_text
+from re3_ros.parameters import markdown_table, yaml_text
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,17 +17,17 @@ DEFAULTS = {parameter.name: parameter.default for parameter in parameters.PARAME
 
 def test_config_file_repeats_the_table():
     text = (ROOT / 'config' / 'tracker.yaml').read_text()
-    assert text == yaml_text(), 'write it anew: python3 -m re3_ros.parameter_docs yaml'
+    assert text == yaml_text(), 'write it anew: python3 -m re3_ros.parameters yaml'
     assert yaml.safe_load(text) == {'/**': {'ros__parameters': DEFAULTS}}
 
 
 def test_documentation_repeats_the_table():
     text = (ROOT / 'docs' / 'node.md').read_text()
-    assert markdown_table() in text, 'write it anew: python3 -m re3_ros.parameter_docs markdown'
+    assert markdown_table() in text, 'write it anew: python3 -m re3_ros.parameters markdown'
 
 
 def test_defaults_are_allowed_and_come_from_the_tracker():
-    assert parameters.problems(DEFAULTS) == []
+    assert parameters.validate(DEFAULTS) == []
     assert DEFAULTS['lost_confidence'] == tracker.LOST_CONFIDENCE
     assert DEFAULTS['found_confidence'] == tracker.FOUND_CONFIDENCE
     assert DEFAULTS['lost_after'] == tracker.LOST_AFTER
@@ -42,7 +42,7 @@ def test_entry(parameter):
         assert parameter.minimum <= parameter.default <= parameter.maximum
         assert isinstance(parameter.minimum, type(parameter.default))
         for value in (parameter.minimum - 1, parameter.maximum + 1):
-            assert parameter.name in parameters.problem_with(parameter, value)
+            assert parameter.name in parameters.validate_one(parameter, value)
 
 
 @pytest.mark.parametrize('changes, text', [
@@ -53,5 +53,5 @@ def test_entry(parameter):
     ({'latency_error': .1}, 'latency_error 0.1 must not be below latency_warn 0.5'),
 ])
 def test_problems(changes, text):
-    (problem,) = parameters.problems({**DEFAULTS, **changes})
+    (problem,) = parameters.validate({**DEFAULTS, **changes})
     assert text in problem

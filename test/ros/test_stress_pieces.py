@@ -13,8 +13,13 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from rclpy.serialization import deserialize_message  # noqa: E402
-from re3_ros.detections import read_detection  # noqa: E402
-from re3_ros.images import check_text, compressed_to_rgb, image_size, image_to_rgb  # noqa: E402
+from re3_ros.messages import (  # noqa: E402
+    check_text,
+    compressed_to_rgb,
+    image_size,
+    image_to_rgb,
+    read_detection,  # noqa: E402
+)
 from scripts.stress import bad_messages, report  # noqa: E402
 from scripts.stress.__main__ import run_scenario  # noqa: E402
 from scripts.stress.bench import Effort, Result  # noqa: E402

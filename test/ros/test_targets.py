@@ -5,13 +5,14 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from re3_core.boxes import iou
 from re3_core.tracker import Track
-from re3_ros.detections import Request
-from re3_ros.frames import Frame
-from re3_ros.targets import CameraTargets, Settings
+from re3_ros.frame_buffer import Frame
+from re3_ros.messages import Request
+from re3_ros.targets import CameraTargets, RequestError, Settings
 
 PERIOD = 33_000_000
 SIZE = 12
@@ -348,11 +349,11 @@ def test_image_size_changes(camera):
     assert ('gone', 'removed') in camera.events()
 
 
-def test_frames_are_forgotten_after_a_pause(camera):
+def test_frames_are_discarded_after_a_pause(camera):
     camera.step()
     camera.init('a', square_at(0))
     camera.step()
-    camera.targets.forget_frames()
+    camera.targets.discard_frames()
     assert list(camera.step()) == ['a']
     camera.targets.reset()
     assert camera.step() == {} and not camera.tracker.boxes
@@ -369,3 +370,101 @@ def test_damaged_frame_does_not_stop_the_catching_up(camera):
     shown = camera.steps(2)
     assert camera.overlap(shown['late']) > .8
     assert 'damaged' in str(camera.targets.warnings[0])
+
+
+def answers(camera):
+    """Return the {id: (kind, text)} of the answers to requests on init so far."""
+    events, camera.targets.events = camera.targets.events, []
+    return {event.id: (event.kind, event.text) for event in events if event.requested}
+
+
+def test_every_request_is_answered(camera):
+    camera.step()
+    camera.init('a', square_at(0))
+    assert answers(camera) == {'a': ('started', '')}
+    camera.init('a', square_at(0))
+    assert answers(camera) == {'a': ('restarted', '')}
+    with pytest.raises(RequestError, match="refusing box of 'b': box .* lies outside the frame"):
+        camera.init('b', (500, 500, 520, 520))
+    kind, text = answers(camera)['b']
+    assert kind == 'refused' and 'lies outside the frame' in text
+    with pytest.raises(RequestError):
+        camera.init('nobody', None)
+    assert answers(camera)['nobody'][0] == 'refused'
+
+
+def test_request_that_waits_is_answered_with_its_image(camera):
+    camera.init('early', square_at(0))
+    camera.init('outside', (500, 500, 520, 520))
+    assert answers(camera) == {}
+    camera.step()
+    found = answers(camera)
+    assert found['early'] == ('started', '') and found['outside'][0] == 'refused'
+
+
+def test_request_that_waits_is_refused_by_reset(camera):
+    camera.init('early', square_at(0))
+    camera.targets.reset()
+    assert answers(camera) == {'early': ('refused', 'by reset')}
+
+
+def test_boxes_of_a_detector_are_no_requests(camera):
+    camera.step()
+    camera.init('a', square_at(0), detected=True)
+    with pytest.raises(RequestError):
+        camera.init('b', (500, 500, 520, 520), detected=True)
+    assert answers(camera) == {}
+
+
+@pytest.mark.parametrize('error', [
+    cv2.error('no'), OSError('no'), MemoryError('no'), RuntimeError('no'), ValueError('no')])
+def test_tracker_that_fails_in_init_does_not_lose_the_others(camera, error):
+    start = camera.tracker.init
+
+    def init(key, frame, box):
+        if key.endswith('/bad'):
+            raise error
+        return start(key, frame, box)
+    camera.tracker.init = init
+    camera.init('bad', square_at(0))
+    camera.init('good', square_at(0))
+    camera.step()                       # both waited for this image
+    assert set(camera.targets.targets) == {'good'}
+    assert answers(camera)['bad'] == ('refused', "refusing box of 'bad': no")
+    requests = [Request(name, np.array(square_at(0), float), '') for name in ('bad', 'other')]
+    (refusal,) = camera.targets.detections(requests)
+    assert 'refusing box of' in str(refusal)
+    assert set(camera.targets.targets) == {'good', 'other'}
+    assert set(camera.step()) == {'good', 'other'}
+
+
+def test_tracker_that_fails_while_catching_up_does_not_lose_the_others(camera):
+    camera.steps(5)
+    camera.init('good', square_at(4))
+    camera.step()
+    camera.init('late', square_at(2), index=2)
+
+    def fail(frame, keys):
+        raise cv2.error('no')
+    camera.tracker.update = fail
+    assert 'good' in camera.step()
+    assert any(isinstance(warning, cv2.error) for warning in camera.targets.warnings)
+
+
+def test_number_of_a_box_that_waits_is_not_given_away(camera):
+    camera.step()
+    camera.init('1', square_at(1), index=1)     # a frame ahead
+    camera.init('', (100, 30, 120, 50))
+    camera.step()
+    assert set(camera.targets.targets) == {'1', '2'}
+
+
+@pytest.mark.parametrize('stamp', [0, 10 ** 18])
+def test_box_starts_on_the_newest_of_equal_stamps(camera, stamp):
+    camera.stamp = lambda index: stamp
+    for _ in range(20):
+        camera.step()
+    camera.init('a', square_at(19), index=0)
+    shown = camera.steps(5)
+    assert camera.overlap(shown['a']) > .9 and not shown['a'].track.lost
+    assert len(camera.targets.frames) == 1

@@ -15,7 +15,7 @@ SIZE = (160, 120)
 @pytest.fixture
 def start_web(start_process):
     """Return a function that starts the node `web` and returns its process; see `address_of`."""
-    from re3_ros.demo_processes import find_command
+    from re3_ros.demo.processes import find_command
     started = []
 
     def start(*arguments, **parameters):
@@ -54,9 +54,9 @@ def send_until(page, condition, what):
 
 def test_a_box_drawn_in_the_page_is_followed_in_the_demo_clip(
         start_process, start_web, make_client, demo_clips, page, tmp_path):
-    from re3_ros.camera_player import read_stamps
-    from re3_ros.demo_clips import load_annotation
-    from re3_ros.demo_processes import find_command, find_config
+    from re3_ros.demo.clips import load_annotation
+    from re3_ros.demo.player import read_stamps
+    from re3_ros.demo.processes import find_command, find_config
     from std_srvs.srv import SetBool
     clip = load_annotation(find_config() / 'demo' / 'bikes.yaml')
     size = tuple(clip['size'])
@@ -202,7 +202,7 @@ def test_several_cameras(start_node, start_web, make_client, page):
     ({'web_host': '203.0.113.1'}, 'cannot listen on 203.0.113.1'),
     ({'web_token': 'short'}, 'token must be'), ({'web_port': 'x'}, 'web_port')])
 def test_bad_parameters_end_the_node_with_a_reason(start_process, parameters, text):
-    from re3_ros.demo_processes import find_command
+    from re3_ros.demo.processes import find_command
     with start_process(find_command('web'), **parameters) as process:
         assert process.wait_for_end() == 1
         assert text in process.log

@@ -8,7 +8,7 @@ import pytest
 from re3_core import Tracker
 from re3_core.boxes import iou
 from re3_core.io.video import VideoFile
-from re3_ros.demo_clips import load_annotation
+from re3_ros.demo.clips import load_annotation
 from re3_web.source import ERROR
 from re3_web.video import VideoReader, VideoSource
 

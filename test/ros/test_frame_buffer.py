@@ -6,7 +6,7 @@
 from types import SimpleNamespace
 
 import pytest
-from re3_ros.frames import Frame, FrameBuffer
+from re3_ros.frame_buffer import Frame, FrameBuffer
 
 SECOND = 10 ** 9
 
@@ -62,11 +62,11 @@ def test_nearest():
     assert buffer.nearest(int(.26 * SECOND)).index == 3
 
 
-def test_following_skips_what_was_dropped():
+def test_next_after_skips_what_was_dropped():
     buffer = filled(30, seconds=1.)
-    assert buffer.following(3).index == 19
-    assert buffer.following(19).index == 20
-    assert buffer.following(29) is None
+    assert buffer.next_after(3).index == 19
+    assert buffer.next_after(19).index == 20
+    assert buffer.next_after(29) is None
 
 
 def test_boxes_at_a_frame_include_younger_targets():
@@ -79,12 +79,25 @@ def test_boxes_at_a_frame_include_younger_targets():
     assert buffer.boxes_at(frames[1]) == {'old': 1, 'new': 2}
 
 
-def test_tolerance_is_half_the_spacing():
-    assert filled(1).tolerance() == 0
-    assert filled(9).tolerance() == SECOND // 20
+def test_tolerance_is_half_the_period():
+    assert filled(1).match_tolerance_ns() == 0
+    assert filled(9).match_tolerance_ns() == SECOND // 20
 
 
 def test_clear():
     buffer = filled(3)
     buffer.clear()
     assert buffer.newest is None and buffer.oldest is None and buffer.nbytes == 0
+
+
+@pytest.mark.parametrize('constant', [0, 5 * SECOND])
+def test_newest_of_equal_stamps_is_found_and_the_others_age(constant):
+    buffer = FrameBuffer(10., 10 ** 6)
+    for index in range(50):
+        buffer.append(frame(index, constant))
+    assert buffer.nearest(constant).index == 49
+    assert len(buffer) == 1 and buffer.nbytes == 10
+    # A duplicate amid rising stamps.
+    buffer.append(frame(50, constant + 1))
+    buffer.append(frame(51, constant + 1))
+    assert [kept.index for kept in buffer] == [49, 51]

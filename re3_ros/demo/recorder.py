@@ -8,8 +8,8 @@ from bisect import bisect_right
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from re3_ros.demo_report import Observation
-from re3_ros.detections import fill_box, read_box
+from re3_ros.demo.report import Observation
+from re3_ros.messages import fill_box, read_box
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2D, Detection2DArray
 

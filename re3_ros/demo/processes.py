@@ -33,7 +33,7 @@ def find_command(executable):
     """
     prefix = _installed_prefix()
     if prefix is None:
-        return [sys.executable, '-m', f'{PACKAGE}.{executable}']
+        return [sys.executable, '-m', PACKAGE, executable]
     return [str(prefix / 'lib' / PACKAGE / executable)]
 
 

@@ -5,20 +5,21 @@
 
 from contextlib import ExitStack
 import csv
+import os
 from pathlib import Path
 import sys
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 import rclpy
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from re3_core.io.files import atomic_write
 from re3_core.io.video import open_source, video_writer
-from re3_ros.images import fill_compressed, fill_image
-from re3_ros.shutdown import shutdown_is_no_error
+from re3_ros.declare import warn_of_unknown_parameters, warn_of_unused_sections
+from re3_ros.messages import fill_compressed, fill_image
+from re3_ros.programs import ignore_shutdown, init_ros
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
@@ -41,7 +42,8 @@ PARAMETERS = (
     ('record_file', '', 'mp4 file for the frames as they were sent.', None),
 )
 # How long the last images may take to reach slow subscribers.
-FAREWELL = Duration(seconds=5)
+PATHS = ('video', 'stamps_file', 'record_file')
+FLUSH_TIMEOUT = Duration(seconds=5)
 
 
 def _describe(description, limits):
@@ -69,7 +71,7 @@ def declare_parameters(node):
         value = node.declare_parameter(name, default, _describe(description, limits)).value
         if limits and isinstance(limits[0], str) and value not in limits:
             raise ValueError(f'parameter {name} must be one of {", ".join(limits)}, got {value!r}')
-        values[name] = value
+        values[name] = os.path.expanduser(value) if name in PATHS else value
     if not values['video']:
         raise ValueError('parameter video is empty: give a file, a folder of pictures or the '
                          'number of a camera')
@@ -111,9 +113,9 @@ class ImageSender:
             publisher.publish(message)
 
     def flush(self):
-        """Wait until reliable subscribers have the last images, but not for ever."""
+        """Wait until reliable subscribers have the last images, FLUSH_TIMEOUT at most."""
         for publisher, _ in self._outputs:
-            publisher.wait_for_all_acked(FAREWELL)
+            publisher.wait_for_all_acked(FLUSH_TIMEOUT)
 
 
 class CameraPlayer(Node):
@@ -207,7 +209,7 @@ class CameraPlayer(Node):
 
     def close(self):
         """Wait for slow subscribers, write the files that were asked for, close the video."""
-        with shutdown_is_no_error(self.context):
+        with ignore_shutdown(self.context):
             self._sender.flush()
         self._files.close()
         self._source.release()
@@ -231,14 +233,15 @@ def read_stamps(path):
 
 def main(args=None):
     """Play until the end of the video or an interrupt; returns the exit code."""
-    rclpy.init(args=args)
     player = None
     try:
-        with shutdown_is_no_error():
+        with ignore_shutdown():
+            init_ros('camera_player', args)
             player = CameraPlayer()
+            warn_of_unknown_parameters(player)
+            warn_of_unused_sections(player, sys.argv if args is None else args)
             rclpy.spin_until_future_complete(player, player.finished)
-    except (ValueError, OSError, InvalidParameterTypeException,
-            InvalidParameterValueException) as error:
+    except Exception as error:
         print(f'camera_player: {error}', file=sys.stderr)
         return 1
     finally:

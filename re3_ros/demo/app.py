@@ -15,11 +15,11 @@ import sys
 
 from re3_core.boxes import check_box
 from re3_core.io.video import open_source, video_writer
-from re3_ros.demo_clips import choose_clip, find_annotation, load_annotation, parse_box
-from re3_ros.demo_pictures import choose_frames, draw_row, TILE_WIDTH, write_montage, write_plot
-from re3_ros.demo_processes import find_config
-from re3_ros.demo_recorder import TARGET_ID
-from re3_ros.demo_report import (
+from re3_ros.demo.clips import choose_clip, find_annotation, load_annotation, parse_box
+from re3_ros.demo.pictures import choose_frames, draw_row, TILE_WIDTH, write_montage, write_plot
+from re3_ros.demo.processes import find_config
+from re3_ros.demo.recorder import TARGET_ID
+from re3_ros.demo.report import (
     build_rows,
     find_faults,
     find_hint,
@@ -28,7 +28,7 @@ from re3_ros.demo_report import (
     summarise,
     write_csv,
 )
-from re3_ros.demo_run import RECORDING, run
+from re3_ros.demo.run import RECORDING, run
 
 DEFAULT_CLIP = 'bikes.mp4'
 FOLLOWED, NOT_FOLLOWED, NOT_RUN = 0, 1, 2

@@ -3,6 +3,7 @@
 
 """The tracker node: images and boxes in, tracks out (topics and parameters: docs/node.md)."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 import faulthandler
 import gc
@@ -10,52 +11,47 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
-from re3_core import Tracker
-from re3_ros import images, qos
-from re3_ros.camera import Camera, REQUEST_DEPTH
-from re3_ros.declare import Parameters
-from re3_ros.detections import DetectionError, read_detection
-from re3_ros.image_stream import stamp_of
-from re3_ros.problem_log import ProblemLog
-from re3_ros.shutdown import shutdown_is_no_error
-from re3_ros.targets import CameraTargets, Settings, UnbatchedTracker
+from re3_core import Track, Tracker
+from re3_ros import messages, qos
+from re3_ros.camera import Camera, REQUEST_DEPTH, status_message
+from re3_ros.declare import Parameters, warn_of_unknown_parameters, warn_of_unused_sections
+from re3_ros.diagnostics import InputWarnings, PublicationId
+from re3_ros.messages import DetectionError, InputError, read_detection, Request, stamp_of
+from re3_ros.programs import ignore_shutdown, init_ros
+from re3_ros.targets import CameraTargets, RefusedRequests, Settings, UnbatchedTracker
 from std_srvs.srv import SetBool, Trigger
 import torch
 from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
 
-# Boxes of one Detection2DArray that are looked at.
+# More boxes in one message are a fault of the detector, and would take the node minutes.
 MAX_DETECTIONS = 1000
-# How often to look whether the publishers' quality of service has changed.
-FOLLOW_PERIOD = 0.5
-# Seconds that the middleware may take to say goodbye: ros2 launch waits for five.
-LEAVE_TIMEOUT = 4.5
+# Seconds between two checks of what arrives and of what publishers offer.
+MONITOR_PERIOD = 0.5
+SHUTDOWN_TIMEOUT = 4.5      # s; ros2 launch kills after 5
 WARM_UP_SIZE = (480, 640, 3)
 TRACKER_SETTINGS = ('lost_confidence', 'found_confidence', 'lost_after', 'redetection_candidates',
                     'redetection_limit')
-PARAMETER_ERRORS = (ValueError, InvalidParameterTypeException, InvalidParameterValueException)
-# What loading a network may raise when file, device or parameters are not as they should be.
-SETUP_ERRORS = (ValueError, OSError, RuntimeError)
 
 
 class TrackerNode(LifecycleNode):
     """
-    Follow targets in the images of one or more cameras.
+    Tracks targets in the images of one or more cameras.
 
     Configure loads the network, activate subscribes, deactivate unsubscribes and keeps the
     targets, cleanup frees everything. All callbacks run one after the other.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         """
         Declare the parameters.
 
@@ -63,75 +59,80 @@ class TrackerNode(LifecycleNode):
         """
         super().__init__('tracker', namespace='re3', **kwargs)
         self.parameters = Parameters(self)
-        self._problems = ProblemLog(self.get_logger())
+        warn_of_unknown_parameters(self)
+        self._input_warnings = InputWarnings(lambda: get_logger(self.get_logger().name))
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._tracker = None
-        self._cameras = []
-        self._own_services = []
-        self._own_timers = []
-        self._shared_subscriptions = []
+        self._tracker: Any = None
+        self._cameras: list[Camera] = []
+        self._own_services: list[Any] = []
+        self._own_timers: list[Any] = []
+        self._shared_subscriptions: list[Any] = []
+        self._shared_status: Any = None
+        self._refused = RefusedRequests()
         self._enabled = True
         self._busy = 0.
         self._failure = ''
 
     # ---- lifecycle ----
 
-    def on_configure(self, state):
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network and create publishers and services."""
         try:
             self._load_tracker()
             self._create_cameras()
             self._create_interfaces()
-        except SETUP_ERRORS as error:
-            self.get_logger().error(f'cannot configure: {error}')
+        except Exception as error:      # rclpy would drop it without a word
+            self.get_logger().error(f'cannot configure: {_reason(error)}')
             self._release()
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 
-    def on_activate(self, state):
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run the network once, for its first run is slow, and subscribe."""
         try:
             self._warm_up()
             self._open()
-        except SETUP_ERRORS as error:
-            self.get_logger().error(f'cannot activate: {error}')
+        except Exception as error:
+            self.get_logger().error(f'cannot activate: {_reason(error)}')
             self._close()
             return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self._vision_info.publish(self._describe_network())
+        for camera in self._cameras:
+            camera.pause(not self._enabled)
         topics = ', '.join(camera.topic for camera in self._cameras)
         self.get_logger().info(f'active, waiting for images on {topics}')
         return result
 
-    def on_deactivate(self, state):
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; the targets stay."""
         self._close()
         self.get_logger().info('inactive, targets are kept')
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state):
-        """Free the network and forget the targets."""
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the network and remove the targets."""
         self._release()
         return super().on_cleanup(state)
 
-    def on_shutdown(self, state):
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from any state."""
         self._close()
         self._release()
         return super().on_shutdown(state)
 
-    def on_error(self, state):
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, so that the node can be configured again."""
         self._close()
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def start(self):
+    def start(self) -> bool:
         """Configure and activate; return whether that worked."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
-    def _load_tracker(self):
+    def _load_tracker(self) -> None:
         values = self.parameters
         if values['threads']:
             torch.set_num_threads(values['threads'])
@@ -142,34 +143,37 @@ class TrackerNode(LifecycleNode):
         self.get_logger().info(f'network {self._tracker.network.name} on '
                                f'{self._tracker.device}, {values["precision"]}')
 
-    def _create_cameras(self):
+    def _create_cameras(self) -> None:
         values = self.parameters
-        every = values['process_every_frame']
-        tracker = UnbatchedTracker(self._tracker) if every else self._tracker
+        tracker = UnbatchedTracker(self._tracker) if values['process_every_frame'] \
+            else self._tracker
         self._update_frames = tracker.update_frames
         self._settings = Settings.from_parameters(values)
-        convert = images.choose_converter()
+        convert = messages.choose_converter()
         for name in values.cameras:
             targets = CameraTargets(tracker, self._settings, name)
             self._cameras.append(Camera(self, name, targets, values, convert))
 
-    def _create_interfaces(self):
-        """Create what belongs to the node rather than to a camera."""
+    def _create_interfaces(self) -> None:
+        """Create the publishers and services of the node as a whole."""
         self._vision_info = self.create_lifecycle_publisher(
             VisionInfo, 'vision_info', qos.latched_profile())
         self._diagnostics = self.create_lifecycle_publisher(DiagnosticArray, '/diagnostics', 10)
+        if len(self._cameras) > 1:
+            self._shared_status = self.create_publisher(
+                DiagnosticArray, 'status', qos.latched_profile())
         self._own_services = [
             self.create_service(SetBool, '~/enable', self._on_enable),
             self.create_service(Trigger, '~/reset', self._on_reset)]
         self._frames_wait = self.create_guard_condition(self._track_pending)
 
-    def _warm_up(self):
+    def _warm_up(self) -> None:
         black = np.zeros(WARM_UP_SIZE, np.uint8)
         self._tracker.init('warm-up', black, (100., 100., 200., 200.))
         self._tracker.update(black, ['warm-up'])
         self._tracker.remove('warm-up')
 
-    def _open(self):
+    def _open(self) -> None:
         """Subscribe and start the timers."""
         now = time.monotonic()
         for camera in self._cameras:
@@ -177,19 +181,16 @@ class TrackerNode(LifecycleNode):
         if len(self._cameras) > 1:
             depth = QoSProfile(depth=REQUEST_DEPTH)
             self._shared_subscriptions = [
+                self.create_subscription(Detection2D, 'init', self._on_shared_init, depth),
                 self.create_subscription(
-                    Detection2D, 'init',
-                    lambda message: self._for_named_camera(self._on_init, message), depth),
-                self.create_subscription(
-                    Detection2DArray, 'detections',
-                    lambda message: self._for_named_camera(self._on_detections, message), depth)]
-        # On the steady clock: a simulated one may stand still just when there is much to say.
+                    Detection2DArray, 'detections', self._on_shared_detections, depth)]
+        # On the steady clock: a simulated one may stand still just when there is much to report.
         self._own_timers = [
             self.create_timer(period, callback, clock=self._steady_clock) for period, callback in (
-                (FOLLOW_PERIOD, self._look_after_streams),
+                (MONITOR_PERIOD, self._monitor_streams),
                 (self.parameters['diagnostics_period'], self._publish_diagnostics))]
 
-    def _close(self):
+    def _close(self) -> None:
         """Undo `_open`."""
         for camera in self._cameras:
             camera.close()
@@ -198,25 +199,30 @@ class TrackerNode(LifecycleNode):
         for timer in self._own_timers:
             self.destroy_timer(timer)
         self._shared_subscriptions, self._own_timers = [], []
+        self._refused.clear()
+        self._publish_shared_status()
 
-    def _release(self):
-        """Undo `on_configure`, wherever that got to."""
+    def _release(self) -> None:
+        """Undo `on_configure`, as far as that succeeded."""
+        now = time.monotonic()
         for camera in self._cameras:
-            camera.destroy()
+            camera.destroy(now)
         for service in self._own_services:
             self.destroy_service(service)
+        if self._shared_status is not None:
+            self.destroy_publisher(self._shared_status)
         if self._own_services:
             self.destroy_lifecycle_publisher(self._vision_info)
             self.destroy_lifecycle_publisher(self._diagnostics)
             self.destroy_guard_condition(self._frames_wait)
-        self._cameras, self._own_services = [], []
+        self._cameras, self._own_services, self._shared_status = [], [], None
         self._tracker = self._update_frames = None
         # Cameras and node refer to each other: until they are collected, the network stays.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _describe_network(self):
+    def _describe_network(self) -> VisionInfo:
         message = VisionInfo()
         message.header.stamp = self.get_clock().now().to_msg()
         message.method = self._tracker.network.name
@@ -225,24 +231,24 @@ class TrackerNode(LifecycleNode):
 
     # ---- images ----
 
-    def _on_image(self, camera, message, sequence):
+    def _on_image(self, camera: Camera, message: Any, sequence: PublicationId) -> None:
         """
-        Take in one image; with several cameras, track once all of them had their turn.
+        Process one image; with several cameras, track when each has had its turn.
 
-        Unless every image counts: the next one of a camera may have its turn before that.
+        With `process_every_frame` at once: the camera's next image may have its turn before that.
         """
         if not self._enabled:
             return
-        with self._working():
-            if not self._take(camera, message, sequence):
+        with self._guard_inference():
+            if not self._receive_image(camera, message, sequence):
                 return
             if len(self._cameras) == 1 or self._settings.every_frame:
                 self._track([camera])
             else:
                 self._frames_wait.trigger()
 
-    def _take(self, camera, message, sequence):
-        """Make an image the camera's pending frame; return whether it can be used."""
+    def _receive_image(self, camera: Camera, message: Any, sequence: PublicationId) -> bool:
+        """Make an image the camera's pending frame; return False if it cannot be used."""
         now, monotonic = self.get_clock().now().nanoseconds, time.monotonic()
         stamp = stamp_of(message.header)
         busy, camera.busy_before = self._busy - camera.busy_before, self._busy
@@ -254,58 +260,79 @@ class TrackerNode(LifecycleNode):
             camera.accept(frame)
         except ValueError as error:
             camera.health.refused += 1
-            self._problems.report(camera.topic, error)
+            self._input_warnings.report(camera.topic, error)
             return False
         return True
 
-    def _log_time_jump(self, camera):
+    def _log_time_jump(self, camera: Camera) -> None:
         kept = self.parameters['on_time_jump'] == 'keep'
         self.get_logger().warning(f'{camera.topic}: image stamps jumped back; targets '
                                   f'{"kept" if kept else "removed"} (see on_time_jump)')
 
-    def _track_pending(self):
+    def _track_pending(self) -> None:
         """Track in all cameras that have a new frame, in one batch."""
         cameras = [camera for camera in self._cameras if camera.pending is not None]
         if cameras:
-            with self._working():
+            with self._guard_inference():
                 self._track(cameras)
 
-    def _track(self, cameras):
-        """Follow all targets to the cameras' pending frames and publish."""
+    def _track(self, cameras: list[Camera]) -> None:
+        """Update all targets with the cameras' pending frames and publish."""
         self._apply_changes()
         work = []
         for camera in cameras:
             frame = camera.take_pending()
             work.append((camera, frame, camera.targets.begin_frame(frame)))
-        tracks = self._update_frames([(frame.rgb(), keys) for _, frame, keys in work if keys])
+        tracks = self._update([(camera, frame.rgb(), keys) for camera, frame, keys in work
+                               if keys])
         for camera, frame, _ in work:
             camera.publish_tracks(frame, camera.targets.end_frame(tracks))
             camera.health.published(
                 stamp_of(frame.header), self.get_clock().now().nanoseconds, time.monotonic(),
                 time.perf_counter() - self._started)
-            self._tell(camera)
+            self._publish_events(camera)
+
+    def _update(self, work: list[tuple[Camera, np.ndarray, list[str]]]) -> dict[str, Track]:
+        """Update targets in one batch; where that fails, each alone, without those that fail."""
+        try:
+            return self._update_frames([(rgb, keys) for _, rgb, keys in work])
+        except Exception as error:
+            reason = f'tracking failed: {_reason(error)}'
+            tracks: dict[str, Track] = {}
+            failed = []
+            for camera, rgb, keys in work:
+                for key in keys:
+                    try:
+                        tracks.update(self._update_frames([(rgb, [key])]))
+                    except Exception:
+                        failed.append((camera, key))
+            if not tracks:      # out of memory or a lost GPU: nothing wrong with the targets
+                raise
+        for camera, key in failed:
+            camera.targets.remove(key.partition('/')[2], reason)
+        return tracks
 
     @contextmanager
-    def _working(self):
+    def _guard_inference(self) -> Iterator[None]:
         """
-        Count the time spent, and survive what the network may run into.
+        Count the time spent, and log inference errors instead of ending the node.
 
-        Out of memory or a lost GPU must not end the node: the next image may fare better.
+        Out of memory or a lost GPU: the next image may fare better.
         """
         self._started = time.perf_counter()
         try:
             yield
             self._failure = ''
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:
             if not self.context.ok():
                 raise
-            self._failure = f'tracking failed: {error}'
+            self._failure = f'tracking failed: {_reason(error)}'
             self.get_logger().error(self._failure, throttle_duration_sec=5.0)
         finally:
             self._busy += time.perf_counter() - self._started
 
-    def _apply_changes(self):
-        """Put parameters that have changed into effect, between two images."""
+    def _apply_changes(self) -> None:
+        """Apply parameters that have changed, between two images."""
         changed = self.parameters.take_changes()
         for name, value in changed.items():
             if name in TRACKER_SETTINGS:
@@ -315,108 +342,140 @@ class TrackerNode(LifecycleNode):
             elif hasattr(self._settings, name):
                 setattr(self._settings, name, value)
 
-    def _tell(self, camera):
-        """Log and publish what happened to a camera's targets, and what is wrong."""
-        camera.publish_events(self.get_clock().now().to_msg())
+    def _publish_events(self, camera: Camera) -> None:
+        """Log and publish a camera's events, and log its warnings."""
+        camera.publish_events(time.monotonic())
         warnings, camera.targets.warnings = camera.targets.warnings, []
         for warning in warnings:
-            self._problems.report(camera.topic, warning)
+            self._input_warnings.report(camera.topic, warning)
 
     # ---- boxes ----
 
-    def _for_named_camera(self, callback, message):
-        """Hand a message of the shared topics to the camera that its frame_id names."""
-        name = message.header.frame_id
-        camera = next((camera for camera in self._cameras if camera.is_called(name)), None)
-        if camera is not None:
-            callback(camera, message)
-            return
-        names = ', '.join(camera.name for camera in self._cameras)
-        self._problems.report('init or detections', DetectionError(
-            'frame_id', f'header.frame_id {name[:32]!r} names no camera; expected one of {names} '
-            'or the frame_id of their images'))
-
-    def _on_init(self, camera, message):
-        """Start, restart or remove one target."""
-        with self._working():
-            self._apply_changes()
-            for request in self._read(camera.init_topic, [message]):
-                self._start(camera, request, stamp_of(message.header))
-            camera.targets.catch_up()
-            self._tell(camera)
-
-    def _start(self, camera, request, stamp):
+    def _on_shared_init(self, message: Detection2D) -> None:
+        """Process a box on the topic that all cameras share."""
         try:
-            camera.targets.request(request, stamp)
-        except ValueError as error:
-            self._problems.report(camera.init_topic, error)
+            camera = self._named_camera(message.header.frame_id, message.id)
+        except InputError as error:
+            self._input_warnings.report(self.resolve_topic_name('init'), error)
+            self._refused.answer(message.id, str(error), time.monotonic())
+            self._publish_shared_status()
+            return
+        self._refused.answer(message.id, '', time.monotonic())
+        self._publish_shared_status()
+        self._on_init(camera, message)
 
-    def _on_detections(self, camera, message):
+    def _on_shared_detections(self, message: Detection2DArray) -> None:
+        """Process a detector's boxes on the topic that all cameras share."""
+        try:
+            camera = self._named_camera(message.header.frame_id)
+        except InputError as error:
+            self._input_warnings.report(self.resolve_topic_name('detections'), error)
+            return
+        self._on_detections(camera, message)
+
+    def _named_camera(self, frame_id: str, identity: str = '') -> Camera:
+        """Return the one camera that a frame_id names; InputError if there are none or more."""
+        matching = [camera for camera in self._cameras if camera.matches(frame_id)]
+        if len(matching) == 1:
+            return matching[0]
+        names = ', '.join(camera.name for camera in matching or self._cameras)
+        which = 'is ambiguous, it names' if matching else 'names no camera; they are'
+        raise InputError('camera', f'refusing box of {identity!r}: its frame_id '
+                         f'{frame_id[:messages.MAX_TEXT]!r} {which} {names} (give the name of '
+                         'the camera, or use its own topic)', identity)
+
+    def _on_init(self, camera: Camera, message: Detection2D) -> None:
+        """Start, restart or remove one target."""
+        with self._guard_inference():
+            self._apply_changes()
+            try:
+                request = read_detection(message, self.parameters['max_id_length'])
+                camera.targets.request(request, stamp_of(message.header))
+            except InputError as error:
+                if isinstance(error, DetectionError):
+                    camera.targets.refuse(error.id, str(error))
+                self._input_warnings.report(camera.init_topic, error)
+            camera.targets.catch_up()
+            self._publish_events(camera)
+
+    def _on_detections(self, camera: Camera, message: Detection2DArray) -> None:
         """Start targets at those boxes of a detector that are not tracked yet."""
         topic = camera.detections_topic
         if len(message.detections) > MAX_DETECTIONS:
-            self._problems.report(topic, DetectionError('many', (
+            self._input_warnings.report(topic, DetectionError('many', (
                 f'{len(message.detections)} detections in one message; only the first '
                 f'{MAX_DETECTIONS} are used')))
-        with self._working():
+        with self._guard_inference():
             self._apply_changes()
             requests = list(self._read(topic, message.detections[:MAX_DETECTIONS]))
             for error in camera.targets.detections(requests, stamp_of(message.header)):
-                self._problems.report(topic, error)
+                self._input_warnings.report(topic, error)
             camera.targets.catch_up()
-            self._tell(camera)
+            self._publish_events(camera)
 
-    def _read(self, topic, detections):
-        """Yield the Requests of those detections that are sound; report the others."""
+    def _read(self, topic: str, detections: Iterable[Detection2D]) -> Iterator[Request]:
+        """Yield the Requests of the valid detections; log the others."""
         for detection in detections:
             try:
                 yield read_detection(detection, self.parameters['max_id_length'])
-            except ValueError as error:
-                self._problems.report(topic, error)
+            except DetectionError as error:
+                self._input_warnings.report(topic, error)
 
     # ---- services and health ----
 
-    def _on_enable(self, request, response):
-        """Stop or go on using images; the targets stay."""
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response
+                   ) -> SetBool.Response:
+        """Stop or go on processing images; the targets stay."""
         self._enabled = request.data
         for camera in self._cameras:
-            camera.pause()
+            camera.pause(not (self._enabled and self._own_timers))
         response.success = True
         response.message = 'enabled' if self._enabled else 'disabled, targets are kept'
         self.get_logger().info(response.message)
         return response
 
-    def _on_reset(self, request, response):
-        """Forget all targets of all cameras."""
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response
+                  ) -> Trigger.Response:
+        """Remove all targets of all cameras."""
         number = sum(len(camera.targets.targets) for camera in self._cameras)
         for camera in self._cameras:
             camera.targets.reset()
-            self._tell(camera)
+            self._publish_events(camera)
         response.success = True
         response.message = f'{number} targets removed'
         return response
 
-    def _look_after_streams(self):
+    def _monitor_streams(self) -> None:
         now = time.monotonic()
         for camera in self._cameras:
-            camera.follow_publishers()
+            camera.match_publisher_qos(now)
+            camera.publish_events(now)      # refused requests leave the table
             if self._enabled:
-                camera.look_after_stream(now)
+                camera.check_stream(now)
+        if self._refused.expire(now):
+            self._publish_shared_status()
 
-    def _publish_diagnostics(self):
+    def _publish_shared_status(self) -> None:
+        """Publish the refused requests that name no camera; those of cameras are in theirs."""
+        if self._shared_status is not None:
+            self._shared_status.publish(status_message(
+                self._refused.rows(), self.get_clock().now().to_msg()))
+
+    def _publish_diagnostics(self) -> None:
         now = time.monotonic()
         message = DiagnosticArray(status=[
-            self._judged(camera.diagnostics(now)) for camera in self._cameras])
+            self._add_node_status(camera.diagnostics(now)) for camera in self._cameras])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    def _judged(self, status):
-        """Add to a camera's status what holds for the whole node."""
+    def _add_node_status(self, status: DiagnosticStatus) -> DiagnosticStatus:
+        """Add the status of the whole node to a camera's."""
         if not self._enabled:
             status.level, status.message = DiagnosticStatus.OK, 'disabled by ~/enable'
         elif self._failure:
             status.level, status.message = DiagnosticStatus.ERROR, self._failure
-        shown = {'device': str(self._tracker.device), 'bad_messages': str(self._problems.total)}
+        shown = {'device': str(self._tracker.device),
+                 'bad_messages': str(self._input_warnings.total)}
         if self._tracker.device.type == 'cuda':
             used = torch.cuda.memory_allocated(self._tracker.device) / 1e6
             shown['device_memory_mb'] = f'{used:.1f}'
@@ -424,26 +483,31 @@ class TrackerNode(LifecycleNode):
         return status
 
 
-def main(args=None):
+def _reason(error: Exception) -> str:
+    """Return an exception's text, with its type where the text is not a sentence."""
+    bare = isinstance(error, (LookupError, AttributeError, TypeError)) or not str(error)
+    return f'{type(error).__name__}: {error}' if bare else str(error)
+
+
+def main(args: Sequence[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM, and end the process."""
-    # As SIGINT does: interrupts the network's run, where rclpy's own handler would wait for it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = 0
-    with shutdown_is_no_error():
-        rclpy.init(args=args)
-        code = run()
-    leave(code)
+    with ignore_shutdown():
+        init_ros('tracker_node', args)
+        code = run(args)
+    exit_now(code)
 
 
-def run():
+def run(args: Sequence[str] | None) -> int:
     """Create the node and spin it; return an exit code if it cannot even start."""
     # The libraries stay to the end: no need to look for garbage among them.
     gc.freeze()
     try:
         node = TrackerNode()
-    except PARAMETER_ERRORS as error:
-        get_logger('tracker').error(f'cannot start: {error}')
+    except Exception as error:
+        get_logger('tracker').error(f'cannot start: {_reason(error)}')
         return 1
+    warn_of_unused_sections(node, sys.argv if args is None else args)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -452,13 +516,13 @@ def run():
         executor.spin()
     finally:
         # Fast DDS with TCP (LARGE_DATA) may wait for ever here, eProsima/Fast-DDS#6066.
-        faulthandler.dump_traceback_later(LEAVE_TIMEOUT, exit=True)
+        faulthandler.dump_traceback_later(SHUTDOWN_TIMEOUT, exit=True)
         executor.shutdown()
         node.destroy_node()
     return 0
 
 
-def leave(code):
+def exit_now(code: int) -> None:
     """
     End the process at once: to unload torch's libraries would take another second.
 
@@ -473,6 +537,3 @@ def leave(code):
     sys.stderr.flush()
     os._exit(code)
 
-
-if __name__ == '__main__':
-    main()

@@ -7,9 +7,9 @@ import os
 import time
 
 import rclpy
-from re3_ros.camera_player import read_stamps
-from re3_ros.demo_processes import find_command, Process, share_surroundings
-from re3_ros.demo_recorder import DemoRecorder
+from re3_ros.demo.player import read_stamps
+from re3_ros.demo.processes import find_command, Process, share_surroundings
+from re3_ros.demo.recorder import DemoRecorder
 
 # File name of what a camera device saw, in the output folder.
 RECORDING = 'camera.mp4'
