@@ -59,13 +59,13 @@ def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
 
 
 class _EveryNth(SequenceOf):
-    """Every `stride`-th of some frames, from the first on, `count` in all."""
+    """Every `stride`-th of some frames, from the first on, `length` in all."""
 
-    def __init__(self, frames: Any, stride: int, count: int):
-        self.frames, self.stride, self.count = frames, stride, count
+    def __init__(self, frames: Any, stride: int, length: int):
+        self.frames, self.stride, self.length = frames, stride, length
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return islice(iter(self.frames), 0, None, self.stride)
