@@ -183,7 +183,7 @@ def one_pass(predicted: np.ndarray, truth: np.ndarray) -> OnePass:
     """
     Return the OnePass curves of one sequence; boxes (T, 4) both.
 
-    As in the OTB toolkits the first box is the given one, whatever the tracker says. The
+    As in the OTB toolkits the first box is the given one, whatever the tracker returns. The
     normalized error divides by the true size, at least one pixel (LaSOT).
     """
     predicted, truth = _checked(predicted, truth)

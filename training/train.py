@@ -497,7 +497,7 @@ class Logger:
             self._validate()
 
     def log(self, losses: dict[str, float], rate: float, last: bool) -> None:
-        """Log, validate and save as often as the configuration says, and after the last step."""
+        """Log, validate and save at the configured intervals, and after the last step."""
         trainer, config, iteration = self.trainer, self.trainer.config, self.trainer.iteration
         self.bar.update()
         if iteration % config.log_every == 0 or last:

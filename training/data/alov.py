@@ -23,6 +23,7 @@ from training.data.base import (
     LabeledVideo,
     OnError,
     raise_error,
+    read_each,
     read_text,
     visible_files,
 )
@@ -49,14 +50,8 @@ def read_alov(folder: os.PathLike | str, *, excluded: tuple[str, ...] = VOT_OVER
     files = visible_files(folder / ANNOTATIONS, '*/*.ann')
     if not files:
         on_error(DataError(f'{printable(folder / ANNOTATIONS)}: no <category>/<video>.ann in it'))
-    found = []
-    for file in files:
-        if file.stem not in excluded:
-            try:
-                found.append(_read_video(folder, file, interpolate))
-            except DataError as error:
-                on_error(error)
-    return found
+    return read_each(lambda file: _read_video(folder, file, interpolate),
+                     (file for file in files if file.stem not in excluded), on_error)
 
 
 def _read_video(folder: Path, file: Path, interpolate: bool) -> LabeledVideo:

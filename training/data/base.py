@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,18 @@ def raise_error(error: DataError) -> None:
     raise error
 
 
-# What data sets contain ------------------------------------------------------------------------
+def read_each(read: Callable[[Any], Any], items: Iterable[Any], on_error: OnError) -> list:
+    """Return the results of a reader for all items, without those that are malformed."""
+    found = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except DataError as error:
+            on_error(error)
+    return found
+
+
+# Contents of data sets -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

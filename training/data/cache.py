@@ -62,7 +62,7 @@ def default_cache() -> Path:
 @dataclass(frozen=True)
 class CacheItem:
     """
-    What is stored of one video.
+    One video to be stored.
 
     :param frames: T >= 1 frames (H, W, 3) uint8 RGB of one size, iterated once
     :param tracks: its targets, with T boxes each
@@ -166,9 +166,9 @@ def build_cache(directory: Path, make_items: Callable[[int], Iterable[CacheItem]
     """
     Build a cache, continue an interrupted build, or open the finished cache.
 
-    Processes that ask for the same cache wait for the one that builds it. What fails leaves
-    nothing; what is killed leaves a folder with the suffix `.partial`, from which the next call
-    continues.
+    Processes that ask for the same cache wait for the one that builds it. A failed build
+    leaves nothing; a killed one leaves a folder with the suffix `.partial`, from which the next
+    call continues.
 
     :param make_items: returns the items from a number on, always the same ones
     :param settings: what distinguishes this cache from others, anything for JSON

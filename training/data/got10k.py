@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-GOT-10k and LaSOT: folders with `groundtruth.txt` and texts that say when the target is hidden.
+GOT-10k and LaSOT: folders with `groundtruth.txt` and texts that mark hidden targets.
 
 GOT-10k: `<part>/GOT-10k_*/` with frames, `groundtruth.txt`, `absence.label`, `cover.label`.
 LaSOT: `<class>/<class>-<number>/` with `img/*.jpg`, `groundtruth.txt`, `full_occlusion.txt` and
@@ -27,6 +27,7 @@ from training.data.base import (
     path_key,
     raise_error,
     read_boxes,
+    read_each,
     read_numbers,
     visible_files,
 )
@@ -62,13 +63,7 @@ def _read(folder: Path, layout: str, read: Callable[[Path, Path], LabeledVideo],
                     *visible_files(folder, f'*/*/{TRUTH_FILE}')}, key=path_key)
     if not files:
         on_error(DataError(f'{printable(folder)}: no {layout}/{TRUTH_FILE} in it'))
-    found = []
-    for file in files:
-        try:
-            found.append(read(file.parent, folder))
-        except DataError as error:
-            on_error(error)
-    return found
+    return read_each(lambda file: read(file.parent, folder), files, on_error)
 
 
 def _got10k_video(place: Path, root: Path) -> LabeledVideo:

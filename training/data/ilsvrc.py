@@ -28,6 +28,7 @@ from training.data.base import (
     OnError,
     path_key,
     raise_error,
+    read_each,
     visible_files,
 )
 
@@ -74,15 +75,9 @@ def read_vid(folder: os.PathLike | str, *, on_error: OnError = raise_error) -> l
     :raises DataError: if the layout is another one, or a file is malformed
     """
     images, annotations = Path(folder) / 'Data' / 'VID', Path(folder) / 'Annotations' / 'VID'
-    found = []
-    for place, folders, files in os.walk(annotations):
-        folders[:] = sorted((name for name in folders if not name.startswith('.')),
-                            key=path_key)
-        if any(name.endswith('.xml') and not name.startswith('.') for name in files):
-            try:
-                found.append(_read_video(Path(place), annotations, images, on_error))
-            except DataError as error:
-                on_error(error)
+    places = dict.fromkeys(file.parent for file in visible_files(annotations, '**/*.xml'))
+    found = read_each(lambda place: _read_video(place, annotations, images, on_error), places,
+                      on_error)
     if not found:
         on_error(DataError(f'{printable(annotations)}: no folder of .xml files in it'))
     return found
@@ -133,17 +128,10 @@ def read_det(folder: os.PathLike | str, *, max_box_ratio: float | None = None,
                            'ILSVRC2014_DET_train and ILSVRC2014_DET_bbox_train in it'))
         return []
     images, annotations = pair
-    found = []
-    for file in visible_files(annotations, '**/*.xml'):
-        try:
-            image = _read_image(file, images / file.relative_to(annotations).parent,
-                                max_box_ratio)
-        except DataError as error:
-            on_error(error)
-            continue
-        if len(image.boxes):
-            found.append(image)
-    return found
+    found = read_each(
+        lambda file: _read_image(file, images / file.relative_to(annotations).parent,
+                                 max_box_ratio), visible_files(annotations, '**/*.xml'), on_error)
+    return [image for image in found if len(image.boxes)]
 
 
 def _read_image(file: Path, images: Path, max_box_ratio: float | None) -> LabeledImage:

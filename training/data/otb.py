@@ -26,6 +26,7 @@ from training.data.base import (
     path_key,
     raise_error,
     read_boxes,
+    read_each,
     VIDEO_SUFFIXES,
     visible_files,
 )
@@ -45,14 +46,11 @@ def read_videos(folder: os.PathLike | str, *, first_pixel: float = 0.0,
     :raises DataError: if there are none, or one is malformed
     """
     folder = Path(folder)
-    found = []
+    paths = []
     for name, folders, files in os.walk(folder):
         folders[:] = [sub for sub in folders if not sub.startswith('.')]
-        for path in _videos_in(Path(name), files):
-            try:
-                found.append(_read_video(path, folder, first_pixel))
-            except DataError as error:
-                on_error(error)
+        paths += _videos_in(Path(name), files)
+    found = read_each(lambda path: _read_video(path, folder, first_pixel), paths, on_error)
     if not found:
         on_error(DataError(f'{printable(folder)}: no folder of images and no video in it'))
     return sorted(found, key=lambda video: path_key(video.name))

@@ -145,7 +145,7 @@ class _Scene:
 
 
 def _draw(actor: Actor, index: int, smear: np.ndarray, limits: Window | None) -> Layer | None:
-    """Draw an actor at a time, as a mixture of its looks if it has two."""
+    """Draw an actor at a time, as a mixture of its appearances if it has two."""
     matrix, pose = actor.matrix(index), actor.poses[index]
     layer = actor.sprites[0].draw(matrix, pose, smear, limits)
     other = actor.sprites[-1].draw(matrix, pose, smear, limits) if actor.sprites[1:] else None
@@ -211,7 +211,7 @@ class _Camera:
     def __init__(self, rng: np.random.Generator, length: int, size: tuple[int, int],
                  config: SceneConfig):
         self.tables = _tables(rng, length)
-        self.grey = rng.random() < config.grayscale_prob
+        self.grayscale = rng.random() < config.grayscale_prob
         self.sharpness = _defocus(rng, length) if rng.random() < config.blur_prob else None
         self.noise, self.offsets = _noise(rng, length, size)
         self.quality = int(log_uniform(rng, 15, 90)) if (
@@ -223,7 +223,7 @@ class _Camera:
             frame = cv2.GaussianBlur(frame, (0, 0), float(self.sharpness[index]))
         if self.tables is not None:
             frame = cv2.LUT(frame, self.tables[index])
-        if self.grey:
+        if self.grayscale:
             frame = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         if self.noise is not None:
             x, y = self.offsets[index]

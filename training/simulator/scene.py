@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Objects of a simulated sequence: their paths, sizes, looks and deformations, all drawn beforehand.
+Objects of a simulated sequence: paths, sizes, appearances, deformations, drawn beforehand.
 
 The original simulator (Re3 paper, section III-C) changes speed, direction and size by small
 random steps. Real targets also stand still, bounce, jerk and jump; all of that is drawn here.
@@ -172,7 +172,7 @@ class Actor:
     """
     An object of a scene.
 
-    :param sprites: what it looks like, usually one; two to change from one to the other
+    :param sprites: its appearance; two to change from one to the other
     :param centers: (T, 2) pixels
     :param scales: (T, 2) pixels of the frame per pixel of the sprite
     :param angles: (T,) radians
@@ -239,7 +239,7 @@ def static_actor(sprite: Sprite, length: int) -> Actor:
 
 def target_actor(rng: np.random.Generator, cutout: Cutout, length: int,
                  frame_size: tuple[int, int], config: SceneConfig) -> Actor:
-    """Draw the target: its look, size, path and deformation."""
+    """Draw the target: its appearance, size, path and deformation."""
     bend = bend_fields(rng) if rng.random() < config.bend_prob else None
     image = cutout.image[:, ::-1] if (flip := rng.random() < 0.5) else cutout.image
     mask = cutout.mask[:, ::-1] if flip else cutout.mask
@@ -270,7 +270,7 @@ def target_actor(rng: np.random.Generator, cutout: Cutout, length: int,
 
 def _turned(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray,
             bend: np.ndarray | None) -> Sprite:
-    """Make another look of the same outline: mirrored and differently lit, as if turned."""
+    """Make another appearance of the same outline: mirrored and differently lit, as if turned."""
     inside = mask > 127
     other = np.where(inside[..., None] & inside[:, ::-1, None], image[:, ::-1], image)
     sprite = Sprite(np.ascontiguousarray(other), mask, bend)
@@ -282,22 +282,23 @@ def distractors(rng: np.random.Generator, target: Actor, cutout: Cutout, materia
                 pan: np.ndarray, frame_size: tuple[int, int], config: SceneConfig) -> list[Actor]:
     """Draw other objects, some of which look like the target."""
     length = len(pan)
-    looks = [material.cutout(rng) for _ in range(int(rng.integers(0, config.max_distractors + 1)))]
+    count = int(rng.integers(0, config.max_distractors + 1))
+    cutouts = [material.cutout(rng) for _ in range(count)]
     if rng.random() < config.lookalike_prob:
-        looks.extend([cutout] * int(rng.choice((1, 2, 3), p=(.6, .25, .15))))
+        cutouts.extend([cutout] * int(rng.choice((1, 2, 3), p=(.6, .25, .15))))
     actors = []
-    for look in looks:
-        actor = _loose_actor(rng, look, target, length)
+    for other in cutouts:
+        actor = _loose_actor(rng, other, target, length)
         moves = displacements(rng, length) if rng.random() < 0.6 else np.zeros((length, 2))
         actor.centers = bounded_path(rng, moves, actor.sides, frame_size, -0.3) + pan
         actors.append(actor)
     return actors
 
 
-def _loose_actor(rng: np.random.Generator, look: Cutout, target: Actor, length: int) -> Actor:
+def _loose_actor(rng: np.random.Generator, cutout: Cutout, target: Actor, length: int) -> Actor:
     """Draw an object about as large as the target, recolored or not, mirrored or not."""
     flip = rng.random() < 0.5
-    sprite = Sprite(*(part[:, ::-1] if flip else part for part in look))
+    sprite = Sprite(*(part[:, ::-1] if flip else part for part in cutout))
     if rng.random() < 0.7:
         sprite.recolor(color_table(rng, rng.uniform(0.2, 1.5)))
     actor = static_actor(sprite, length)
@@ -325,8 +326,7 @@ def _occluder(rng: np.random.Generator, target: Actor, material: Material,
     near = target.centers[min(meeting, length - 1)]
     sides = target.sides[min(meeting, length - 1)]
     if rng.random() < 0.3:
-        look = _post(rng, material, frame_size)
-        actor = static_actor(Sprite(*look), length)
+        actor = static_actor(Sprite(*_post(rng, material, frame_size)), length)
         wanted = np.array((sides[0] * rng.uniform(0.2, 1.6), 1.3 * frame_size[0]))
         direction = np.array((rng.choice((-1, 1)), 0.0))
         if rng.random() < 0.25:

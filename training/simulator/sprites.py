@@ -42,7 +42,7 @@ class Window(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Say whether it holds no pixel."""
+        """Return whether it holds no pixel."""
         return self.x2 <= self.x1 or self.y2 <= self.y1
 
     def of(self, image: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
@@ -111,7 +111,7 @@ class Sprite:
             field = np.float32(pose[0]) * first + np.float32(pose[1]) * second
             source = outline.astype(np.float32)[:, None]
             moved = source
-            # The deformation says where a pixel comes from; turn it round by iteration.
+            # The deformation maps drawn pixels to their sources; it is inverted by iteration.
             for _ in range(4):
                 moved = source - cv2.remap(field, moved, None, cv2.INTER_LINEAR,
                                            borderMode=cv2.BORDER_REPLICATE)
@@ -164,7 +164,7 @@ class Sprite:
 
 
 def _framed(image: np.ndarray, mask: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
-    """Add an empty border to the mask, and as much picture."""
+    """Add an empty border to the mask, and a replicated one to the image."""
     # An even size halves without a shift.
     sides = (border, border + image.shape[0] % 2, border, border + image.shape[1] % 2)
     return (cv2.copyMakeBorder(image, *sides, cv2.BORDER_REPLICATE),
