@@ -22,6 +22,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+from typing import Any, BinaryIO, TypeVar
 
 import cv2
 import numpy as np
@@ -45,6 +46,7 @@ import tyro
 
 FRAMES_FILE, ITEMS_FILE, SETTINGS_FILE = 'frames.bin', 'items.jsonl', 'settings.json'
 MAX_SIDE = 480
+Item = TypeVar('Item')
 
 
 def default_cache() -> Path:
@@ -223,7 +225,7 @@ def _append_items(partial: Path, make_items: Callable[[int], Iterable[CacheItem]
             raise ValueError(f'{printable(partial)}: nothing to store')
 
 
-def _append_frames(file, item: CacheItem) -> dict:
+def _append_frames(file: BinaryIO, item: CacheItem) -> dict:
     """Write the frames and the mask of an item; return its entry in the index."""
     shapes = []
     for frame in item.frames:
@@ -231,11 +233,11 @@ def _append_frames(file, item: CacheItem) -> dict:
         if shapes[-1] != shapes[0]:
             raise DataError(f'{printable(item.name)}: frame {len(shapes) - 1} has another size '
                             f'{shapes[-1]} than the first one {shapes[0]}')
-        file.write(np.ascontiguousarray(frame))
+        file.write(np.ascontiguousarray(frame).data)
     if item.mask is not None:
         if item.mask.shape != shapes[0]:
             raise DataError(f'{printable(item.name)}: the mask has another size than the image')
-        file.write(np.ascontiguousarray(item.mask))
+        file.write(np.ascontiguousarray(item.mask).data)
     return {'name': item.name, 'shape': [len(shapes), *shapes[0]], 'mask': item.mask is not None,
             'tracks': [_track_entry(item.name, track, len(shapes)) for track in item.tracks]}
 
@@ -321,7 +323,7 @@ class _RenderedClips(Dataset):
         self.make_source, self.length, self.seed = make_source, length, seed
 
     @functools.cached_property
-    def source(self):
+    def source(self) -> Any:
         return self.make_source()
 
     def __getitem__(self, index: int) -> CacheItem:
@@ -330,7 +332,7 @@ class _RenderedClips(Dataset):
                          [LabeledTrack('', clip.boxes, clip.visible)])
 
 
-def unchanged(item):
+def unchanged(item: Item) -> Item:
     """Return a batch as it is, instead of collating it."""
     return item
 

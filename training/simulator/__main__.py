@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from re3_core.io.images import save_image
@@ -38,7 +39,7 @@ class SimulatorOptions:
     size: tuple[int, int] = SIZE
     seed: int = 0
 
-    def simulator(self, **config) -> functools.partial[Simulator]:
+    def simulator(self, **config: Any) -> functools.partial[Simulator]:
         """Return a function that makes the simulator; it can be pickled."""
         root = Path(self.cache) if self.cache else default_cache()
         return functools.partial(make_simulator, self.images, self.videos, root, self.size,
