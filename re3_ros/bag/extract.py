@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from re3_core.io.files import printable
 from re3_core.io.images import save_image
 from re3_ros.bag import BagError
 from re3_ros.bag.message_types import COMPRESSED_IMAGE
-from re3_ros.bag.outputs import atomic_folder, VideoOutput
+from re3_ros.bag.outputs import atomic_folder, check_folder, FRAMES_FILE, VideoOutput
 from re3_ros.bag.reader import Bag, Topic
 from re3_ros.bag.track import image_rate, Span
 from re3_ros.diagnostics import InputWarnings, LogOnce
@@ -42,9 +41,7 @@ def extract(bag: Bag, topic: Topic, folder: Path, kind: str, span: Span, every: 
     :return: number of (images written, images that cannot be used).
     :raises BagError: `folder` is there already, or there is no image. OSError: disk full, ...
     """
-    if folder.exists() and not overwrite:
-        raise BagError(f'{printable(folder)} is there already: give --overwrite or another '
-                       '--output')
+    check_folder(folder, overwrite)
     bag.check(topic)
     convert = compressed_to_rgb if topic.type == COMPRESSED_IMAGE else image_to_rgb
     start, stop = span.of(bag)
@@ -53,7 +50,7 @@ def extract(bag: Bag, topic: Topic, folder: Path, kind: str, span: Span, every: 
     last_error: Exception | None = None
     with atomic_folder(folder) as part, \
             _saver(part, kind, image_rate(bag, topic, start, stop) / every) as save, \
-            open(part / 'frames.csv', 'w', newline='', encoding='utf-8') as file:
+            open(part / FRAMES_FILE, 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file, lineterminator='\n')
         table.writerow(COLUMNS)
         for message in tqdm(_every(bag, topic, start, stop, every), unit=' images',
@@ -69,6 +66,8 @@ def extract(bag: Bag, topic: Topic, folder: Path, kind: str, span: Span, every: 
             stamp = stamp_of(image.header) or message.received
             table.writerow((written, stamp, message.received, name))
             written += 1
+        if not written and not refused:
+            raise BagError(f'{topic.name}: there are no images in the chosen part')
         if not written:
             raise BagError(f'{topic.name}: none of {refused} images can be used'
                            + (f': {last_error}' if last_error else ''))

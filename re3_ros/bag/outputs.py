@@ -15,11 +15,13 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 from re3_core.boxes import xyxy_to_xywh
+from re3_core.io.files import printable
 from re3_core.io.video import video_writer, VideoFile
+from re3_ros.bag import BagError
 from re3_ros.bag import message_types as types
 from re3_ros.frame_buffer import Frame
 from re3_ros.image_stream import annotated_image
-from re3_ros.messages import fill_track
+from re3_ros.messages import fill_track, MAX_TEXT
 from re3_ros.targets import StatusRow, Target
 from rosbags.interfaces import (
     Qos,
@@ -31,10 +33,28 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+# Table of the images, in every folder of results.
+FRAMES_FILE = 'frames.csv'
 # What Humble and all later releases of rosbag2 read.
 BAG_VERSION: Literal[8] = 8
 ABSENT = 'nan,nan,nan,nan'
 _FOREVER = QosTime(9223372036, 854775807)
+
+
+def check_folder(path: Path, overwrite: bool) -> None:
+    """
+    Raise BagError if results must not be written to a folder.
+
+    Only results are overwritten: another folder, named by mistake, is never replaced.
+    """
+    if not path.exists() or path.is_dir() and not any(path.iterdir()):
+        return
+    if not (path / FRAMES_FILE).is_file():
+        raise BagError(f'{printable(path)} is there already and has no results of this command: '
+                       'give another --output')
+    if not overwrite:
+        raise BagError(f'{printable(path)} is there already, from another run: give --overwrite '
+                       'or another --output')
 
 
 @contextmanager
@@ -44,6 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     What an interrupted run left in the temporary folder is deleted first.
     """
+    path = path.absolute()
     part = path.with_name(f'.{path.name}.part')
     old = path.with_name(f'.{path.name}.old')
     for rest in (part, old):
@@ -129,7 +150,8 @@ class BagOutput:
         message.header.frame_id = frame_id
         for row in rows:
             status = types.new(types.STATUS_ROW)
-            status.level, status.name, status.message = row.level, row.id, row.state
+            status.level, status.name = row.level, row.id[:MAX_TEXT]
+            status.message = row.state
             status.hardware_id = self._camera
             if row.reason:
                 value = types.new(types.KEY_VALUE)
@@ -193,7 +215,7 @@ class TextOutputs:
         self._folder = folder
         self._formats = formats
         self._stack = ExitStack()
-        self._frames = self._csv('frames.csv', 'frame', 'stamp_ns', 'received_ns')
+        self._frames = self._csv(FRAMES_FILE, 'frame', 'stamp_ns', 'received_ns')
         self._tracks = self._csv('tracks.csv', 'frame', 'stamp_ns', 'id', 'class_id', 'state',
                                  'confidence', 'x', 'y', 'w', 'h') if 'csv' in formats else None
         self._mot = self._open('tracks_mot.txt') if 'mot' in formats else None

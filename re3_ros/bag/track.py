@@ -19,13 +19,14 @@ from re3_ros import parameters
 from re3_ros.bag import BagError
 from re3_ros.bag.inits import detections_of, init_topics, Inits
 from re3_ros.bag.message_types import COMPRESSED_IMAGE
-from re3_ros.bag.outputs import atomic_folder, Names, Outputs
+from re3_ros.bag.outputs import atomic_folder, check_folder, Names, Outputs
 from re3_ros.bag.reader import Bag, Topic
 from re3_ros.bag.storage import Message
 from re3_ros.diagnostics import InputWarnings, LogOnce
 from re3_ros.image_stream import ImageStream
 from re3_ros.messages import (
     compressed_to_rgb,
+    DetectionError,
     image_to_rgb,
     read_detection,
     Request,
@@ -215,16 +216,19 @@ class CameraRun:
     def boxes(self, topic: Topic, message: Any, received: int) -> None:
         """Start, restart or remove targets by a recorded Detection2D or Detection2DArray."""
         frame_ids = (self._camera.name, self._stream.frame_id)
-        if self._camera.name and message.header.frame_id not in frame_ids and \
-                not topic.name.endswith(f'/{self._camera.name}/init'):
+        if self._camera.name and not topic.name.endswith(f'/{self._camera.name}/init') and \
+                (not message.header.frame_id or message.header.frame_id not in frame_ids):
             return      # of another camera
         requests = []
+        detected = hasattr(message, 'detections')
         for detection in detections_of(message):
             try:
                 requests.append(read_detection(detection, self._values['max_id_length']))
-            except ValueError as error:
+            except DetectionError as error:
+                if not detected:
+                    self._targets.refuse(error.id, str(error))
                 self._report(topic.name, error)
-        self._request(topic, requests, stamp_of(message.header), hasattr(message, 'detections'))
+        self._request(topic, requests, stamp_of(message.header), detected)
         self._targets.catch_up()
         self._take_events(received)
 
@@ -259,6 +263,8 @@ class CameraRun:
         """Raise BagError if no image could be used, or no target was started."""
         summary = self.summary
         summary.targets = len(self._started)
+        if not summary.images:
+            raise BagError(f'{self._camera.topic}: there are no images in the chosen part')
         if summary.images == summary.refused:
             reason = f': {self.last_error}' if self.last_error else ''
             raise BagError(f'{self._camera.topic}: none of {summary.images} images can be used'
@@ -283,11 +289,9 @@ def track_camera(bag: Bag, camera: Camera, folder: Path, job: Job, tracker: Trac
     topic = bag.image_topic(camera.topic)
     bag.check(topic)
     settings = _settings(bag, camera, job)
-    if folder.exists() and not job.overwrite:
-        if _same_run(folder, settings):
-            return Summary(skipped=True, complete=_recorded(folder).get('complete', True))
-        raise BagError(f'{printable(folder)} is there already, from another run: give --overwrite '
-                       'or another --output')
+    if not job.overwrite and _same_run(folder, settings):
+        return Summary(skipped=True, complete=_recorded(folder).get('complete', True))
+    check_folder(folder, job.overwrite)
     recorded = init_topics(bag, job.inits.topics, job.namespace, camera.name)
     _log.info('%s: %d images of %s', printable(bag.path), topic.count, topic.name)
     tracker.reset()

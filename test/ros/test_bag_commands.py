@@ -171,6 +171,22 @@ def test_results_of_another_run_are_replaced_only_on_demand(recording, run):
     assert sorted(path.name for path in Path().iterdir()) == ['recording', 'recording_tracks']
 
 
+@pytest.mark.parametrize('command', [('track', '--init', CUP_OPTION), ('extract',)])
+def test_only_results_are_replaced(recording, run, command):
+    """An output that was named by mistake stays, with --overwrite as well."""
+    recording.record()
+    Path('home').mkdir()
+    Path('home/letter.txt').write_text('dear')
+    for output in ('home', 'home/letter.txt', 'recording'):
+        status, _, errors = run(command[0], 'recording', *command[1:], '--output', output,
+                                '--overwrite')
+        assert status == ERROR and 'has no results of this command' in errors
+    assert Path('home/letter.txt').read_text() == 'dear'
+    Path('empty').mkdir()
+    assert run(command[0], 'recording', *command[1:], '--output', 'empty')[0] == DONE
+    assert Path('empty/frames.csv').exists()
+
+
 def test_damaged_bag_is_tracked_as_far_as_it_can_be_read(recording, run):
     path = recording.record(frames=range(60))
     file = path / 'recording.mcap'
@@ -221,6 +237,7 @@ ERRORS = [
     (['--init', CUP_OPTION, '--param', 'lost_confidence=2'], 'must be 0.0 to 1.0'),
     (['--init', CUP_OPTION, '--param', 'max_targets=x'], 'must be of type int'),
     (['--init', CUP_OPTION, '--start', '99'], 'the bag ends before 99 s: it lasts 0.440 s'),
+    (['--init', CUP_OPTION, '--start', '.2', '--end', '.1'], 'no images in the chosen part'),
     (['--init', CUP_OPTION, '--model', 're4'], 're4'),
 ]
 
