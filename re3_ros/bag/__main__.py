@@ -38,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.ros_arguments = ros_arguments
     try:
-        with _logging_to_stderr(options.quiet):
-            # As SIGINT does, so that unfinished files are deleted.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with _logging_to_stderr(options.quiet), _interrupted_by_sigterm():
             return options.run(options)
     except KeyboardInterrupt:
         print('interrupted: unfinished results are deleted; the same command starts with the '
@@ -53,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, sqlite3.Error) as error:
         print(f'error: {_one_line(error)}', file=sys.stderr)
     return ERROR
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Handle SIGTERM as SIGINT, so that unfinished files are deleted."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
