@@ -4,7 +4,7 @@
 """
 Measure what viewers of the web page cost: the tracker node, and the page's own process.
 
-    scripts/in_env.sh python -m scripts.web_bench VIDEO --box x,y,width,height
+    scripts/in_env.sh env PYTHONPATH=test python -m scripts.web_bench VIDEO --box x,y,width,height
 
 The node tracks one target in the looped video; viewers without a browser acknowledge each image
 at once. Processor times are those of the processes, so other load hardly changes them.
@@ -24,7 +24,7 @@ from typing import Any, Callable
 from aiohttp import ClientSession
 import cv2
 import numpy as np
-from scripts.stress.node_process import RosProcess
+from stress.node_process import RosProcess
 
 SIDE = 1280
 # Seconds for the sizes of the images to settle before the measurement.
@@ -173,7 +173,7 @@ def main() -> None:
     options = parser.parse_args()
     import rclpy
     from re3_core.boxes import xywh_to_xyxy
-    from re3_ros.demo_processes import find_command
+    from re3_ros.demo.processes import find_command
     box = xywh_to_xyxy(np.array([float(side) for side in options.box.split(',')]))
     rclpy.init()
     probe = Probe(rclpy.create_node('web_bench'))

@@ -54,7 +54,7 @@ def ros():
 @pytest.fixture(scope='session')
 def start_process(ros, tmp_path_factory):
     """Return a context manager that runs a command, a list, as a node."""
-    from scripts.stress.node_process import RosProcess
+    from stress.node_process import RosProcess
 
     def run(command, *arguments, **parameters):
         log = tmp_path_factory.mktemp('node') / 'log.txt'

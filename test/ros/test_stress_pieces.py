@@ -4,6 +4,8 @@
 """Tests of what `make stress` is made of; the scenarios themselves are run only by that."""
 
 import json
+import os
+from pathlib import Path
 import subprocess
 import sys
 
@@ -20,14 +22,14 @@ from re3_ros.messages import (  # noqa: E402
     image_to_rgb,
     read_detection,  # noqa: E402
 )
-from scripts.stress import bad_messages, report  # noqa: E402
-from scripts.stress.__main__ import run_scenario  # noqa: E402
-from scripts.stress.bench import Effort, Result  # noqa: E402
-from scripts.stress.client import Arrival  # noqa: E402
-from scripts.stress.fuzzing import difference  # noqa: E402
-from scripts.stress.load import share_on_target  # noqa: E402
-from scripts.stress.scene import LENGTH, Reel, Scene  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from stress import bad_messages, report  # noqa: E402
+from stress.__main__ import run_scenario  # noqa: E402
+from stress.bench import Effort, Result  # noqa: E402
+from stress.client import Arrival  # noqa: E402
+from stress.fuzzing import difference  # noqa: E402
+from stress.load import share_on_target  # noqa: E402
+from stress.scene import LENGTH, Reel, Scene  # noqa: E402
 from vision_msgs.msg import Detection2D  # noqa: E402
 
 STAMP = 1_500_000_000_123_456_789
@@ -156,6 +158,7 @@ def test_plot(tmp_path):
 
 
 def test_unknown_scenarios_are_refused():
-    command = [sys.executable, '-m', 'scripts.stress', '--only', 'nonsense']
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, '-m', 'stress', '--only', 'nonsense']
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2 and 'nonsense' in ended.stderr

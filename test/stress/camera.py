@@ -9,8 +9,8 @@ import time
 
 import rclpy
 from rclpy.qos import QoSProfile
-from scripts.stress.scene import LENGTH, Reel, Scene
 from sensor_msgs.msg import Image
+from stress.scene import LENGTH, Reel, Scene
 
 PATIENCE = 180
 

@@ -6,10 +6,10 @@
 import time
 
 import numpy as np
-from scripts.stress.bench import latencies, quantiles, Result
-from scripts.stress.client import detection
-from scripts.stress.load import VGA
-from scripts.stress.report import plot_lines
+from stress.bench import latencies, quantiles, Result
+from stress.client import detection
+from stress.load import VGA
+from stress.report import plot_lines
 from vision_msgs.msg import Detection2DArray
 
 RATE = 30

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Run the scenarios and write the report: `python -m scripts.stress --help`."""
+"""Run the scenarios and write the report: `python -m stress --help`."""
 
 import argparse
 import os
@@ -37,9 +37,9 @@ def main():
     share_surroundings(os.environ, DOMAIN, find_config())
     # Only now: the middleware reads the environment when it is loaded.
     import rclpy
-    from scripts.stress import report
-    from scripts.stress.bench import Bench, Effort, Result
-    from scripts.stress.scenarios import SCENARIOS
+    from stress import report
+    from stress.bench import Bench, Effort, Result
+    from stress.scenarios import SCENARIOS
     arguments = parse_arguments(list(SCENARIOS))
     effort = Effort.quick(arguments.minutes) if arguments.quick else Effort(arguments.minutes)
     bench = Bench(arguments.output, effort)

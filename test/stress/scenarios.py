@@ -3,11 +3,11 @@
 
 """The scenarios by name, in the order in which they run."""
 
-from scripts.stress.endings import run_kill, run_signals
-from scripts.stress.faults import run_dropouts, run_lifecycle
-from scripts.stress.fuzzing import run_fuzz
-from scripts.stress.load import run_fast_camera, run_load, run_two_cameras
-from scripts.stress.soak import run_soak
+from stress.endings import run_kill, run_signals
+from stress.faults import run_dropouts, run_lifecycle
+from stress.fuzzing import run_fuzz
+from stress.load import run_fast_camera, run_load, run_two_cameras
+from stress.soak import run_soak
 
 SCENARIOS = {
     'load': run_load,

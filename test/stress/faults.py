@@ -7,8 +7,8 @@ import time
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from scripts.stress.bench import quantiles, Result
-from scripts.stress.load import share_on_target, VGA
+from stress.bench import quantiles, Result
+from stress.load import share_on_target, VGA
 
 RATE = 30
 TARGETS = 4

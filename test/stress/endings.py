@@ -7,9 +7,9 @@ import signal
 import time
 
 import numpy as np
-from scripts.stress.bench import quantiles, Result
-from scripts.stress.camera import Camera
-from scripts.stress.load import VGA
+from stress.bench import quantiles, Result
+from stress.camera import Camera
+from stress.load import VGA
 
 RATE = 30
 # So many that the network runs nearly all the time.

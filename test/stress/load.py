@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 from re3_core.boxes import iou
-from scripts.stress.bench import latencies, quantiles, Result
-from scripts.stress.camera import Camera
-from scripts.stress.scene import LENGTH
+from stress.bench import latencies, quantiles, Result
+from stress.camera import Camera
+from stress.scene import LENGTH
 
 VGA = (480, 640)
 # (height, width) and the rate of the camera: what a camera in Python can send.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from re3_core.io.files import atomic_write
-from scripts.stress.camera import Camera
-from scripts.stress.client import Client
-from scripts.stress.node_process import TrackerProcess
+from stress.camera import Camera
+from stress.client import Client
+from stress.node_process import TrackerProcess
 from tqdm import tqdm
 
 

@@ -34,7 +34,7 @@ def circumstances(effort):
 
 
 def to_markdown(results):
-    """Return the report of {name: `scripts.stress.bench.Result`}."""
+    """Return the report of {name: `stress.bench.Result`}."""
     parts = [f'{machine()}; load is the number of busy processes before the start.',
              _overview(results)]
     for name, result in results.items():

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from rclpy.serialization import serialize_message
 from re3_ros.messages import fill_compressed, fill_image
-from scripts.stress.client import detection, header_of
 from sensor_msgs.msg import CompressedImage, Image
+from stress.client import detection, header_of
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 SECOND = 1_000_000_000

@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 from re3_ros.messages import fill_image
-from scripts.stress import bad_messages
-from scripts.stress.bench import Result
-from scripts.stress.client import header_of
-from scripts.stress.scene import LENGTH, Scene
 from sensor_msgs.msg import CompressedImage, Image
+from stress import bad_messages
+from stress.bench import Result
+from stress.client import header_of
+from stress.scene import LENGTH, Scene
 
 # Bad messages between two good images.
 BURST = 30
