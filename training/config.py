@@ -46,6 +46,9 @@ class SceneConfig:
     :param leaving_prob: the target may leave the frame
     :param occlusion_prob: something passes in front of the target
     :param lookalike_prob: there are distractors that look like the target
+    :param hiding_prob: something large hides the whole target for 5 to 40 frames while it moves on
+    :param crossing_prob: a look-alike of the target's size crosses its path
+    :param smooth_motion_prob: the target moves fast and steadily: its motion can be predicted
     :param max_distractors: largest number of other objects
     :param video_prob: the background is a real video, where there is any
     :param grayscale_prob: no color
@@ -62,6 +65,9 @@ class SceneConfig:
     leaving_prob: Probability = 0.12
     occlusion_prob: Probability = 0.45
     lookalike_prob: Probability = 0.5
+    hiding_prob: Probability = 0.
+    crossing_prob: Probability = 0.
+    smooth_motion_prob: Probability = 0.
     max_distractors: Count = 4
     video_prob: Probability = 0.5
     grayscale_prob: Probability = 0.1

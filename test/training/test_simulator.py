@@ -17,8 +17,11 @@ from training.simulator.scene import (
     bend_fields,
     bounded_path,
     color_table,
+    crossing_lookalike,
     displacements,
     size_path,
+    smooth_displacements,
+    target_actor,
 )
 from training.simulator.sprites import blend, Layer, Sprite, streak, visible_fraction, Window
 
@@ -167,6 +170,48 @@ def test_occluders_hide_targets_and_their_absence_does_not():
                         if rows.any()]
     assert min(lowest['quiet']) > 0.97
     assert np.mean(np.array(lowest['hiding']) < 0.7) >= 0.5
+
+
+def test_hidden_targets_are_out_of_sight_for_many_frames_and_move_on():
+    """Most targets have five frames in a row of which nothing is visible."""
+    quiet = SceneConfig(occlusion_prob=0, leaving_prob=0, lookalike_prob=0, max_distractors=0,
+                        largest=0.2)
+    longest, moved = {0: [], 1: []}, []
+    for prob, found in longest.items():
+        simulator = Simulator(ProceduralMaterial(SIZE), SIZE, config=dataclasses.replace(
+            quiet, hiding_prob=prob, smooth_motion_prob=prob))
+        for seed in range(10):
+            clip = simulator.sample(rng(seed), 48)
+            hidden = clip.visible < 0.05
+            runs = ''.join('#' if one else ' ' for one in hidden).split()
+            found.append(max(map(len, runs), default=0))
+            moved.extend(np.abs(np.diff(clip.boxes, axis=0)).max(axis=1)[hidden[1:]])
+    assert max(longest[0]) == 0
+    assert np.mean(np.array(longest[1]) >= 5) >= 0.5
+    assert np.median(moved) > 0.2
+
+
+def test_crossing_lookalikes_meet_the_target_at_its_size():
+    """The look-alike comes as near as half a target, and is elsewhere at other times."""
+    material, config = ProceduralMaterial(SIZE), SceneConfig()
+    for seed in range(10):
+        draw = rng(seed)
+        cutout = material.cutout(draw)
+        target = target_actor(draw, cutout, 48, SIZE, config)
+        other = crossing_lookalike(draw, target, cutout)
+        distance = np.abs((other.centers - target.centers) / target.sides).max(axis=1)
+        ratio = other.sides / target.sides
+        assert distance.min() < 1 and distance.max() > 1
+        assert (0.8 < ratio[distance.argmin()]).all() and (ratio[distance.argmin()] < 1.25).all()
+
+
+def test_smooth_motion_can_be_predicted():
+    """The velocity of the next frame differs little from that of this one."""
+    for seed in range(10):
+        moves = smooth_displacements(rng(seed), 40)[1:]
+        change = np.linalg.norm(np.diff(moves, axis=0), axis=1)
+        assert change.mean() < 0.5 * np.linalg.norm(moves, axis=1).mean()
+        assert np.abs(moves).max() <= 1
 
 
 def test_target_can_be_found_in_the_frames():

@@ -99,6 +99,15 @@ def displacements(rng: np.random.Generator, length: int) -> np.ndarray:
     return np.clip(moves, -1.0, 1.0)
 
 
+def smooth_displacements(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Draw the same, (length, 2), of a fast and steady motion whose velocity changes slowly."""
+    speed, turn = log_uniform(rng, 0.03, 0.6), rng.uniform(0, 2 * math.pi)
+    start = speed * np.array((math.cos(turn), 0.6 * math.sin(turn)))
+    moves = start + np.cumsum(rng.normal(0, 0.06 * speed, (length, 2)), axis=0)
+    moves[0] = 0
+    return np.clip(moves, -1.0, 1.0)
+
+
 def _jump(rng: np.random.Generator) -> np.ndarray:
     """Draw one sudden displacement in units of the side."""
     direction = rng.uniform(0, 2 * math.pi)
@@ -264,8 +273,15 @@ def target_actor(rng: np.random.Generator, cutout: Cutout, length: int,
         actor.shears = wander(rng, length, 0.08, 0.95)[:, 0]
     actor.poses = poses(rng, length)
     inside = rng.uniform(-0.9, -0.2) if rng.random() < config.leaving_prob else 0.35
-    actor.centers = bounded_path(rng, displacements(rng, length), sides, frame_size, inside)
+    smooth = _drawn(rng, config.smooth_motion_prob)
+    moves = smooth_displacements(rng, length) if smooth else displacements(rng, length)
+    actor.centers = bounded_path(rng, moves, sides, frame_size, inside)
     return actor
+
+
+def _drawn(rng: np.random.Generator, probability: float) -> bool:
+    """Return true with a probability; scenes without this are drawn as if it did not exist."""
+    return probability > 0 and rng.random() < probability
 
 
 def _turned(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray,
@@ -292,7 +308,34 @@ def distractors(rng: np.random.Generator, target: Actor, cutout: Cutout, materia
         moves = displacements(rng, length) if rng.random() < 0.6 else np.zeros((length, 2))
         actor.centers = bounded_path(rng, moves, actor.sides, frame_size, -0.3) + pan
         actors.append(actor)
+    if _drawn(rng, config.crossing_prob):
+        actors.append(crossing_lookalike(rng, target, cutout))
     return actors
+
+
+def crossing_lookalike(rng: np.random.Generator, target: Actor, cutout: Cutout) -> Actor:
+    """
+    Draw a look-alike of the target's size that meets it and passes on, or turns back.
+
+    In half of the draws its appearance is the target's, and only its motion differs.
+    """
+    length = len(target.centers)
+    sprite = target.sprites[0]
+    if rng.random() < 0.5:
+        sprite = Sprite(*cutout)
+        sprite.recolor(color_table(rng, rng.uniform(0.1, 0.8)))
+    actor = static_actor(sprite, length)
+    meeting = int(rng.integers(min(6, length - 1), length))
+    sides = target.sides[meeting]
+    actor.scales[:] = sides / sprite.size * log_uniform(rng, 0.85, 1.18)
+    actor.angles = target.angles + wander(rng, length, 0.05, 0.95)[:, 0]
+    turn = rng.uniform(0, 2 * math.pi)
+    relative = log_uniform(rng, 0.1, 0.5) * sides * (math.cos(turn), 0.7 * math.sin(turn))
+    near = target.centers[meeting] + rng.normal(0, 0.3, 2) * sides
+    time = (np.arange(length) - meeting)[:, None]
+    passed = np.abs(time) if rng.random() < 0.25 else time
+    actor.centers = near + _drift(target, meeting) * time + relative * passed
+    return actor
 
 
 def _loose_actor(rng: np.random.Generator, cutout: Cutout, target: Actor, length: int) -> Actor:
@@ -312,6 +355,8 @@ def _loose_actor(rng: np.random.Generator, cutout: Cutout, target: Actor, length
 def occluders(rng: np.random.Generator, target: Actor, material: Material,
               frame_size: tuple[int, int], config: SceneConfig) -> list[Actor]:
     """Draw objects that pass in front of the target at a chosen time."""
+    if _drawn(rng, config.hiding_prob):
+        return [_hider(rng, target, material, frame_size)]
     if rng.random() >= config.occlusion_prob:
         return []
     return [_occluder(rng, target, material, frame_size)
@@ -348,6 +393,27 @@ def _occluder(rng: np.random.Generator, target: Actor, material: Material,
     velocity = np.clip(velocity, -2.5 * sides, 2.5 * sides) + _drift(target, meeting)
     velocity = np.where(direction == 0, 0, velocity)
     actor.centers = middle + velocity * (np.arange(length) - meeting)[:, None]
+    return actor
+
+
+def _hider(rng: np.random.Generator, target: Actor, material: Material,
+           frame_size: tuple[int, int]) -> Actor:
+    """Draw one object, larger than the target, that goes along with it and hides all of it."""
+    length = len(target.centers)
+    hidden = int(log_uniform(rng, 5, 40))
+    meeting = int(rng.integers(min(6 + hidden // 2, length - 1), length))
+    sides = target.sides[meeting]
+    look = _post(rng, material, frame_size) if rng.random() < 0.4 else material.cutout(rng)
+    actor = static_actor(Sprite(*look), length)
+    actor.sprites[0].recolor(color_table(rng, 0.8))
+    wanted = sides.max() * log_uniform(rng, 1.4, 2.6) * rng.uniform(0.8, 1.3, 2)
+    actor.scales[:] = wanted / actor.sprites[0].size
+    turn = rng.uniform(0, 2 * math.pi)
+    # In `hidden` frames it passes by as far as it is larger than the target.
+    velocity = np.array((math.cos(turn), 0.4 * math.sin(turn))) * (
+        np.maximum(wanted - sides, 2) / hidden) + _drift(target, meeting)
+    actor.centers = (target.centers[meeting] + rng.normal(0, 0.1, 2) * sides
+                     + velocity * (np.arange(length) - meeting)[:, None])
     return actor
 
 
