@@ -27,6 +27,7 @@ from re3_ros.camera import Camera, REQUEST_DEPTH, status_message
 from re3_ros.declare import Parameters, warn_of_unknown_parameters, warn_of_unused_sections
 from re3_ros.diagnostics import InputWarnings, PublicationId
 from re3_ros.messages import DetectionError, InputError, read_detection, Request, stamp_of
+from re3_ros.parameters import TRACKER_SETTINGS
 from re3_ros.programs import ignore_shutdown, init_ros
 from re3_ros.targets import CameraTargets, RefusedRequests, Settings, UnbatchedTracker
 from std_srvs.srv import SetBool, Trigger
@@ -39,8 +40,6 @@ MAX_DETECTIONS = 1000
 MONITOR_PERIOD = 0.5
 SHUTDOWN_TIMEOUT = 4.5      # s; ros2 launch kills after 5
 WARM_UP_SIZE = (480, 640, 3)
-TRACKER_SETTINGS = ('lost_confidence', 'found_confidence', 'lost_after', 'redetection_candidates',
-                    'redetection_limit')
 
 
 class TrackerNode(LifecycleNode):

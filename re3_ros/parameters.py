@@ -114,6 +114,9 @@ CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 DEPRECATED = {
     'lost_score': 'lost_confidence', 'found_score': 'found_confidence',
     'search_candidates': 'redetection_candidates', 'search_limit': 'redetection_limit'}
+# Parameters that are arguments of re3_core.Tracker and may change while it runs.
+TRACKER_SETTINGS = ('lost_confidence', 'found_confidence', 'lost_after', 'redetection_candidates',
+                    'redetection_limit')
 PER_CAMERA = ('image_transport', 'image_reliability')
 
 

@@ -36,8 +36,6 @@ from re3_ros.targets import CameraTargets, Settings, UnbatchedTracker
 import torch
 from tqdm import tqdm
 
-TRACKER_SETTINGS = ('lost_confidence', 'found_confidence', 'lost_after', 'redetection_candidates',
-                    'redetection_limit')
 RUN_FILE = 'run.json'
 # Images from which the frame rate is taken.
 RATE_IMAGES = 60
@@ -133,7 +131,7 @@ def make_tracker(values: dict[str, Any]) -> Tracker:
         torch.set_num_threads(values['threads'])
     return Tracker(values['model'] or None, weights=values['weights'] or None,
                    device=values['device'], precision=values['precision'],
-                   **{name: values[name] for name in TRACKER_SETTINGS})
+                   **{name: values[name] for name in parameters.TRACKER_SETTINGS})
 
 
 def choose_cameras(bag: Bag, texts: Iterable[str]) -> list[Camera]:
