@@ -62,6 +62,11 @@ setup(
         'torch>=2.0',
     ],
     extras_require={
+        # Engines, see docs/engines.md; `export` makes their files, which needs torch, too.
+        'onnxruntime': ['onnxruntime>=1.16'],
+        'openvino': ['openvino>=2024.0'],
+        'export': ['onnx>=1.14', 'onnxruntime>=1.16'],
+        'engines': ['onnx>=1.14', 'onnxruntime>=1.16', 'openvino>=2024.0'],
         # Reading and writing ROS 2 bags without ROS; mcap reads damaged files.
         'bags': ['backports.zstd>=1.0; python_version < "3.14"', 'mcap>=1.2', 'pyyaml>=5.4',
                  'rosbags>=0.11', 'tqdm>=4.57'],

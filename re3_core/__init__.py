@@ -7,8 +7,20 @@ Re3: real-time recurrent regression trackers.
 >>> from re3_core import Tracker
 """
 
+from typing import Any, TYPE_CHECKING
+
 from re3_core.tracker import Track, Tracker
-from re3_core.weights import available_models, load_network, save_network
+
+if TYPE_CHECKING:
+    from re3_core.weights import available_models, load_network, save_network
 
 __all__ = ['available_models', 'load_network', 'save_network', 'Track', 'Tracker']
 __version__ = '0.1.0'
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is used: tracking with other engines does not."""
+    if name in ('available_models', 'load_network', 'save_network'):
+        from re3_core import weights
+        return getattr(weights, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

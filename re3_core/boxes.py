@@ -13,19 +13,22 @@ from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from numbers import Real
 import reprlib
-from typing import Any, TypeVar
+from typing import Any, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-import torch
+from re3_core.arrays import namespace
 
-Boxes = TypeVar('Boxes', np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Boxes = TypeVar('Boxes', np.ndarray, 'torch.Tensor')
 Key = TypeVar('Key', bound=Hashable)
 
 
 def stack(*parts: Boxes) -> Boxes:
     """Return boxes (..., 4) of four coordinates (...): the inverse of `split`."""
-    return torch.stack(parts, -1) if torch.is_tensor(parts[0]) else np.stack(parts, -1)
+    return namespace(parts[0]).stack(parts, -1)
 
 
 def split(boxes: Boxes) -> tuple[Boxes, ...]:
@@ -107,11 +110,11 @@ def area(boxes: Boxes) -> Boxes:
 
 
 def _maximum(a: Boxes, b: Boxes) -> Boxes:
-    return torch.maximum(a, b) if torch.is_tensor(a) else np.maximum(a, b)
+    return namespace(a).maximum(a, b)
 
 
 def _minimum(a: Boxes, b: Boxes) -> Boxes:
-    return torch.minimum(a, b) if torch.is_tensor(a) else np.minimum(a, b)
+    return namespace(a).minimum(a, b)
 
 
 def intersection(a: Boxes, b: Boxes) -> Boxes:

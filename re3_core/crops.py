@@ -7,27 +7,27 @@ Crops: a network's input, cut from a frame around a box, and coordinates within 
 A crop covers a *region*: a box with the target's center and `context` times its width and
 height, warped to a square (Re3 paper, section III-A: the aspect is not kept). Pixels outside the
 frame are black. Tracking and training call the same `crop_batch`; frames may be numpy arrays
-(cropped by OpenCV) or torch tensors, for example on a GPU (cropped by torch, on their device).
+(cropped by OpenCV) or torch tensors, for example on a GPU (see `re3_core.tensor_crops`).
 """
 
 from collections.abc import Sequence
-from typing import cast, NamedTuple
+from typing import Any, cast, NamedTuple, TYPE_CHECKING
 
 import cv2
 import numpy as np
 from re3_core import boxes as box_ops
+from re3_core.arrays import is_tensor, namespace
 from re3_core.boxes import Boxes
-import torch
-from torch import Tensor
-from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Samples per crop pixel and side against aliasing in crops of large regions.
 MAX_OVERSAMPLING = 4
 # OpenCV's warpAffine takes images of at most this many pixels per side.
 MAX_FRAME_SIDE = 32766
 
-
-Frame = np.ndarray | Tensor     # H x W x 3 uint8 RGB
+Frame = Any     # H x W x 3 uint8 RGB: numpy array or torch tensor
 
 
 class CropSpec(NamedTuple):
@@ -72,13 +72,12 @@ def decode(coordinates: Boxes, regions: Boxes) -> Boxes:
 
 def _origin_and_size(regions: Boxes) -> tuple[Boxes, Boxes]:
     origin, size = regions[..., :2], regions[..., 2:] - regions[..., :2]
-    if torch.is_tensor(regions):
-        return torch.cat((origin, origin), -1), torch.cat((size, size), -1)
-    return np.concatenate((origin, origin), -1), np.concatenate((size, size), -1)
+    concatenate = namespace(regions).concatenate
+    return concatenate((origin, origin), -1), concatenate((size, size), -1)
 
 
-def crop_batch(frames: Sequence[Frame] | Tensor, regions: np.ndarray | Tensor,
-               size: int) -> Tensor:
+def crop_batch(frames: 'Sequence[Frame] | Tensor', regions: 'np.ndarray | Tensor',
+               size: int) -> 'Tensor':
     """
     Crop `regions` of `frames` and warp each to size x size pixels.
 
@@ -90,13 +89,24 @@ def crop_batch(frames: Sequence[Frame] | Tensor, regions: np.ndarray | Tensor,
     :param size: side of the crops in pixels.
     :return: uint8 tensor (N, 3, size, size), RGB, on the frames' device.
     """
-    if len(frames) and torch.is_tensor(frames[0]):
-        return _crop_tensors(cast(Sequence[Tensor], frames), regions, size)
-    regions = regions.cpu().numpy() if torch.is_tensor(regions) else np.asarray(regions)
+    import torch
+    if len(frames) and is_tensor(frames[0]):
+        from re3_core.tensor_crops import crop_tensors
+        return crop_tensors(frames, regions, size)
+    regions = torch.as_tensor(regions).cpu().numpy()
+    return torch.from_numpy(crop_arrays(cast(Sequence[np.ndarray], frames), regions, size))
+
+
+def crop_arrays(frames: Sequence[np.ndarray], regions: np.ndarray, size: int) -> np.ndarray:
+    """
+    Crop numpy frames; as `crop_batch`, without torch.
+
+    :return: uint8 array (N, 3, size, size), RGB; the channels are the last axis in memory.
+    """
     crops = np.zeros((len(frames), size, size, 3), np.uint8)
     for crop, frame, region in zip(crops, frames, regions, strict=True):
-        _crop_array(cast(np.ndarray, frame), region, size, out=crop)
-    return torch.from_numpy(crops).permute(0, 3, 1, 2)
+        _crop_array(frame, region, size, out=crop)
+    return crops.transpose(0, 3, 1, 2)
 
 
 def _oversampling(extent: float, size: int) -> int:
@@ -118,43 +128,6 @@ def _crop_array(frame: np.ndarray, region: np.ndarray, size: int, out: np.ndarra
     fine = cv2.warpAffine(frame, matrix, (fine_x, fine_y), flags=flags)
     out[:] = fine if fine.shape[:2] == (size, size) else cv2.resize(
         fine, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def _crop_tensors(frames: Sequence[Tensor] | Tensor, regions: np.ndarray | Tensor,
-                  size: int) -> Tensor:
-    """Crop one region of each torch frame; a frame that occurs several times is read once."""
-    regions = torch.as_tensor(regions, dtype=torch.float32, device=frames[0].device)
-    if torch.is_tensor(frames):
-        return _sample(frames, regions.reshape(len(frames), -1, 4), size).flatten(0, 1)
-    crops = regions.new_empty((len(frames), 3, size, size), dtype=torch.uint8)
-    rows_of: dict[int, list[int]] = {}
-    for row, frame in enumerate(frames):
-        rows_of.setdefault(id(frame), []).append(row)
-    for rows in rows_of.values():
-        crops[rows] = _sample(frames[rows[0]][None], regions[rows][None], size)[0]
-    return crops
-
-
-def _sample(frames: Tensor, regions: Tensor, size: int) -> Tensor:
-    """
-    Sample M regions (N, M, 4) of each of N frames (N, H, W, 3) by bilinear interpolation.
-
-    Every crop pixel is the mean of 2 x 2 samples: a fixed number, so that the host does not wait
-    for the sizes of regions on a GPU.
-    """
-    (count, height, width), fine = frames.shape[:3], 2 * size
-    many = regions.shape[1]
-    ticks = (torch.arange(fine, dtype=torch.float32, device=frames.device) + .5) / fine
-    xs = regions[..., 0, None] + ticks * (regions[..., 2] - regions[..., 0])[..., None]
-    ys = regions[..., 1, None] + ticks * (regions[..., 3] - regions[..., 1])[..., None]
-    grid = torch.stack((
-        (2 * xs / width - 1)[:, :, None, :].expand(-1, -1, fine, -1),
-        (2 * ys / height - 1)[..., None].expand(-1, -1, -1, fine)), -1)  # (N, M, fine, fine, 2)
-    pixels = frames.permute(0, 3, 1, 2).float()                          # (N, 3, H, W)
-    crops = functional.grid_sample(                                      # zeros outside
-        pixels, grid.reshape(count, many * fine, fine, 2), align_corners=False)
-    crops = functional.avg_pool2d(crops, 2).round().to(torch.uint8)
-    return crops.view(count, 3, many, size, size).transpose(1, 2)        # (N, M, 3, size, size)
 
 
 def check_frame(frame: np.ndarray) -> None:

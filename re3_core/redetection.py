@@ -14,12 +14,12 @@ found after FOUND_AFTER confident frames in a row, at its last box or at a candi
 The functions are pure and take arrays; the tracker calls them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from re3_core import boxes as box_ops
-from re3_core.networks import State
-from torch import Tensor
+from re3_core.arrays import copy
+from re3_core.model import State
 
 # Search regions per lost target and frame, and for all lost targets together (0: none).
 CANDIDATES = 6
@@ -51,14 +51,14 @@ class Keyframe(NamedTuple):
     box: np.ndarray
     velocity: np.ndarray
     confidence: float
-    previous: Tensor
+    previous: Any
     state: State
     step: int
 
     def clone(self) -> 'Keyframe':
-        """Return a copy that does not keep the tensors of a whole batch in memory."""
-        return self._replace(previous=self.previous.clone(), state=State(
-            *(tuple(tensor.clone() for tensor in part) for part in self.state)))
+        """Return a copy that does not keep the arrays of a whole batch in memory."""
+        return self._replace(previous=copy(self.previous), state=State(
+            *(tuple(copy(array) for array in part) for part in self.state)))
 
 
 class Candidate(NamedTuple):

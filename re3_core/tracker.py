@@ -4,29 +4,39 @@
 """
 The tracker: any number of targets with string ids, tracked from frame to frame.
 
-The network is a pure function of crops and state (see `re3_core.inference`); everything else that
-is kept of a target is in its `_Target`. Frames are not kept: the crops that the next step needs
-are cut at once.
+The network is a pure function of crops and state, which an engine runs (see `re3_core.engines`);
+everything else that is kept of a target is in its `_Target`. Frames are not kept: the crops that
+the next step needs are cut at once.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+import logging
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike
 from re3_core import boxes as box_ops
 from re3_core import redetection, scale_refinement
-from re3_core.crops import check_frame, crop_batch, CropSpec, decode, Frame, region_of
+from re3_core.arrays import concatenate
+from re3_core.crops import check_frame, CropSpec, decode, Frame, region_of
 from re3_core.deprecation import deprecated_attribute, renamed_arguments
-from re3_core.inference import choose_device, NetworkRunner, PRECISIONS
-from re3_core.networks import Crops, State, TrackerNetwork
-from re3_core.weights import load_network
-import torch
-from torch import Tensor
+from re3_core.engines import (
+    Engine,
+    EngineError,
+    EngineFailure,
+    ENGINES,
+    make_engine,
+    PRECISIONS,
+    Source,
+)
+from re3_core.model import Crops, State
+
+if TYPE_CHECKING:
+    from re3_core.networks import TrackerNetwork
 
 # Frames between resets of the LSTM state (Re3 paper, section III-E).
 RESET_EVERY = 32
@@ -44,7 +54,9 @@ RENAMED = {
     'check_every': 'refine_every', 'search_candidates': 'redetection_candidates',
     'search_limit': 'redetection_limit'}
 
-__all__ = ['check_frame', 'choose_device', 'clip_box', 'PRECISIONS', 'Track', 'Tracker']
+logger = logging.getLogger('re3_core')
+
+__all__ = ['check_frame', 'clip_box', 'ENGINES', 'PRECISIONS', 'Track', 'Tracker']
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +82,7 @@ class _Target:
     """State of one target between frames; its values are replaced, never changed in place."""
 
     box: np.ndarray                 # float64 (4,), xyxy
-    previous: Tensor                # crop around `box` in the last frame, (1, 3, S, S) uint8
+    previous: Any                   # crop around `box` in the last frame, (1, 3, S, S) uint8
     state: State                    # of the network, one row
     initial_state: State            # after the first frame
     initial_box: np.ndarray         # (4,)
@@ -92,7 +104,7 @@ class _Proposal(NamedTuple):
 
     row: int
     box: np.ndarray
-    previous: Tensor
+    previous: Any
     state: State
 
 
@@ -119,10 +131,17 @@ class Tracker:
     used several threads may hang; start further processes with the method 'spawn'.
 
     :param model: 're3_lite', 're3', ...: see `re3_core.weights.available_models`.
-    :param weights: path of a weights file; the default comes with the package.
+    :param weights: path of a weights file, or of a folder that `re3_core.export` has written;
+        the default comes with the package.
     :param device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.
-    :param precision: 'float32', 'bfloat16' or 'float16' (of the network's arithmetic).
+    :param precision: of the network's arithmetic: 'float32', 'bfloat16', 'float16', 'int8', or
+        'auto', which depends on the engine (see `re3_core.engines.make_engine`).
     :param network: a TrackerNetwork to use instead of loading one; its weights may be shared.
+    :param engine: 'auto' (the fastest that is installed), 'torch', 'onnxruntime', 'openvino' or
+        'tensorrt', or an Engine that is ready. An engine that fails while it tracks is replaced:
+        the targets of that frame keep their boxes as lost, and `engine_problem` names the
+        failure.
+    :param threads: CPU threads of the engine; 0: as it chooses.
     :param reset_every: frames between resets to the first frame's state; 0 for never.
     :param refine_every: frames between scale refinements, with networks that have a template
         similarity; 0 for never.
@@ -132,20 +151,23 @@ class Tracker:
     """
 
     def __init__(self, model: str | None = None, *, weights: str | PathLike[str] | None = None,
-                 device: str = 'auto', precision: str = 'float32',
-                 network: TrackerNetwork | None = None, lost_confidence: float = LOST_CONFIDENCE,
+                 device: str = 'auto', precision: str = 'auto',
+                 network: 'TrackerNetwork | None' = None, engine: 'str | Engine' = 'auto',
+                 threads: int = 0,
+                 lost_confidence: float = LOST_CONFIDENCE,
                  found_confidence: float = FOUND_CONFIDENCE, lost_after: int = LOST_AFTER,
                  reset_every: int = RESET_EVERY,
                  refine_every: int = scale_refinement.REFINE_EVERY,
                  redetection_candidates: int = redetection.CANDIDATES,
                  redetection_limit: int = redetection.LIMIT, **deprecated: Any) -> None:
         renamed = renamed_arguments('Tracker', deprecated, RENAMED)
-        if network is None:
-            network = load_network(model, weights)
-        self._runner = NetworkRunner(network, device, precision)
-        self.network = self._runner.network
-        self.device = self._runner.device
-        self.precision = precision
+        self._source = Source(model, weights, network)
+        self._device, self._threads = device, threads
+        self._engine, self.engine_reason = (engine, 'given') if isinstance(engine, Engine) \
+            else make_engine(engine, self._source, device, precision, threads)
+        self.engine_problem = ''
+        self._failed_engines: list[str] = []
+        logger.info('engine: %s (%s)', self._engine.describe(), self.engine_reason)
         self.lost_confidence, self.found_confidence = lost_confidence, found_confidence
         self.lost_after = lost_after
         self.reset_every = reset_every
@@ -154,8 +176,6 @@ class Tracker:
         self.redetection_limit = redetection_limit
         for name, value in renamed.items():
             setattr(self, name, value)
-        # Crops are cut by OpenCV on a CPU, else by torch on the device.
-        self._crop_tensors = self.device.type != 'cpu'
         self._targets: dict[str, _Target] = {}
 
     lost_score = deprecated_attribute('lost_score', 'lost_confidence')
@@ -163,6 +183,26 @@ class Tracker:
     check_every = deprecated_attribute('check_every', 'refine_every')
     search_candidates = deprecated_attribute('search_candidates', 'redetection_candidates')
     search_limit = deprecated_attribute('search_limit', 'redetection_limit')
+
+    @property
+    def engine(self) -> str:
+        """Return the name of the engine that is used."""
+        return self._engine.name
+
+    @property
+    def precision(self) -> str:
+        """Return the precision of the network's arithmetic."""
+        return self._engine.precision
+
+    @property
+    def device(self) -> Any:
+        """Return the engine's device; `str(device)` is 'cpu', 'cuda' or 'cuda:N'."""
+        return self._engine.device
+
+    @property
+    def network(self) -> Any:
+        """Return the network, or with an engine other than torch its `ModelInfo`."""
+        return self._engine.network
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -189,8 +229,12 @@ class Tracker:
             raise ValueError(f'target id must be a non-empty string, got {target_id!r}')
         check_frame(frame)
         box = box_ops.check_box(box, frame.shape[:2])
-        crops = self._crop_both([self._load(frame)], box[None])
-        output = self._runner.start(crops)
+        crops = self._crop_both([self._engine.load_frame(frame)], box[None])
+        try:
+            output = self._engine.start(crops)
+        except EngineFailure as error:
+            self._replace_engine(error)
+            output = self._engine.start(crops)
         state = output.states[0]
         target = _Target(box, crops.previous, state, state, box,
                          refine_phase=crc32(target_id.encode(errors='replace')))
@@ -231,8 +275,18 @@ class Tracker:
         targets = [replace(self._target(target_id)) for target_id in ids]
         if not targets:
             return {}
-        images = [image for frame, some in pairs if some
-                  for image in [self._load(frame)] * len(some)]
+        try:
+            self._step(targets, [(frame, len(some)) for frame, some in pairs if some])
+        except EngineFailure as error:
+            self._replace_engine(error)
+            targets = [self._lose(self._target(target_id)) for target_id in ids]
+        self._targets.update(zip(ids, targets, strict=True))
+        return {target_id: self._track(self._targets[target_id]) for target_id in ids}
+
+    def _step(self, targets: Sequence[_Target], frames: Sequence[tuple[np.ndarray, int]]) -> None:
+        """Track N targets, which are changed, in frames that each show some of them in a row."""
+        images = [image for frame, count in frames
+                  for image in [self._engine.load_frame(frame)] * count]
         # 1. Propose search regions: around the last boxes, and elsewhere for lost targets.
         for target in targets:
             target.steps += 1
@@ -252,16 +306,34 @@ class Tracker:
         self._refine_scales(targets, images)
         # 5. Cut the crops that are the previous ones in the next frame.
         previous = self._crop(images, _boxes_of(targets), self.network.previous_crop)
-        for target, crop in zip(targets, previous.split(1), strict=True):
-            target.previous = crop
+        for row, target in enumerate(targets):
+            target.previous = previous[row:row + 1]
         # 6. Reset the LSTM state every `reset_every` frames.
         self._reset_memory(targets, images)
         # 7. Keep the confident states for re-detection, and predict the motion of lost targets.
         for target, image in zip(targets, images, strict=True):
             self._update_keyframe(target, image.shape[:2])
-        # 8. All went well: replace the targets.
-        self._targets.update(zip(ids, targets, strict=True))
-        return {target_id: self._track(self._targets[target_id]) for target_id in ids}
+
+    def _replace_engine(self, failure: EngineFailure) -> None:
+        """Replace an engine that has failed; raise its failure if there is no other."""
+        self._failed_engines.append(self._engine.name)
+        try:
+            engine, _ = make_engine(
+                'auto', self._source, self._device, threads=self._threads,
+                exclude=self._failed_engines)
+        except EngineError as error:
+            raise EngineFailure(f'{failure}; {error}') from failure
+        self._engine = engine
+        self.engine_problem = f'{failure}; {engine.name} runs instead'
+        self.engine_reason = self.engine_problem
+        logger.error('%s', self.engine_problem)
+
+    def _lose(self, target: _Target) -> _Target:
+        """Return a target that an engine has failed to track: at its last box, as lost."""
+        keyframe = target.keyframe and target.keyframe.clone()
+        return replace(target, steps=target.steps + 1, lost=True, confidence=0., candidate=None,
+                       high_confidence_frames=0, keyframe=keyframe, predicted_box=target.box,
+                       low_confidence_frames=target.low_confidence_frames + 1)
 
     def remove(self, target_id: str) -> None:
         """Remove one target; KeyError if there is none of this id."""
@@ -292,13 +364,6 @@ class Tracker:
         else:
             confidence = min(target.confidence, self.lost_confidence)
         return Track(box.astype(np.float32), confidence, target.lost)
-
-    def _load(self, frame: np.ndarray) -> Frame:
-        """Return a frame as crops are cut from it: a numpy array, or a tensor on the device."""
-        frame = np.ascontiguousarray(frame)
-        if not self._crop_tensors:
-            return frame
-        return torch.from_numpy(frame if frame.flags.writeable else frame.copy()).to(self.device)
 
     def _redetection_proposals(self, targets: Sequence[_Target],
                                images: Sequence[Frame]) -> list[_Proposal]:
@@ -334,9 +399,9 @@ class Tracker:
         images = [images[proposal.row] for proposal in proposals]
         crop = self.network.current_crop
         regions = region_of(last_boxes, crop.context)
-        crops = Crops(torch.cat([proposal.previous for proposal in proposals]),
-                      crop_batch(images, regions, crop.size))
-        output = self._runner.step(crops, [proposal.state for proposal in proposals])
+        crops = Crops(concatenate([proposal.previous for proposal in proposals]),
+                      self._engine.crop(images, regions, crop.size))
+        output = self._engine.step(crops, [proposal.state for proposal in proposals])
         boxes = box_ops.damp_scale(
             decode(output.boxes, regions), last_boxes, self.network.scale_lr)
         results = []
@@ -351,9 +416,9 @@ class Tracker:
         return results
 
     def _crop(self, images: Sequence[Frame], boxes: np.ndarray,
-              spec: CropSpec) -> Tensor:
+              spec: CropSpec) -> Any:
         """Cut crops of N images around boxes (N, 4)."""
-        return crop_batch(images, region_of(boxes, spec.context), spec.size)
+        return self._engine.crop(images, region_of(boxes, spec.context), spec.size)
 
     def _crop_both(self, images: Sequence[Frame], boxes: np.ndarray) -> Crops:
         """Cut both crops from the same images at the same boxes (N, 4)."""
@@ -381,7 +446,7 @@ class Tracker:
                              image: Frame) -> None:
         """Make the best result elsewhere a candidate, or after FOUND_AFTER frames the target."""
         found = self._crop([image], result.box[None], self.network.previous_crop)
-        confidence = self._runner.rescore(result.confidence, result.proposal.previous, found,
+        confidence = self._engine.rescore(result.confidence, result.proposal.previous, found,
                                           result.proposal.state)
         frames = target.candidate.frames + 1 if target.candidate else 1
         if confidence < max(self.found_confidence, target.confidence):
@@ -427,7 +492,7 @@ class Tracker:
         boxes = scale_refinement.scale_pyramid(_boxes_of([target for target, _ in due]))
         crops = self._crop([image for _, image in due for _ in range(boxes.shape[1])],
                            boxes.reshape(-1, 4), self.network.previous_crop)
-        similarities = self._runner.template_similarity(
+        similarities = self._engine.template_similarity(
             crops, [target.state for target, _ in due])
         for (target, image), similarity in zip(due, similarities, strict=True):
             target.box = clip_box(
@@ -448,7 +513,7 @@ class Tracker:
             return
         crops = self._crop_both([image for _, image in due],
                                 _boxes_of([target for target, _ in due]))
-        output = self._runner.step(crops, [target.initial_state for target, _ in due])
+        output = self._engine.step(crops, [target.initial_state for target, _ in due])
         for (target, _), state in zip(due, output.states, strict=True):
             target.state = state
 

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from re3_core.io.files import atomic_write, check_utf8, printable
+from re3_core.model import DEFAULT_MODEL
 from re3_core.networks import NETWORKS, TrackerNetwork
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -21,7 +22,6 @@ import torch
 from torch import nn, Tensor
 
 PACKAGED = Path(__file__).parent / 'weights'
-DEFAULT_MODEL = 're3_lite'
 # Prefixes of tensor names in files of earlier releases.
 LEGACY_NAMES = {
     'matcher.sharpness': 'correlation.logit_scale',

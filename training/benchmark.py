@@ -28,7 +28,7 @@ import numpy as np
 from re3_core import Tracker
 from re3_core.boxes import cxcywh_to_xyxy
 from re3_core.crops import crop_batch, region_of
-from re3_core.tracker import choose_device
+from re3_core.engines.torch_engine import choose_device
 import torch
 from training.config import Config, load_config, LossWeights, one_line, run_command, Stage
 from training.pretrained import build_network

@@ -117,7 +117,7 @@ def calibrate(options: CalibrateOptions) -> None:
     source = make_source(options.settings.data, options.settings.cache)
     clips = fixed_clips(source, options.clips, options.length)
     tracker = Tracker(re3_lite.Re3LiteNet.name, weights=options.weights,
-                      redetection_candidates=0)
+                      engine='torch', redetection_candidates=0)
     lstm, similarity, change, overlap = observe(tracker, clips)
     weight, bias = fit(options.lstm_weight * lstm, similarity, overlap)
     logit = np.minimum(options.lstm_weight * lstm + weight * similarity + bias,

@@ -19,10 +19,10 @@ import sys
 
 import numpy as np
 from re3_core.crops import crop_batch, region_of
+from re3_core.engines.torch_engine import choose_device, PRECISIONS
 from re3_core.networks.backbone import CompactBackbone, fuse_batch_norm
 from re3_core.networks.compact import CompactNet
 from re3_core.networks.dense import DenseBackbone
-from re3_core.tracker import choose_device, PRECISIONS
 from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from torch import Tensor

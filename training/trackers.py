@@ -166,13 +166,15 @@ class TrackerOptions:
     :param model: a model, or opencv:KIND
     :param weights: weights file (default: the packaged one)
     :param device: auto, cpu or cuda
-    :param precision: float32, bfloat16 or float16
+    :param engine: torch, onnxruntime, openvino, tensorrt or auto
+    :param precision: float32, bfloat16, float16, int8, or auto: as the engine chooses
     :param opencv_models: folder of the ONNX files of opencv:nano and opencv:vit
     """
 
     model: str = 're3_lite'
     weights: str | None = None
     device: str = 'auto'
+    engine: str = 'torch'
     precision: str = 'float32'
     opencv_models: str | None = None
 
@@ -209,7 +211,7 @@ class TrackerSpec(TrackerOptions):
         if self.model.startswith(OPENCV):
             return OpenCVTracker(self.model[len(OPENCV):], self.opencv_models)
         tracker = Tracker(self.model, weights=self.weights, device=self.device,
-                          precision=self.precision)
+                          engine=self.engine, precision=self.precision)
         if self.reset_every is not None:
             tracker.reset_every = self.reset_every
         if self.zero_state:

@@ -28,9 +28,9 @@ import cv2
 import numpy as np
 from re3_core import boxes as box_ops
 from re3_core import save_network, Tracker
+from re3_core.engines.torch_engine import choose_device, PRECISIONS
 from re3_core.io.files import atomic_write
 from re3_core.networks import TrackerNetwork
-from re3_core.tracker import choose_device, PRECISIONS
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel

@@ -7,23 +7,12 @@ import copy
 from typing import Any, NamedTuple, TypeVar
 
 from re3_core.crops import CropSpec
+from re3_core.model import Crops, State
 import torch
 from torch import nn, Tensor
 
 Tensors = tuple[Tensor, ...]
 Network = TypeVar('Network', bound='TrackerNetwork')
-
-
-class Crops(NamedTuple):
-    """
-    Input of a network for N targets: uint8 RGB, see `re3_core.crops.crop_batch`.
-
-    `previous` (N, 3, Sp, Sp) is cut from the frame before, `current` (N, 3, Sc, Sc) from this
-    frame, both around the target's last known box.
-    """
-
-    previous: Tensor
-    current: Tensor
 
 
 class Prediction(NamedTuple):
@@ -37,18 +26,6 @@ class Prediction(NamedTuple):
 
     boxes: Tensor
     logits: Tensor
-
-
-class State(NamedTuple):
-    """
-    Tensors that a network carries from frame to frame, targets first (N, ...).
-
-    `reference` is computed from the first frame, `memory` is the state of the recurrent layers;
-    either may be empty.
-    """
-
-    reference: Tensors
-    memory: Tensors
 
 
 class TrackerNetwork(nn.Module):

@@ -67,7 +67,7 @@ def test_many_targets_go_through_the_network_in_parts(network, frames, monkeypat
 
     whole, sizes, step = run(), set(), TrackerNetwork.step
     monkeypatch.setattr(TrackerNetwork, 'step', counted)
-    monkeypatch.setattr('re3_core.inference.MAX_CPU_BATCH', 3)
+    monkeypatch.setattr('re3_core.engines.torch_engine.MAX_CPU_BATCH', 3)
     for tracks, expected in zip(run(), whole, strict=True):
         for name, track in tracks.items():
             np.testing.assert_allclose(track.box, expected[name].box, atol=1e-2)
@@ -210,7 +210,7 @@ def test_bad_frame_leaves_the_targets_as_they_were(network, frames):
 
 @pytest.mark.parametrize('settings, text', [
     ({'device': 'tpu'}, "auto, cpu, cuda or cuda:N, got 'tpu'"),
-    ({'precision': 'int8'}, "'float32', 'bfloat16', 'float16'"),
+    ({'precision': 'int8'}, 'float32, bfloat16, float16'), ({'engine': 'tvm'}, 'openvino'),
 ])
 def test_bad_settings_are_refused_by_name(network, settings, text):
     with pytest.raises(ValueError, match=text):

@@ -1,18 +1,15 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""
-Running a network on any number of targets: (crops, states) -> (boxes, confidences, states).
-
-The tracker cuts the crops and keeps the states; here are the device, the precision and the size
-of batches.
-"""
+"""The engine that runs a network in torch, on a CPU or with CUDA."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+from re3_core.crops import crop_arrays, crop_batch, Frame
+from re3_core.engines.base import Engine, EngineError, Output
 from re3_core.networks import Crops, Prediction, State, TrackerNetwork
 import torch
 from torch import Tensor
@@ -23,21 +20,7 @@ PRECISIONS = {
     'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
-
-class Output(NamedTuple):
-    """
-    Result of a network for N targets.
-
-    `boxes` is float64 (N, 4), `xyxy` in coordinates of the current crop's region; `confidences`
-    float32 (N,), 0..1, NaN if the network has none; `states` has N States of one row each.
-    """
-
-    boxes: np.ndarray
-    confidences: np.ndarray
-    states: list[State]
-
-
-class NetworkRunner:
+class TorchEngine(Engine):
     """
     Run a network on a device in a precision.
 
@@ -47,51 +30,72 @@ class NetworkRunner:
     :param network: it is not changed; its weights may be shared.
     :param device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.
     :param precision: a key of PRECISIONS.
+    :param threads: CPU threads, set for the whole process; 0: as many as torch chooses.
+    :raises EngineError: for a precision that torch does not have here.
     """
 
+    name = 'torch'
+
     def __init__(self, network: TrackerNetwork, device: str = 'auto',
-                 precision: str = 'float32') -> None:
+                 precision: str = 'float32', threads: int = 0) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f'precision must be one of {tuple(PRECISIONS)}, got {precision!r}')
+            raise EngineError(f'torch runs in {", ".join(PRECISIONS)}, not in {precision}')
+        if threads:
+            torch.set_num_threads(threads)
         self.device = choose_device(device)
         self.precision = precision
         self.network = network.inference_copy(PRECISIONS[precision]).to(self.device)
 
+    def load_frame(self, frame: np.ndarray) -> Frame:
+        """Return the frame itself, or on a GPU a tensor there."""
+        frame = np.ascontiguousarray(frame)
+        if self.device.type == 'cpu':
+            return frame
+        return torch.from_numpy(frame if frame.flags.writeable else frame.copy()).to(self.device)
+
+    def crop(self, frames: Sequence[Frame], regions: np.ndarray, size: int) -> Any:
+        """Return crops, cut by OpenCV on a CPU, else by torch on the device."""
+        if self.device.type == 'cpu':
+            return crop_arrays(frames, regions, size)
+        return crop_batch(frames, regions, size)
+
     def start(self, crops: Crops) -> Output:
         """Run the first frame of N targets."""
         with self._inference():
-            return _output(*self.network.start(crops))
+            return _output(*self.network.start(self._tensors(crops)))
 
     def step(self, crops: Crops, states: Sequence[State]) -> Output:
         """Run a further frame of N targets, on a CPU in batches of at most MAX_CPU_BATCH."""
-        outputs = []
+        crops, outputs = self._tensors(crops), []
         for rows in self._batches(len(states)):
             with self._inference():
                 outputs.append(_output(*self.network.step(
-                    Crops(*(crop[rows] for crop in crops)), _join(states[rows]))))
+                    Crops(*(crop[rows] for crop in crops)), self._join(states[rows]))))
         return Output(np.concatenate([output.boxes for output in outputs]),
                       np.concatenate([output.confidences for output in outputs]),
                       [state for output in outputs for state in output.states])
 
-    def template_similarity(self, crops: Tensor, states: Sequence[State]) -> np.ndarray:
+    def template_similarity(self, crops: Any, states: Sequence[State]) -> np.ndarray:
         """Return the similarities (N, M) of `crops`, M for each of N targets, to the templates."""
+        crops = self._tensor(crops)
         count = len(crops) // len(states)
         # On a CPU the crops of one target are enough for a batch.
         size = 1 if self.device.type == 'cpu' else len(states)
         parts = []
         for first in range(0, len(states), size):
-            reference = _join(states[first:first + size]).reference
+            reference = self._join(states[first:first + size]).reference
             with self._inference():
                 parts.append(self.network.template_similarity(
                     crops[first * count:(first + size) * count],
                     tuple(tensor.repeat_interleave(count, 0) for tensor in reference)))
         return torch.cat(parts).float().cpu().numpy().reshape(-1, count)
 
-    def rescore(self, confidence: float, before: Tensor, found: Tensor, state: State) -> float:
+    def rescore(self, confidence: float, before: Any, found: Any, state: State) -> float:
         """Return the confidence of one target by the crop at its predicted box."""
         with self._inference():
             logit = torch.tensor([confidence], dtype=torch.float32, device=self.device).logit(1e-6)
-            logit = self.network.rescore(logit, before, found, state.reference)
+            logit = self.network.rescore(
+                logit, self._tensor(before), self._tensor(found), self._join([state]).reference)
             return float(torch.sigmoid(logit.float()))
 
     @contextmanager
@@ -101,6 +105,19 @@ class NetworkRunner:
                 self.device.type, dtype if dtype != torch.float32 else torch.bfloat16,
                 enabled=dtype != torch.float32):
             yield
+
+    def _tensor(self, values: Any) -> Tensor:
+        """Return arrays of any engine as a tensor on the device."""
+        return torch.as_tensor(values, device=self.device)
+
+    def _tensors(self, crops: Crops) -> Crops:
+        return Crops(*map(self._tensor, crops))
+
+    def _join(self, states: Sequence[State]) -> State:
+        """Stack states of one row each, of any engine, into one of N rows."""
+        return State(*(tuple(torch.cat([self._tensor(row) for row in rows])
+                             for rows in zip(*parts, strict=True))
+                       for parts in zip(*states, strict=True)))
 
     def _batches(self, count: int) -> list[slice]:
         """Return `count` rows in parts, as equal as possible, that each are one batch."""
@@ -131,12 +148,6 @@ def _output(prediction: Prediction, states: State) -> Output:
     return Output(prediction.boxes.double().cpu().numpy(),
                   torch.sigmoid(prediction.logits.float()).cpu().numpy(),
                   _split(states, len(prediction.boxes)))
-
-
-def _join(states: Sequence[State]) -> State:
-    """Stack states of one row each into one of N rows."""
-    return State(*(tuple(torch.cat(rows) for rows in zip(*parts, strict=True))
-                   for parts in zip(*states, strict=True)))
 
 
 def _split(state: State, count: int) -> list[State]:

@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Functions for numpy arrays and torch tensors alike; torch need not be installed."""
+
+from collections.abc import Sequence
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def is_tensor(value: Any) -> bool:
+    """
+    Return whether `value` is a torch tensor, without importing torch.
+
+    >>> is_tensor(np.zeros(3))
+    False
+    """
+    torch = sys.modules.get('torch')
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def namespace(value: Any) -> Any:
+    """Return torch for a tensor, else numpy: both have many functions of the same name."""
+    return sys.modules['torch'] if is_tensor(value) else np
+
+
+def concatenate(parts: Sequence[Any]) -> Any:
+    """Join arrays along the first axis; to a tensor if one of them is."""
+    tensors = [part for part in parts if is_tensor(part)]
+    if tensors:
+        import torch
+        return torch.cat([torch.as_tensor(part, device=tensors[0].device) for part in parts])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def copy(value: Any) -> Any:
+    """Return a copy of an array or tensor, of the memory that it views only."""
+    return value.clone() if is_tensor(value) else value.copy()

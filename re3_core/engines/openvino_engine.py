@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""OpenVINO on a CPU; it compiles a graph in about a second, each time it is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import openvino
+from re3_core.engines.base import Device, EngineError
+from re3_core.engines.files import METADATA, ModelFiles
+from re3_core.engines.graph_engine import Graph, GraphEngine, Values
+
+HINTS = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 'f32'}
+
+
+class OpenVinoEngine(GraphEngine):
+    """
+    Run exported graphs with OpenVINO on the CPU.
+
+    :param files: of the model, ONNX or OpenVINO's own; in int8 if `precision` is.
+    :param precision: 'float32', 'bfloat16' (on CPUs that have it) or 'int8'. In int8 the layers
+        that are not quantized run in bfloat16 where the CPU has it.
+    :param threads: CPU threads; 0: as many as OpenVINO chooses.
+    """
+
+    name = 'openvino'
+    precisions = ('float32', 'bfloat16', 'int8')
+    suffixes = ('.xml', '.onnx')
+
+    def __init__(self, files: ModelFiles, precision: str, threads: int = 0,
+                 device: str = 'cpu') -> None:
+        if device not in ('auto', 'cpu'):
+            raise EngineError(f'openvino runs on the CPU here, not on {device}')
+        if precision == 'bfloat16' and not has_bfloat16():
+            raise EngineError('this CPU has no bfloat16; use float32 or int8')
+        self.precision = precision
+        self.device = Device('cpu')
+        hint = 'bf16' if precision == 'int8' and has_bfloat16() else HINTS[precision]
+        self._config: dict[str, Any] = {
+            'INFERENCE_PRECISION_HINT': hint, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': '1'}
+        if threads:
+            self._config['INFERENCE_NUM_THREADS'] = threads
+        self._core = openvino.Core()
+        super().__init__(files)
+
+    @staticmethod
+    def automatic_precision() -> str:
+        """Return the precision to use where the files are not in int8."""
+        return 'bfloat16' if has_bfloat16() else 'float32'
+
+    def _load(self, path: Path) -> Graph:
+        model = self._core.read_model(path)
+        compiled = self._core.compile_model(model, 'CPU', self._config)
+        request = compiled.create_infer_request()
+        # A port may have several names, among them that of the graph.
+        inputs = {name: tuple(size.get_length() for size in list(port.get_partial_shape())[1:])
+                  for port in compiled.inputs for name in port.get_names()}
+        outputs = [(name, index) for index, port in enumerate(compiled.outputs)
+                   for name in port.get_names()]
+
+        def run(values: Values) -> Values:
+            # Inputs without a copy; outputs are copied, since the request uses them again.
+            results = request.infer(dict(values), share_inputs=True)
+            return {name: results[index] for name, index in outputs}
+        return Graph(inputs, _metadata(model), run)
+
+
+def has_bfloat16() -> bool:
+    """Return whether the CPU computes in bfloat16."""
+    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+def convert(source: Path, folder: Path) -> Path:
+    """Write an ONNX graph as OpenVINO's `.xml` and `.bin`; return the former's path."""
+    model = openvino.Core().read_model(source)
+    model.set_rt_info(_metadata(model) or '', [METADATA])
+    path = folder / f'{source.stem}.xml'
+    openvino.save_model(model, path)
+    return path
+
+
+def _metadata(model: openvino.Model) -> str | None:
+    """Return the text under METADATA of a model read from ONNX or from OpenVINO's files."""
+    for keys in (['framework', METADATA], [METADATA]):
+        if model.has_rt_info(keys):
+            return str(model.get_rt_info(keys).astype(str))
+    return None

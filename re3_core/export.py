@@ -1,0 +1,297 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Export a model for other engines: `python -m re3_core.export --engine onnx --output DIR`.
+
+The folder holds what `re3_core.engines.files` lists, and is used as `Tracker(weights=DIR)`, also
+where torch is not installed. Needs the extra `export`.
+"""
+
+import argparse
+from collections.abc import Sequence
+import hashlib
+from io import BytesIO
+import json
+from pathlib import Path
+import shutil
+import sys
+import tempfile
+from typing import Any, cast
+import warnings
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, TensorProto
+from re3_core.engines.base import EngineError
+from re3_core.engines.files import file_name, find_files, FORMAT, METADATA
+from re3_core.io.files import atomic_write
+from re3_core.model import Crops, ModelInfo, State
+from re3_core.networks import TrackerNetwork
+from re3_core.weights import available_models, load_network
+import torch
+from torch import nn, Tensor
+
+# Read by TensorRT 8.6 and onnxruntime 1.16; the file format (IR) goes with it.
+OPSET, IR_VERSION = 17, 8
+EXPORT_VERSION = 1      # to be raised when the graphs change: cached ones are exported again
+# Precisions by engine.
+EXPORTS = {'onnx': ('float32', 'float16', 'int8'), 'openvino': ('float32', 'int8'),
+           'tensorrt': ('float32', 'float16', 'int8')}
+# Initializers of fewer values are not stored in float16: that saves nothing.
+MIN_COMPRESSED = 256
+# The operators of the graphs that TensorRT 8.6 supports (onnx-tensorrt, docs/operators.md).
+TENSORRT_OPERATORS = frozenset((
+    'Add', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat', 'Constant',
+    'ConstantOfShape', 'Conv', 'DequantizeLinear', 'Div', 'Equal', 'Exp', 'Expand', 'Flatten',
+    'Floor', 'Gather', 'Gemm', 'Greater', 'GridSample', 'Identity', 'If', 'LRN', 'Less', 'Log',
+    'MatMul', 'Max', 'MaxPool', 'Min', 'Mul', 'Neg', 'PRelu', 'Pad', 'Pow', 'QuantizeLinear',
+    'Range', 'Reciprocal', 'ReduceL2', 'ReduceMax', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape',
+    'Resize', 'Shape', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh',
+    'Transpose', 'Unsqueeze', 'Where', 'DepthToSpace'))
+
+
+class _Step(nn.Module):
+    """One time step, which also returns the template of its previous crops."""
+
+    def __init__(self, network: TrackerNetwork, references: int) -> None:
+        super().__init__()
+        self.network, self.references = network, references
+
+    def forward(self, previous: Tensor, current: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        features = self.network.features(Crops(_planes(previous), _planes(current)))
+        embedding = self.network.encode(features, state[:self.references])
+        prediction, memory = self.network.recur(embedding, state[self.references:])
+        return (prediction.boxes, torch.sigmoid(prediction.logits),
+                *self.network.reference(features), *memory)
+
+
+class _Similarity(nn.Module):
+    def __init__(self, network: TrackerNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor, *reference: Tensor) -> Tensor:
+        return self.network.template_similarity(_planes(crops), reference)
+
+
+class _Rescore(nn.Module):
+    def __init__(self, network: TrackerNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, confidences: Tensor, before: Tensor, found: Tensor,
+                *reference: Tensor) -> Tensor:
+        # logit(), as products that every engine has.
+        odds = confidences.clamp(1e-6, 1 - 1e-6)
+        logits = torch.log(odds) - torch.log(1 - odds)
+        return torch.sigmoid(self.network.rescore(
+            logits, _planes(before), _planes(found), reference))
+
+
+def _planes(crops: Tensor) -> Tensor:
+    """Return uint8 crops (N, S, S, 3) as float (N, 3, S, S), as networks take them."""
+    return crops.float().permute(0, 3, 1, 2)    # in this order for TensorRT
+
+
+def weights_key(network: TrackerNetwork) -> str:
+    """Return a hash of a network's weights and configuration, and of the version of exports."""
+    digest = hashlib.sha256(json.dumps(
+        [EXPORT_VERSION, FORMAT, network.name, network.config, ModelInfo.of(network).to_dict()],
+        sort_keys=True).encode())
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def export_graphs(network: TrackerNetwork, folder: Path,
+                  precision: str = 'float32') -> dict[str, Path]:
+    """
+    Write the graphs of a network as ONNX files.
+
+    :param precision: 'float32': the weights keep their values (and are stored in float16 where
+        that loses nothing, as with packaged weights); 'float16': they are rounded to it. The
+        arithmetic is chosen when an engine loads the files.
+    :return: path by graph.
+    """
+    network = network.float().eval()
+    previous, current = (
+        torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
+        for spec in (network.previous_crop, network.current_crop))
+    state = _example_state(network, Crops(previous, current))
+    references = [f'reference_{index}' for index in range(len(state.reference))]
+    memories = [f'memory_{index}' for index in range(len(state.memory))]
+    graphs: dict[str, tuple[nn.Module, tuple, list[str], list[str]]] = {'step': (
+        _Step(network, len(references)), (previous, current, *state.reference, *state.memory),
+        ['previous', 'current', *references, *memories],
+        ['boxes', 'confidences', *(f'next_{name}' for name in (*references, *memories))])}
+    if network.has_template_similarity:
+        graphs['similarity'] = (
+            _Similarity(network), (previous, *state.reference), ['crops', *references],
+            ['similarities'])
+        graphs['rescore'] = (
+            _Rescore(network), (torch.full((2,), .5), previous, previous, *state.reference),
+            ['confidences', 'before', 'found', *references], ['rescored'])
+    metadata = json.dumps({
+        'format': FORMAT, 'model': ModelInfo.of(network).to_dict(),
+        'weights': weights_key(network), 'config': network.config, 'precision': precision})
+    paths = {}
+    for name, (module, inputs, input_names, output_names) in graphs.items():
+        paths[name] = folder / file_name(network.name, name, precision)
+        model = _to_onnx(module, inputs, input_names, output_names)
+        compress_weights(model, lossless=precision == 'float32')
+        save_model(model, paths[name], metadata)
+    return paths
+
+
+@torch.no_grad()
+def _example_state(network: TrackerNetwork, crops: Crops) -> State:
+    features = network.features(Crops(*(crop.permute(0, 3, 1, 2) for crop in crops)))
+    reference = network.reference(features)
+    return State(reference, network.zero_memory(network.encode(features, reference)))
+
+
+def _to_onnx(module: nn.Module, inputs: tuple, input_names: list[str],
+             output_names: list[str]) -> onnx.ModelProto:
+    buffer = BytesIO()
+    axes = {name: {0: 'targets'} for name in (*input_names, *output_names)}
+    with warnings.catch_warnings():
+        # The exporter that uses no further packages; constants in shapes are meant.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            module.eval(), inputs, cast(Any, buffer), input_names=input_names,
+            output_names=output_names, dynamic_axes=axes, opset_version=OPSET, dynamo=False,
+            # PRESERVE, in evaluation mode: normalizations are not fused into the weights, whose
+            # values float16 would no longer hold; engines fuse them when they load the file.
+            training=torch.onnx.TrainingMode.PRESERVE)
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def compress_weights(model: onnx.ModelProto, lossless: bool) -> None:
+    """Store float32 weights as float16 with a Cast: those that keep their values, or all."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < MIN_COMPRESSED:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over='ignore'):
+            half = values.astype(np.float16)
+        if not np.isfinite(half).all() or (lossless and (half != values).any()):
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f'{name}_float16'))
+        casts.append(helper.make_node('Cast', [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def save_model(model: onnx.ModelProto, path: Path, metadata: str) -> None:
+    """Check a model and write it with its metadata, atomically."""
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, {METADATA: metadata})
+    onnx.checker.check_model(model)
+    with atomic_write(path) as part:
+        onnx.save(model, part)
+
+
+def unsupported_by_tensorrt(path: Path) -> list[str]:
+    """Return the operators of an ONNX file that are not in TENSORRT_OPERATORS."""
+    model = onnx.load(path)
+    return sorted({node.op_type for node in model.graph.node} - TENSORRT_OPERATORS)
+
+
+def export_int8(float_folder: Path, folder: Path, model: str, videos: Sequence[str],
+                exclude: Sequence[str] = (), symmetric: bool = False) -> dict[str, Path]:
+    """
+    Write the graphs of a model in int8.
+
+    :param float_folder: holds the graphs in float32.
+    :param videos: to calibrate with: files, or folders of images.
+    :param exclude: parts of the names of weights that remain float32.
+    :param symmetric: as TensorRT needs.
+    :return: path by graph.
+    """
+    from re3_core.io.video import open_source
+    from re3_core.quantize import calibration_inputs, quantize_graphs
+    files = find_files(float_folder, model, ['float32'])
+    assert files is not None
+    inputs = calibration_inputs(files, (open_source(video) for video in videos))
+    return quantize_graphs(files, folder, inputs, exclude, symmetric)
+
+
+def export(network: TrackerNetwork, engine: str, precision: str, folder: Path,
+           videos: Sequence[str] = (), exclude: Sequence[str] = ()) -> dict[str, Path]:
+    """
+    Write the graphs of a network for an engine.
+
+    :param engine: a key of EXPORTS.
+    :param precision: one of EXPORTS[engine].
+    :param videos: for int8, see `export_int8`.
+    :return: path by graph.
+    :raises EngineError: for a precision that there is not, or without what it needs.
+    """
+    if precision not in EXPORTS[engine]:
+        raise EngineError(f'{engine} is exported in {", ".join(EXPORTS[engine])}, '
+                          f'not in {precision}')
+    if precision == 'int8' and not videos:
+        raise EngineError('int8 is calibrated on videos; name some with --calibration')
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        target = folder if engine == 'onnx' else Path(temporary)
+        if precision == 'int8':
+            export_graphs(network, Path(temporary))
+            paths = export_int8(Path(temporary), target, network.name, videos, exclude,
+                                symmetric=engine == 'tensorrt')
+        else:
+            rounded = (engine, precision) == ('onnx', 'float16')
+            paths = export_graphs(network, target, 'float16' if rounded else 'float32')
+        if engine == 'openvino':
+            from re3_core.engines.openvino_engine import convert
+            return {graph: convert(path, folder) for graph, path in paths.items()}
+        if engine == 'tensorrt':
+            paths = {graph: Path(shutil.copy(path, folder)) for graph, path in paths.items()}
+            compile_with_tensorrt(network.name, precision, folder)
+    return paths
+
+
+def compile_with_tensorrt(model: str, precision: str, folder: Path) -> None:
+    """Compile the graphs in a folder with TensorRT on this machine, into the cache."""
+    from re3_core.tracker import Tracker
+    tracker = Tracker(model, weights=folder, engine='tensorrt', precision=precision)
+    frame = np.zeros((240, 320, 3), np.uint8)
+    tracker.init('target', frame, (100, 100, 160, 160))
+    tracker.update(frame)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m re3_core.export', description='Export a model for other engines.')
+    parser.add_argument('--model', choices=available_models(),
+                        help='default: that of the weights file, or the packaged one')
+    parser.add_argument('--weights', help='weights file; default: the packaged one')
+    parser.add_argument('--engine', default='onnx', choices=tuple(EXPORTS),
+                        help='onnx serves all engines (default: %(default)s)')
+    parser.add_argument('--precision', default='float32', help='default: %(default)s')
+    parser.add_argument('--calibration', nargs='+', default=[], metavar='VIDEO',
+                        help='videos or folders of images that int8 is calibrated on')
+    parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME',
+                        help='parts of the names of weights that remain float32 in int8')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    options = parser.parse_args(arguments)
+    try:
+        network = load_network(options.model, options.weights)
+        paths = export(network, options.engine, options.precision, options.output,
+                       options.calibration, options.exclude)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    for path in paths.values():
+        print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Exported graphs in int8: post-training quantization, calibrated by tracking in videos.
+
+Weights and activations of convolutions and matrix products are quantized by ONNX Runtime's
+quantizer; the graphs keep QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO
+and TensorRT read. Videos need no annotation: what is calibrated are the ranges of activations, on
+the crops that a tracker takes of whatever it follows.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+import logging
+from pathlib import Path
+import tempfile
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    quantize_static,
+    QuantType,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from re3_core.engines.files import file_name, METADATA, ModelFiles
+from re3_core.engines.onnxruntime_engine import OnnxRuntimeEngine
+from re3_core.tracker import Tracker
+
+# Targets per video, frames after which they are chosen anew, frames in all.
+TARGETS, SHOT, MAX_FRAMES = 6, 32, 320
+# Batches that are kept of each graph, evenly spread over the tracked frames.
+BATCHES = 128
+# Sides of the tracked boxes as parts of the frame's smaller side.
+SIDES = (.1, .4)
+QUANTIZED = ['Conv', 'Gemm', 'MatMul']
+
+Values = dict[str, np.ndarray]
+
+
+class _Reader(CalibrationDataReader):
+    """Batches of inputs, one after the other."""
+
+    def __init__(self, batches: Sequence[Values]) -> None:
+        self._batches = iter(batches)
+
+    def get_next(self) -> Values | None:
+        return next(self._batches, None)
+
+
+class _RecordingEngine(OnnxRuntimeEngine):
+    """Keeps the inputs of all graphs, by graph."""
+
+    def __init__(self, files: ModelFiles) -> None:
+        super().__init__(files, 'float32')
+        self.recorded: dict[str, list[Values]] = defaultdict(list)
+
+    def _run(self, graph: str, inputs: Any) -> Any:
+        names = self._graphs[graph].inputs
+        self.recorded[graph].append({name: inputs[name] for name in names})
+        return super()._run(graph, inputs)
+
+
+def calibration_inputs(files: ModelFiles,
+                       videos: Iterable[Iterable[np.ndarray]]) -> dict[str, list[Values]]:
+    """
+    Track textured places in videos; return the inputs of every graph by graph.
+
+    :param files: the model's graphs in float32.
+    :param videos: frames, each H x W x 3 uint8 RGB.
+    """
+    engine = _RecordingEngine(files)
+    rng = np.random.default_rng(0)
+    for frames in videos:
+        tracker = Tracker(engine=engine)
+        for index, frame in enumerate(frames):
+            if index == MAX_FRAMES:
+                break
+            if index % SHOT:
+                tracker.update(frame)
+                continue
+            tracker.reset()
+            for target, box in enumerate(textured_boxes(frame, TARGETS, rng)):
+                tracker.init(str(target), frame, box)
+    if 'rescore' in files.paths:
+        engine.recorded['rescore'] = list(_rescore_inputs(engine))
+    return {graph: _spread(batches, BATCHES) for graph, batches in engine.recorded.items()}
+
+
+def textured_boxes(frame: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return at most `count` boxes (N, 4) `xyxy` around corners in a frame."""
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    side = min(gray.shape)
+    corners = cv2.goodFeaturesToTrack(gray, count, .01, side / 6)
+    centers = np.zeros((0, 2)) if corners is None else corners.reshape(-1, 2)
+    low, high = np.log(SIDES)
+    sizes = side * np.exp(rng.uniform(low, high, (len(centers), 2)))
+    return np.concatenate((centers - sizes / 2, centers + sizes / 2), 1)
+
+
+def _rescore_inputs(engine: _RecordingEngine) -> Iterator[Values]:
+    """Return inputs of `rescore`, which runs rarely: pairs of crops of the same target."""
+    names = engine._graphs['rescore'].inputs
+    for first, second in zip(engine.recorded['step'], engine.recorded['step'][1:], strict=False):
+        if len(first['previous']) == len(second['previous']):
+            values = {'before': first['previous'], 'found': second['previous'], **first,
+                      'confidences': np.full(len(first['previous']), .5, np.float32)}
+            yield {name: values[name] for name in names}
+
+
+def _spread(batches: list[Values], count: int) -> list[Values]:
+    rows = np.linspace(0, len(batches) - 1, min(count, len(batches))).astype(int)
+    return [batches[row] for row in rows]
+
+
+def quantize_graphs(files: ModelFiles, folder: Path, inputs: dict[str, list[Values]],
+                    exclude: Sequence[str] = (), symmetric: bool = False) -> dict[str, Path]:
+    """
+    Write the graphs of a model in int8.
+
+    :param files: the graphs in float32.
+    :param inputs: of `calibration_inputs`.
+    :param exclude: parts of the names of weights; operators with such a weight remain float32.
+    :param symmetric: activations around zero, which TensorRT needs; else finer, uint8.
+    :return: path by graph.
+    """
+    from re3_core.export import compress_weights, save_model
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
+    paths = {}
+    for graph, source in files.paths.items():
+        metadata = {item.key: item.value for item in onnx.load(source).metadata_props}[METADATA]
+        with tempfile.TemporaryDirectory() as temporary:
+            prepared, quantized = Path(temporary, 'prepared.onnx'), Path(temporary, 'int8.onnx')
+            # Folds the casts of compressed weights, and fuses normalizations.
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared, quantized, _Reader(inputs[graph]), quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=QUANTIZED, per_channel=True,
+                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+                weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=_nodes_with(onnx.load(prepared), exclude),
+                extra_options={'ActivationSymmetric': symmetric, 'WeightSymmetric': True,
+                               'QuantizeBias': not symmetric})
+            model = onnx.load(quantized)
+        compress_weights(model, lossless=False)
+        paths[graph] = folder / file_name(files.model, graph, 'int8')
+        save_model(model, paths[graph], metadata.replace(
+            '"precision": "float32"', '"precision": "int8"'))
+    return paths
+
+
+def _nodes_with(model: onnx.ModelProto, parts: Sequence[str]) -> list[str]:
+    """Return the names of the nodes of which a weight has one of `parts` in its name."""
+    return [node.name for node in model.graph.node
+            if any(part in name for part in parts for name in (*node.input, node.name))]

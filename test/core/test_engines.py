@@ -1,0 +1,374 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Engines: the same tracks with all of them, without torch, and what happens when one fails."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from re3_core import Tracker
+from re3_core.crops import crop_arrays, region_of
+from re3_core.engines import EngineError, EngineFailure, files, make_engine, Source
+from re3_core.engines.torch_engine import TorchEngine
+from re3_core.model import Crops, ModelInfo
+from re3_core.networks import GoturnLiteNet, Re3LiteNet, Re3Net
+from re3_core.weights import save_network
+import torch
+
+ROOT = Path(__file__).parents[2]
+COMPILED = [pytest.param(name, marks=pytest.mark.skipif(
+    importlib.util.find_spec(name) is None or importlib.util.find_spec('onnx') is None,
+    reason=f'{name} or onnx is not installed')) for name in ('onnxruntime', 'openvino')]
+needs_onnx = pytest.mark.skipif(importlib.util.find_spec('onnx') is None,
+                                reason='onnx is not installed')
+BOXES = {'a': (10, 10, 60, 70), 'b': (140, 90, 158, 119), 'c': (0, 0, 160, 120)}
+
+
+def tiny_networks():
+    """Return one small network of each kind: with and without memory, template, confidence."""
+    torch.manual_seed(0)
+    lite = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16, backbone='efficientnet_lite0')
+    with torch.no_grad():
+        lite.head.box.weight.normal_(0, .3)
+    return {'re3_lite': lite, 're3': Re3Net(channels=(8, 16, 16, 16, 8), fc=32, hidden=16),
+            'goturn_lite': GoturnLiteNet(width=.25, embedding=8, fc=(32,))}
+
+
+@pytest.fixture(scope='module')
+def networks():
+    return tiny_networks()
+
+
+@pytest.fixture(scope='module')
+def exported(networks, tmp_path_factory):
+    """Return the folder with the graphs of a tiny network, by its name."""
+    pytest.importorskip('onnx')
+    from re3_core.export import export_graphs
+    folders = {}
+    for name, network in networks.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        export_graphs(network, folders[name])
+    return folders
+
+
+@pytest.fixture(scope='module')
+def frames():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Use a cache folder of the test's own."""
+    monkeypatch.setenv('RE3_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
+def crops_of(network, frame, boxes):
+    boxes = np.array(boxes, float)
+    return Crops(*(crop_arrays([frame] * len(boxes), region_of(boxes, spec.context), spec.size)
+                   for spec in (network.previous_crop, network.current_crop)))
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite'])
+@pytest.mark.parametrize('count', [1, 3])
+def test_steps_equal_those_of_torch(networks, exported, frames, engine, name, count):
+    network, boxes = networks[name], list(BOXES.values())[:count]
+    compiled, _ = make_engine(engine, Source(weights=exported[name]), precision='float32')
+    reference = TorchEngine(network)
+    assert ModelInfo.of(compiled.network) == ModelInfo.of(network)
+    outputs = [runner.start(crops_of(network, frames[0], boxes))
+               for runner in (reference, compiled)]
+    for frame in frames[:4]:
+        for expected, output in [outputs]:
+            np.testing.assert_allclose(output.boxes, expected.boxes, atol=1e-3)
+            np.testing.assert_allclose(output.confidences, expected.confidences, atol=1e-3)
+        outputs = [runner.step(crops_of(network, frame, boxes), output.states)
+                   for runner, output in zip((reference, compiled), outputs, strict=True)]
+    assert len(outputs[1].states) == count
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+def test_similarity_and_rescoring_equal_those_of_torch(networks, exported, frames, engine):
+    network, boxes = networks['re3_lite'], list(BOXES.values())
+    compiled, _ = make_engine(engine, Source(weights=exported['re3_lite']), precision='float32')
+    crops = crops_of(network, frames[0], boxes)
+    other = np.concatenate([crops_of(network, frame, boxes[:1]).previous for frame in frames[:6]])
+    results = []
+    for runner in (TorchEngine(network), compiled):
+        states = runner.start(crops).states
+        results.append((runner.template_similarity(other, states),
+                        runner.rescore(.7, crops.previous[:1], other[:1], states[0])))
+    assert results[1][0].shape == (3, 2)
+    np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-3)
+    assert results[1][1] == pytest.approx(results[0][1], abs=1e-3)
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+def test_targets_are_added_and_removed(networks, exported, frames, engine):
+    trackers = [Tracker(network=networks['re3_lite'], refine_every=0),
+                Tracker(weights=exported['re3_lite'], engine=engine, refine_every=0,
+                        precision='float32', threads=1)]
+    for tracker in trackers:
+        tracker.init('a', frames[0], BOXES['a'])
+    for index, frame in enumerate(frames[1:]):
+        if index in (3, 6):
+            for tracker in trackers:
+                tracker.init('bc'[index // 6], frame, BOXES['bc'[index // 6]])
+        if index == 9:
+            for tracker in trackers:
+                tracker.remove('a')
+        expected, tracks = (tracker.update(frame) for tracker in trackers)
+        assert tuple(tracks) == tuple(expected)
+        for name in tracks:
+            np.testing.assert_allclose(tracks[name].box, expected[name].box, atol=.05)
+            assert tracks[name].lost == expected[name].lost
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+def test_tracking_does_not_need_torch(exported, tmp_path, engine):
+    """In a process in which torch and onnx cannot be imported."""
+    code = (
+        'import sys, json\n'
+        'sys.modules.update(torch=None, onnx=None, safetensors=None)\n'
+        'import numpy as np\n'
+        'from re3_core import Tracker\n'
+        f'tracker = Tracker(weights={str(exported["re3_lite"])!r})\n'
+        'frames = np.random.default_rng(0).integers(0, 255, (6, 120, 160, 3), np.uint8)\n'
+        'tracker.init("a", frames[0], (10, 10, 60, 70))\n'
+        'for frame in frames[1:]:\n'
+        '    track = tracker.update(frame)["a"]\n'
+        'print(json.dumps([tracker.engine, track.box.tolist()]))\n')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    if engine == 'onnxruntime':     # 'auto' takes it where there is no OpenVINO
+        code = code.replace('torch=None', 'torch=None, openvino=None')
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                            timeout=300, env=environment, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    name, box = json.loads(result.stdout)
+    assert name == engine or engine == 'openvino'
+    assert np.isfinite(box).all()
+
+
+def test_what_needs_torch_is_refused_without_it(tmp_path):
+    code = ('import sys; sys.modules["torch"] = None\n'
+            'from re3_core import Tracker\n'
+            'Tracker(engine="torch")\n')
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                            timeout=300, env={**os.environ, 'PYTHONPATH': str(ROOT)},
+                            cwd=tmp_path)
+    assert 'torch needs the package torch, which is not installed' in result.stderr
+
+
+# The choice of an engine ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Return a function that hides installed packages."""
+    def hide(*packages):
+        found = importlib.util.find_spec
+        monkeypatch.setattr('re3_core.engines.find_spec',
+                            lambda name: None if name in packages else found(name))
+    return hide
+
+
+def test_engine_that_is_not_installed_is_named(without):
+    without('openvino')
+    with pytest.raises(EngineError, match='openvino needs the package openvino'):
+        Tracker(engine='openvino')
+
+
+def test_auto_falls_back_to_torch_and_says_why(without):
+    without('openvino', 'onnxruntime')
+    tracker = Tracker()
+    assert tracker.engine == 'torch' and tracker.precision == 'float32'
+    assert 'openvino needs' in tracker.engine_reason
+    assert 'onnxruntime needs' in tracker.engine_reason
+
+
+def test_a_network_in_torch_stays_there(networks):
+    tracker = Tracker(network=networks['re3_lite'])
+    assert tracker.engine == 'torch' and str(tracker.device) == 'cpu'
+
+
+def test_auto_without_any_engine_lists_them(without):
+    without('openvino', 'onnxruntime', 'torch')
+    with pytest.raises(EngineError, match='no engine can be used: .*torch needs'):
+        Tracker()
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize(('settings', 'text'), [
+    ({'precision': 'float16'}, 'runs in float32, .*not in float16'),
+    ({'precision': 'int8'}, 'holds no graphs of a model for .* in int8'),
+    ({'device': 'cuda'}, 'on the CPU'),
+    ({'model': 'goturn'}, 'holds no graphs of goturn')])
+def test_settings_that_an_engine_lacks_are_named(exported, engine, settings, text):
+    with pytest.raises(EngineError, match=text):
+        Tracker(weights=exported['re3_lite'], engine=engine, **settings)
+
+
+def test_tensorrt_needs_a_build_of_onnxruntime(exported):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    if 'TensorrtExecutionProvider' in onnxruntime.get_available_providers():
+        pytest.skip('TensorRT is installed')
+    with pytest.raises(EngineError, match='tensorrt needs a build of onnxruntime'):
+        Tracker(weights=exported['re3_lite'], engine='tensorrt')
+
+
+# Damaged files and the cache -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'text', 'foreign', 'incomplete'])
+def test_damaged_files_are_refused_by_name(exported, tmp_path, engine, damage):
+    folder = tmp_path / 'model'
+    folder.mkdir()
+    for path in exported['re3_lite'].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    step = folder / 're3_lite.step.float32.onnx'
+    content = step.read_bytes()
+    if damage == 'foreign':
+        import onnx
+        model = onnx.load(step)
+        del model.metadata_props[:]
+        onnx.save(model, step)
+    elif damage == 'incomplete':
+        (folder / 're3_lite.rescore.float32.onnx').unlink()
+    else:
+        step.write_bytes({'cut': content[:len(content) // 2], 'empty': b'',
+                          'text': b'not a model'}[damage])
+    with pytest.raises(EngineError, match='re3_lite.step.float32.onnx') as raised:
+        Tracker(weights=folder, engine=engine)
+    assert '\n' not in str(raised.value)
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+def test_a_weights_file_is_exported_once(networks, frames, tmp_path, cache, engine):
+    weights = tmp_path / 'tiny.safetensors'
+    save_network(networks['re3_lite'], weights)
+    Tracker(weights=weights, engine=engine)
+    [folder] = cache.iterdir()
+    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    tracker = Tracker(weights=weights, engine=engine)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
+    # A damaged one is made again.
+    step = folder / 're3_lite.step.float32.onnx'
+    content = step.read_bytes()
+    step.write_bytes(content[:1000])
+    tracker = Tracker(weights=weights, engine=engine)
+    assert step.read_bytes() == content
+    tracker.init('a', frames[0], BOXES['a'])
+    assert [path.name for path in cache.iterdir()] == [folder.name]
+
+
+@needs_onnx
+def test_other_weights_have_another_place_in_the_cache(networks):
+    from re3_core.export import weights_key
+    network = networks['re3_lite']
+    key = weights_key(network)
+    assert weights_key(network) == key
+    with torch.no_grad():
+        changed = network.inference_copy()
+        next(iter(changed.fc6.parameters())).data = changed.fc6.weight.data + 1
+    assert weights_key(changed) != key
+
+
+def test_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    (tmp_path / 'file').write_text('no folder')
+    monkeypatch.setenv('RE3_CACHE', str(tmp_path / 'file' / 'cache'))
+    with pytest.raises(EngineError, match='cannot be written .*set RE3_CACHE'):
+        files.cached_folder('model', lambda folder: None)
+
+
+def test_cached_folder_is_whole_or_not_there(cache):
+    def broken(folder):
+        (folder / 'part').write_text('half')
+        raise KeyError('stopped')
+    with pytest.raises(KeyError):
+        files.cached_folder('model', broken)
+    assert list(cache.iterdir()) == []
+
+
+# Failures while tracking ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('failure', ['error', 'nan'])
+def test_an_engine_that_fails_is_replaced(networks, exported, frames, monkeypatch, failure):
+    pytest.importorskip('onnxruntime')
+    engine, _ = make_engine('onnxruntime', Source(weights=exported['re3_lite']))
+    tracker = Tracker(network=networks['re3_lite'], engine=engine)
+    for name, box in BOXES.items():
+        tracker.init(name, frames[0], box)
+    before = tracker.update(frames[1])
+    run = engine._graphs['step'].run
+
+    def fail(values):
+        if failure == 'error':
+            raise RuntimeError('device lost')
+        return {**run(values), 'boxes': np.full((len(values['current']), 4), np.nan)}
+    engine._graphs['step'] = engine._step._replace(run=fail)
+    tracks = tracker.update(frames[2], ['a', 'b'])
+    assert tuple(tracks) == ('a', 'b')
+    for name, track in tracks.items():
+        assert track.lost and track.confidence <= tracker.lost_confidence
+        np.testing.assert_allclose(track.box, before[name].box, atol=1e-3)
+    assert not tracker.track('c').lost or before['c'].lost
+    assert tracker.engine == 'torch'
+    assert ('device lost' if failure == 'error' else 'not finite') in tracker.engine_problem
+    assert 'torch runs instead' in tracker.engine_problem
+    after = tracker.update(frames[3])       # goes on from the other engine's states
+    assert all(np.isfinite(track.box).all() for track in after.values())
+
+
+def test_a_failing_engine_without_another_is_an_error(exported, frames, without):
+    pytest.importorskip('onnxruntime')
+    engine, _ = make_engine('onnxruntime', Source(weights=exported['re3_lite']))
+    tracker = Tracker(engine=engine)
+    tracker.init('a', frames[0], BOXES['a'])
+    engine._graphs.clear()
+    without('torch', 'openvino')
+    with pytest.raises(EngineFailure, match='onnxruntime failed: .*torch needs'):
+        tracker.update(frames[1])
+    assert tracker.ids == ('a',)
+
+
+# Export --------------------------------------------------------------------------------------
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite'])
+def test_graphs_have_operators_of_tensorrt_and_old_versions(exported, name):
+    import onnx
+    from re3_core.export import IR_VERSION, OPSET, unsupported_by_tensorrt
+    paths = list(exported[name].glob('*.onnx'))
+    assert len(paths) == (3 if name == 're3_lite' else 1)
+    for path in paths:
+        assert unsupported_by_tensorrt(path) == []
+        model = onnx.load(path)
+        assert model.ir_version <= IR_VERSION
+        assert [item.version for item in model.opset_import if not item.domain] == [OPSET]
+        # TensorRT takes uint8 inputs only where the first operator is a Cast.
+        images = {item.name for item in model.graph.input
+                  if item.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+        assert images
+        for node in model.graph.node:
+            assert node.op_type == 'Cast' or not images & set(node.input)
+
+
+@needs_onnx
+def test_weights_in_float16_take_half_the_space_without_a_loss(tmp_path):
+    from re3_core.export import export_graphs
+    network = tiny_networks()['re3_lite']
+    size = export_graphs(network, tmp_path)['step'].stat().st_size
+    network.half().float()
+    half = export_graphs(network, tmp_path)['step'].stat().st_size
+    assert half < .6 * size
