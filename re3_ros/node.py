@@ -31,7 +31,6 @@ from re3_ros.parameters import TRACKER_SETTINGS
 from re3_ros.programs import ignore_shutdown, init_ros
 from re3_ros.targets import CameraTargets, RefusedRequests, Settings, UnbatchedTracker
 from std_srvs.srv import SetBool, Trigger
-import torch
 from vision_msgs.msg import Detection2D, Detection2DArray, VisionInfo
 
 # More boxes in one message are a fault of the detector, and would take the node minutes.
@@ -133,14 +132,13 @@ class TrackerNode(LifecycleNode):
 
     def _load_tracker(self) -> None:
         values = self.parameters
-        if values['threads']:
-            torch.set_num_threads(values['threads'])
         self._tracker = Tracker(
             values['model'] or None, weights=values['weights'] or None, device=values['device'],
-            precision=values['precision'],
+            engine=values['engine'], precision=values['precision'], threads=values['threads'],
             **{name: values[name] for name in TRACKER_SETTINGS})
-        self.get_logger().info(f'network {self._tracker.network.name} on '
-                               f'{self._tracker.device}, {values["precision"]}')
+        self.get_logger().info(
+            f'network {self._tracker.network.name} on {self._tracker.device}, '
+            f'{self._tracker.engine}, {self._tracker.precision} ({self._tracker.engine_reason})')
 
     def _create_cameras(self) -> None:
         values = self.parameters
@@ -218,7 +216,8 @@ class TrackerNode(LifecycleNode):
         self._tracker = self._update_frames = None
         # Cameras and node refer to each other: until they are collected, the network stays.
         gc.collect()
-        if torch.cuda.is_available():
+        torch = sys.modules.get('torch')    # not every engine needs it
+        if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _describe_network(self) -> VisionInfo:
@@ -473,9 +472,14 @@ class TrackerNode(LifecycleNode):
             status.level, status.message = DiagnosticStatus.OK, 'disabled by ~/enable'
         elif self._failure:
             status.level, status.message = DiagnosticStatus.ERROR, self._failure
-        shown = {'device': str(self._tracker.device),
+        elif self._tracker.engine_problem:
+            status.level, status.message = DiagnosticStatus.WARN, self._tracker.engine_problem
+        shown = {'device': str(self._tracker.device), 'engine': self._tracker.engine,
+                 'precision': self._tracker.precision,
+                 'engine_reason': self._tracker.engine_reason,
                  'bad_messages': str(self._input_warnings.total)}
-        if self._tracker.device.type == 'cuda':
+        if self._tracker.engine == 'torch' and self._tracker.device.type == 'cuda':
+            import torch
             used = torch.cuda.memory_allocated(self._tracker.device) / 1e6
             shown['device_memory_mb'] = f'{used:.1f}'
         status.values.extend(KeyValue(key=key, value=value) for key, value in shown.items())

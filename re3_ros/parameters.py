@@ -17,7 +17,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 from re3_core import redetection, tracker
-from re3_core.tracker import PRECISIONS
+from re3_core.tracker import ENGINES, PRECISIONS
 from re3_ros.messages import MAX_PIXELS
 
 TRANSPORTS = ('raw', 'compressed')
@@ -52,10 +52,12 @@ PARAMETERS = (
     Parameter('weights', '', 'Path of a .safetensors weights file (~ is the home directory); '
               'empty: the packaged one.'),
     Parameter('device', 'auto', 'auto (CUDA where there is one), cpu, cuda or cuda:N.'),
-    Parameter('precision', 'float32', "Precision of the network's arithmetic.",
-              allowed=tuple(PRECISIONS)),
+    Parameter('engine', 'auto', 'What runs the network, see docs/engines.md; auto: the fastest '
+              'that is installed.', allowed=ENGINES),
+    Parameter('precision', 'auto', "Precision of the network's arithmetic; auto: as the engine "
+              'chooses.', allowed=('auto', *PRECISIONS)),
     Parameter('threads', 1, 'CPU threads of the network; more gain little for few targets, and '
-              'lose where other processes need the cores. 0: as many as torch chooses.', 0, 256),
+              'lose where other processes need the cores. 0: as many as the engine chooses.', 0, 256),
     # Images.
     Parameter('cameras', [''], 'Names of the cameras; empty: one camera without a name. The '
               'topics of camera x are x/image, x/init, x/detections, x/tracks and x/status.'),

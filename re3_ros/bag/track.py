@@ -33,7 +33,6 @@ from re3_ros.messages import (
     stamp_of,
 )
 from re3_ros.targets import CameraTargets, Settings, UnbatchedTracker
-import torch
 from tqdm import tqdm
 
 RUN_FILE = 'run.json'
@@ -127,10 +126,9 @@ def _converted(name: str, value: Any, kind: type) -> Any:
 
 def make_tracker(values: dict[str, Any]) -> Tracker:
     """Return a tracker by the node's parameters."""
-    if values['threads']:
-        torch.set_num_threads(values['threads'])
     return Tracker(values['model'] or None, weights=values['weights'] or None,
-                   device=values['device'], precision=values['precision'],
+                   device=values['device'], engine=values['engine'],
+                   precision=values['precision'], threads=values['threads'],
                    **{name: values[name] for name in parameters.TRACKER_SETTINGS})
 
 

@@ -213,7 +213,7 @@ def test_launch_system_starts_a_node_that_tracks(launch, make_client, tiny_weigh
     values = client.call(GetParameters, 'tracker/get_parameters', names=[
         'device', 'precision', 'use_sim_time', 'image_reliability']).values
     assert values[0].string_value == 'cpu'
-    assert values[1].string_value == 'float32' and not values[2].bool_value
+    assert values[1].string_value == 'auto' and not values[2].bool_value
     assert values[3].string_value == 'reliable'
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0, log.read_text()

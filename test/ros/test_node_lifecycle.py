@@ -56,7 +56,7 @@ def test_bad_weights_fail_to_configure(start_node, make_client, tmp_path):
 
 
 @pytest.mark.parametrize('parameters, text', [
-    ({'precision': 'int4'}, 'precision must be float32, bfloat16 or float16'),
+    ({'precision': 'int4'}, 'precision must be auto, float32, bfloat16, float16 or int8'),
     ({'image_transport': 'smoke'}, 'image_transport must be raw or compressed'),
     ({'lost_confidence': 4.0}, 'lost_confidence out of range'),
     ({'lost_confidence': 1}, 'lost_confidence'),

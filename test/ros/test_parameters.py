@@ -47,7 +47,7 @@ def test_entry(parameter):
 
 @pytest.mark.parametrize('changes, text', [
     ({'lost_confidence': float('nan')}, 'lost_confidence must be 0.0 to 1.0, got nan'),
-    ({'precision': 'double'}, 'precision must be float32, bfloat16 or float16'),
+    ({'precision': 'double'}, 'precision must be auto, float32, bfloat16, float16 or int8'),
     ({'lost_confidence': .6},
      f'found_confidence {tracker.FOUND_CONFIDENCE} must not be below lost_confidence 0.6'),
     ({'latency_error': .1}, 'latency_error 0.1 must not be below latency_warn 0.5'),
