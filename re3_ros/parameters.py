@@ -57,7 +57,8 @@ PARAMETERS = (
     Parameter('precision', 'auto', "Precision of the network's arithmetic; auto: as the engine "
               'chooses.', allowed=('auto', *PRECISIONS)),
     Parameter('threads', 1, 'CPU threads of the network; more gain little for few targets, and '
-              'lose where other processes need the cores. 0: as many as the engine chooses.', 0, 256),
+              'lose where other processes need the cores. 0: as many as the engine chooses.',
+              0, 256),
     # Images.
     Parameter('cameras', [''], 'Names of the cameras; empty: one camera without a name. The '
               'topics of camera x are x/image, x/init, x/detections, x/tracks and x/status.'),
