@@ -278,7 +278,7 @@ def _draw_curves(axes: Any, report: dict, name: str) -> None:
 
 
 def _draw_calibration(axes: Any, report: dict) -> None:
-    axes.plot([0, 1], [0, 1], color='grey', linewidth=1, linestyle=':')
+    axes.plot([0, 1], [0, 1], color='gray', linewidth=1, linestyle=':')
     for tracker, result in report['trackers'].items():
         if not result['confidence']:
             continue

@@ -152,7 +152,7 @@ class Client:
         return header
 
     def image(self, rgb=None, encoding='rgb8', stamp=None):
-        """Return the next image message, 33 ms after the last one; grey noise without `rgb`."""
+        """Return the next image message, 33 ms after the last one; gray noise without `rgb`."""
         from re3_ros.messages import fill_compressed, fill_image
         if stamp is None:
             self.stamp += 33_333_333

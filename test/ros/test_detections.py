@@ -12,7 +12,7 @@ from re3_ros.messages import DetectionError, fill_box, read_box, read_detection
 
 
 def detection(identity='cup', box=(20., 30., 10., 40.), theta=0., class_id=None):
-    """Return what looks like a vision_msgs/Detection2D, of centre and size."""
+    """Return what looks like a vision_msgs/Detection2D, of center and size."""
     position = SimpleNamespace(x=box[0], y=box[1])
     bbox = SimpleNamespace(center=SimpleNamespace(position=position, theta=theta),
                            size_x=box[2], size_y=box[3])

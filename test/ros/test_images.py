@@ -21,7 +21,7 @@ from re3_ros.messages import (
     ImageError,
 )
 
-# Smooth enough to survive JPEG and halved colour, different in all channels.
+# Smooth enough to survive JPEG and halved color, different in all channels.
 RGB = np.stack(np.broadcast_arrays(
     np.linspace(80, 180, 16)[None], np.linspace(60, 190, 12)[:, None], 128), -1).astype(np.uint8)
 
@@ -75,7 +75,7 @@ EXACT = {
 
 @pytest.mark.parametrize('padding', [0, 5])
 @pytest.mark.parametrize('encoding', EXACT)
-def test_colour(encoding, padding):
+def test_color(encoding, padding):
     converted = image_to_rgb(message(EXACT[encoding], encoding, padding))
     assert converted.dtype == np.uint8
     np.testing.assert_array_equal(converted, RGB)
@@ -83,7 +83,7 @@ def test_colour(encoding, padding):
 
 @pytest.mark.parametrize('padding', [0, 5])
 @pytest.mark.parametrize('encoding', ['mono8', '8UC1'])
-def test_grey(encoding, padding):
+def test_gray(encoding, padding):
     converted = image_to_rgb(message(RGB[..., :1], encoding, padding))
     np.testing.assert_array_equal(converted, RGB[..., :1].repeat(3, -1))
 
@@ -98,12 +98,12 @@ def test_yuv(encoding, order, padding):
 
 @pytest.mark.parametrize('encoding', ['bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'])
 def test_bayer(encoding):
-    colour = np.array((200, 120, 40), np.uint8)
+    color = np.array((200, 120, 40), np.uint8)
     mosaic = np.empty((8, 8, 1), np.uint8)
     for place, name in enumerate(encoding[6:10]):
-        mosaic[place // 2::2, place % 2::2] = colour['rgb'.index(name)]
+        mosaic[place // 2::2, place % 2::2] = color['rgb'.index(name)]
     converted = image_to_rgb(message(mosaic, encoding))
-    np.testing.assert_array_equal(converted, np.broadcast_to(colour, (8, 8, 3)))
+    np.testing.assert_array_equal(converted, np.broadcast_to(color, (8, 8, 3)))
 
 
 def test_rgb8_is_a_view_of_the_message():
@@ -146,7 +146,7 @@ def test_compressed(suffix, tolerance):
     np.testing.assert_allclose(compressed_to_rgb(source).astype(int), RGB, atol=tolerance)
 
 
-def test_compressed_grey_becomes_rgb():
+def test_compressed_gray_becomes_rgb():
     _, data = cv2.imencode('.png', RGB[..., 0])
     converted = compressed_to_rgb(compressed(bytes(data), 'mono8; png compressed'))
     np.testing.assert_array_equal(converted, RGB[..., :1].repeat(3, -1))
@@ -193,7 +193,7 @@ def test_fill_image_and_back(encoding):
     np.testing.assert_array_equal(image_to_rgb(filled), RGB[:, ::2])
 
 
-def test_fill_image_grey():
+def test_fill_image_gray():
     filled = fill_image(SimpleNamespace(data=array('B')), RGB[..., :1].repeat(3, -1), 'mono8')
     np.testing.assert_array_equal(image_to_rgb(filled)[..., 0], RGB[..., 0])
     with pytest.raises(ValueError, match='yuyv'):

@@ -4,7 +4,7 @@
 """
 Messages that no node should have to see, by name.
 
-Each entry of the tables is a Bad: a function (rng, stamp) that returns a message or its serialised
+Each entry of the tables is a Bad: a function (rng, stamp) that returns a message or its serialized
 bytes, and the words in which the node has to name that kind of fault (None where the middleware
 drops the message before the node sees it). `stamp` is that of the newest image in nanoseconds.
 """
@@ -25,7 +25,7 @@ SIZE = (240, 320)
 BOX = (20., 20., 60., 60.)
 UNPRINTABLE = ['\n', '\t', '\x1b', '\x7f', '\u202e']
 NOT_UTF8 = b'\xff\xfe\xc3\x28'
-# Bytes of a serialised message before and with the stamp; beyond them it is spoiled.
+# Bytes of a serialized message before and with the stamp; beyond them it is spoiled.
 HEAD = 12
 
 
@@ -71,7 +71,7 @@ def foreign_time(rng, stamp):
 
 
 def replaced_bytes(message, old, new):
-    """Return a message's serialised bytes with `old` replaced by as many other bytes."""
+    """Return a message's serialized bytes with `old` replaced by as many other bytes."""
     return serialize_message(message).replace(old, new)
 
 

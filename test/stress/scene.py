@@ -19,12 +19,12 @@ LENGTH = 16
 SWING = 0.2
 # Side of a target as a share of its cell, and at most of the picture's height.
 OF_CELL, OF_HEIGHT = 0.6, 1 / 7
-# Of a serialised message the stamp is what follows the four bytes that name the byte order.
+# Of a serialized message the stamp is what follows the four bytes that name the byte order.
 STAMP_AT = 4
 
 
 def noise(rng, shape, cells):
-    """Return smooth colour noise, `shape` (height, width), of about `cells` blobs per side."""
+    """Return smooth color noise, `shape` (height, width), of about `cells` blobs per side."""
     coarse = rng.integers(0, 256, (cells, cells, 3), np.uint8)
     return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -51,7 +51,7 @@ class Scene:
         side = min(OF_CELL * min(cell), OF_HEIGHT * height)
         self.side = max(8, round(side))
         self._textures = [noise(rng, (self.side, self.side), 5) for _ in range(targets)]
-        self._centres = np.array([((index % columns + .5) * cell[0],
+        self._centers = np.array([((index % columns + .5) * cell[0],
                                    (index // columns + .5) * cell[1])
                                   for index in range(targets)])
         self._phases = rng.uniform(0, 2 * np.pi, (targets, 2))
@@ -59,7 +59,7 @@ class Scene:
     def corners(self, position):
         """Return the upper left corners (N, 2) of the targets in the picture at `position`."""
         angles = 2 * np.pi * position / LENGTH + self._phases
-        corners = self._centres + SWING * self.side * np.sin(angles) - self.side / 2
+        corners = self._centers + SWING * self.side * np.sin(angles) - self.side / 2
         return corners.round().astype(int)
 
     def boxes(self, position):
@@ -77,7 +77,7 @@ class Scene:
 
 class Reel:
     """
-    The pictures of a scene as serialised `sensor_msgs/Image` messages, to be sent in a loop.
+    The pictures of a scene as serialized `sensor_msgs/Image` messages, to be sent in a loop.
 
     A message of many megabytes is made once; only its stamp is written anew, so that the
     camera takes as little of the machine as a camera driver would.

@@ -300,7 +300,7 @@ def test_simulating_with_images_and_videos(tmp_path):
 
 
 def test_backgrounds_longer_than_the_recording_are_looped(tmp_path):
-    """Neighbouring background frames are always neighbours in the video."""
+    """Neighboring background frames are always neighbors in the video."""
     source = video(tmp_path / 'ball', 4)
     videos = cache_videos([source], tmp_path / 'cache')
     frames = [read_image(path) for path in source.frames]

@@ -122,9 +122,9 @@ def test_jitter_is_bounded_replayable_and_different_for_each_start():
     np.testing.assert_array_equal(jitter[7], evaluate.jittered_box(box, .03, 0, 'David', 7))
     assert len({tuple(b) for b in jitter}) == 50
     size = np.array([50., 25.])
-    centres = np.array([(b[:2] + b[2:]) / 2 for b in jitter])
+    centers = np.array([(b[:2] + b[2:]) / 2 for b in jitter])
     scales = np.array([b[2:] - b[:2] for b in jitter]) / size
-    assert np.abs((centres - [35., 32.5]) / size).max() <= .03
+    assert np.abs((centers - [35., 32.5]) / size).max() <= .03
     assert np.abs(scales - 1).max() <= .03
     assert np.abs(scales - 1).max() > .02
     assert (evaluate.jittered_box(box, 0, 0, 'David', 0) == box).all()

@@ -236,7 +236,7 @@ def test_absent_targets_have_no_target_box(network, clips):
     assert torch.isfinite(seen.targets[3:]).all()
 
 
-def test_colors_change_and_grey_has_none(network, clips):
+def test_colors_change_and_gray_has_none(network, clips):
     seen = roll_out(network, batch_of(clips, replace(STILL, grayscale_prob=1.)), STILL)
     assert (seen.crops.current.amax(1) - seen.crops.current.amin(1)).max() == 0
     bright = roll_out(network, batch_of(clips, replace(STILL, color_jitter=.5)), STILL)

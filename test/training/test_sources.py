@@ -160,8 +160,8 @@ def test_goturn_learns_from_the_sum_over_a_true_pair_and_ten_synthetic_ones(data
     found = run.network.output.weight.grad.clone()
     seen = run.rollout
     assert seen.regions.shape == (1, 22, 4)
-    centred = torch.isclose(seen.targets, torch.tensor([.25, .25, .75, .75]), atol=.02).all(-1)
-    assert 1 <= centred.sum() <= 4             # the true pairs, in which little moves
+    centered = torch.isclose(seen.targets, torch.tensor([.25, .25, .75, .75]), atol=.02).all(-1)
+    assert 1 <= centered.sum() <= 4             # the true pairs, in which little moves
     run.network.zero_grad()
     boxes = Unroll(run.network)(seen).boxes
     (10 * (boxes - seen.targets)).abs().sum().backward()

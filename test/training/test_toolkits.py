@@ -40,7 +40,7 @@ def color(monkeypatch):
 
 @pytest.fixture(scope='module')
 def paths(tmp_path_factory):
-    """Return image files of two colored patches that move over grey in opposite directions."""
+    """Return image files of two colored patches that move over gray in opposite directions."""
     folder = tmp_path_factory.mktemp('frames')
     rng = np.random.default_rng(0)
     patches = [cv2.resize(rng.integers(0, 255, (5, 5, 3), np.uint8), (30, 24)) for _ in range(2)]

@@ -36,7 +36,7 @@ def right(monkeypatch):
 
 @pytest.fixture(scope='module')
 def sequence(tmp_path_factory):
-    """Return an OTB sequence: a colored patch that moves over grey, and a video of it."""
+    """Return an OTB sequence: a colored patch that moves over gray, and a video of it."""
     folder = tmp_path_factory.mktemp('data') / 'Patch'
     (folder / 'img').mkdir(parents=True)
     rng = np.random.default_rng(0)
