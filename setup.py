@@ -86,7 +86,7 @@ setup(
             'camera_player = re3_ros.__main__:camera_player',
             'demo = re3_ros.__main__:demo',
             'tracker_node = re3_ros.__main__:tracker_node',
-            'web = re3_ros.web.node:main',
+            'web = re3_ros.__main__:web',
         ],
     },
 )

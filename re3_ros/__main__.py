@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 PROGRAMS = {'tracker_node': 're3_ros.node', 'camera_player': 're3_ros.demo.player',
-            'demo': 're3_ros.demo.app'}
+            'demo': 're3_ros.demo.app', 'web': 're3_ros.web.node'}
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -48,6 +48,11 @@ def camera_player() -> Any:
 def demo() -> Any:
     """Track one object in a video, and report the result."""
     return run('demo')
+
+
+def web() -> Any:
+    """Serve the web page for a tracker node."""
+    return run('web')
 
 
 if __name__ == '__main__':

@@ -7,3 +7,5 @@ A web page that shows the tracker's images and starts, restarts and removes targ
 The server and the page know nothing of ROS: they use a `re3_web.source.Source`. `re3_web.video`
 is the one for video files and cameras; the one for the ROS topics is in `re3_ros.web`.
 """
+
+DEFAULT_PORT = 8088

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from aiohttp import web, WSMsgType
-from re3_web import messages
+from re3_web import DEFAULT_PORT, messages
 from re3_web.access import Access, AccessError, page_address
 from re3_web.hub import Hub
 from re3_web.pace import Allowance
@@ -43,7 +43,6 @@ LOG_RATE, LOG_BURST = 0.2, 10
 MAX_REFUSED = 200
 # Seconds between checks that a viewer is still there, and for its answer when it is sent away.
 HEARTBEAT, CLOSE_TIMEOUT = 15., 2.
-DEFAULT_PORT = 8088
 
 
 @dataclass(frozen=True)

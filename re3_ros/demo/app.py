@@ -16,6 +16,7 @@ import sys
 from re3_core.boxes import check_box
 from re3_core.io.video import open_source, video_writer
 from re3_ros.demo.clips import choose_clip, find_annotation, load_annotation, parse_box
+from re3_ros.demo.page import stays
 from re3_ros.demo.pictures import choose_frames, draw_row, TILE_WIDTH, write_montage, write_plot
 from re3_ros.demo.processes import find_config
 from re3_ros.demo.recorder import TARGET_ID
@@ -28,7 +29,7 @@ from re3_ros.demo.report import (
     summarise,
     write_csv,
 )
-from re3_ros.demo.run import RECORDING, run
+from re3_ros.demo.run import play_on, RECORDING, run
 
 DEFAULT_CLIP = 'bikes.mp4'
 FOLLOWED, NOT_FOLLOWED, NOT_RUN = 0, 1, 2
@@ -61,6 +62,9 @@ def parse_arguments(argv):
     add('--device', default='', help="the tracker's device: auto, cpu, cuda")
     add('--domain-id', type=int, default=1 + os.getpid() % 100,
         help='ROS domain of the processes (default: one of their own)')
+    add('--stay', action=argparse.BooleanOptionalAction,
+        help='play on after the report, with the web page, until Enter is pressed (default: '
+        'in a terminal)')
     return parser.parse_args(argv)
 
 
@@ -136,6 +140,14 @@ def report(clip, options, folder, results):
     return find_faults(summary, options.min_iou)
 
 
+def print_result(clip, folder, faults):
+    """Print whether the target was followed."""
+    if faults:
+        print(f'demo: the {clip.target} was not followed: {"; ".join(faults)}', file=sys.stderr)
+    else:
+        print(f'the {clip.target} was followed; results are in {folder}', flush=True)
+
+
 def main(argv=None):
     """Run the demo; returns 0 if the target was followed, 1 if not, 2 if it could not be run."""
     options = parse_arguments(argv)
@@ -146,17 +158,16 @@ def main(argv=None):
         folder.mkdir(parents=True, exist_ok=True)
         print(f'following the {clip.target} in {clip.video} ...', flush=True)
         faults = report(clip, options, folder, run(clip, options, config, folder))
+        print_result(clip, folder, faults)
+        if stays(options):
+            play_on(clip, options, config, folder)
     except (ValueError, OSError, RuntimeError) as error:
         print(f'demo: {error}', file=sys.stderr)
         return NOT_RUN
     except KeyboardInterrupt:
         print('demo: interrupted', file=sys.stderr)
         return NOT_RUN
-    if faults:
-        print(f'demo: the {clip.target} was not followed: {"; ".join(faults)}', file=sys.stderr)
-        return NOT_FOLLOWED
-    print(f'the {clip.target} was followed; results are in {folder}')
-    return FOLLOWED
+    return NOT_FOLLOWED if faults else FOLLOWED
 
 
 if __name__ == '__main__':

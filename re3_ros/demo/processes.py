@@ -37,6 +37,20 @@ def find_command(executable):
     return [str(prefix / 'lib' / PACKAGE / executable)]
 
 
+def ros_command(executable, parameters, arguments):
+    """Return a command with ROS arguments; parameters that are empty text are left out."""
+    settings = [part for name, value in parameters.items() if value != ''
+                for part in ('-p', f'{name}:={_as_yaml(value)}')]
+    return [*find_command(executable), '--ros-args', *arguments, *settings]
+
+
+def _as_yaml(value):
+    """Quote texts, so that the camera `0` and a folder `true` stay texts."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower()
+
+
 def find_config():
     """Return the folder with `tracker.yaml` and `demo/`: the installed one or the source's."""
     prefix = _installed_prefix()

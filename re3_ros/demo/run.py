@@ -7,8 +7,9 @@ import os
 import time
 
 import rclpy
+from re3_ros.demo import page as web
 from re3_ros.demo.player import read_stamps
-from re3_ros.demo.processes import find_command, Process, share_surroundings
+from re3_ros.demo.processes import Process, ros_command, share_surroundings
 from re3_ros.demo.recorder import DemoRecorder
 
 # File name of what a camera device saw, in the output folder.
@@ -21,10 +22,10 @@ START_TIMEOUT, TARGET_TIMEOUT, LAST_TIMEOUT = 300, 60, 5
 WARM_UP = 5
 
 
-def tracker_command(options, config):
+def tracker_command(options, config, **others):
     """Return the command of the tracker node, listening to the camera player."""
     parameters = {'image_transport': options.image_transport, 'weights': options.weights,
-                  'device': options.device}
+                  'device': options.device, **others}
     return ros_command('tracker_node', parameters, (
         '--params-file', options.params_file or str(config / 'tracker.yaml'),
         '-r', 'image:=/camera/image_raw'))
@@ -42,32 +43,30 @@ def player_command(options, clip, folder):
     return ros_command('camera_player', parameters, ())
 
 
-def ros_command(executable, parameters, arguments):
-    """Return a command with ROS arguments; parameters that are empty text are left out."""
-    settings = [part for name, value in parameters.items() if value != ''
-                for part in ('-p', f'{name}:={_as_yaml(value)}')]
-    return [*find_command(executable), '--ros-args', *arguments, *settings]
-
-
-def _as_yaml(value):
-    """Quote texts, so that the camera `0` and a folder `true` stay texts."""
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value).lower()
+def loop_command(options, clip):
+    """Return the command of the camera player that plays the clip over and over."""
+    parameters = {'video': clip.video, 'rate': options.rate, 'loop': not clip.live,
+                  'image_transport': options.image_transport}
+    if not clip.live:
+        parameters |= {'start': clip.start, 'end': clip.end or 0}
+    return ros_command('camera_player', parameters, ())
 
 
 class Run:
-    """One run of the demo: the two processes and the recording node."""
+    """One run of the demo: its processes and the recording node."""
 
-    def __init__(self, tracker, player, recorder):
-        """Take the `Process` of the tracker and of the player, and the `DemoRecorder`."""
+    def __init__(self, tracker, player, page, recorder):
+        """Take the `Process` of tracker, player and `DemoPage`, and the `DemoRecorder`."""
         self._tracker = tracker
         self._player = player
+        self._page = page
         self._recorder = recorder
 
     def play(self, clip, seconds):
         """Give the tracker the box, play the clip (a camera for `seconds`), wait for the end."""
         self._wait('the tracker looked at an image', self._recorder.can_send, START_TIMEOUT)
+        self._spin_until(lambda: self._page.started, web.START_TIMEOUT)
+        print(self._page.announcement(), flush=True)
         self._recorder.send_box(clip.box)
         self._wait('the target was in the tracks',
                    lambda: self._recorder.sightings >= WARM_UP, TARGET_TIMEOUT)
@@ -125,8 +124,9 @@ def run(clip, options, config, folder):
         with Process('tracker node', tracker_command(options, config),
                      folder / 'tracker_node.log') as tracker, \
                 Process('camera player', player_command(options, clip, folder),
-                        folder / 'camera_player.log') as player:
-            this_run = Run(tracker, player, recorder)
+                        folder / 'camera_player.log') as player, \
+                web.DemoPage(folder) as page:
+            this_run = Run(tracker, player, page, recorder)
             this_run.play(clip, options.seconds)
             # The player repeats the first frame; the last time counts.
             played = dict(read_stamps(folder / 'stamps.csv'))
@@ -135,3 +135,10 @@ def run(clip, options, config, folder):
     finally:
         recorder.destroy_node()
         rclpy.try_shutdown()
+
+
+def play_on(clip, options, config, folder):
+    """Play the clip over and over, with tracker and page, until Enter is pressed."""
+    web.play_on(clip, (
+        tracker_command(options, config, init_buffer_seconds=web.BUFFER_SECONDS),
+        loop_command(options, clip)), folder)

@@ -7,6 +7,7 @@ import csv
 from pathlib import Path
 import subprocess
 import sys
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
@@ -65,7 +66,7 @@ def run_demo(folder, *options):
     output = folder / 'output'
     done = subprocess.run(
         [sys.executable, '-m', 're3_ros', 'demo', '--output', str(output), *map(str, options)],
-        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
     return done, output
 
 
@@ -109,6 +110,28 @@ def test_node_that_cannot_start_is_named_with_its_words(tmp_path, clip):
     assert done.returncode == NOT_RUN
     assert 'tracker node ended with code' in done.stderr
     assert 'missing.safetensors' in done.stderr
+
+
+def test_the_page_is_served_until_enter_is_pressed(tmp_path, clip, random_weights):
+    pytest.importorskip('aiohttp', reason='needs the extra web')
+    command = [sys.executable, '-m', 're3_ros', 'demo', '--output', tmp_path / 'output',
+               '--video', clip, '--box', '4,30,20,20', '--weights', random_weights, '--stay']
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as demo:
+        lines = []
+        for line in demo.stdout:
+            lines.append(line)
+            if line.startswith('Press Enter'):
+                break
+        address = lines[-2].split()[-1]
+        assert f'web page: {address.rpartition(":")[0]}' in ''.join(lines)
+        with urlopen(address) as page:
+            assert 're3 tracker' in page.read().decode()
+        demo.stdin.write('\n')
+        demo.stdin.close()
+        assert demo.wait(PATIENCE) in (FOLLOWED, NOT_FOLLOWED)
+        with pytest.raises(OSError):
+            urlopen(address)
 
 
 @pytest.fixture
