@@ -15,8 +15,9 @@ from re3_ros.demo.clips import DemoClip
 from re3_ros.demo.processes import Process, ros_command
 from re3_web import DEFAULT_PORT
 
-# Seconds for the page to start; the demo does not depend on it.
-START_TIMEOUT = 30
+# Seconds for the page to start: during the run, which does not depend on it, and after it, when
+# a busy machine may take long; a process that ends is noticed at once.
+START_TIMEOUT, STAY_TIMEOUT = 30, 300
 # Images kept so that a box may be drawn on a paused image.
 BUFFER_SECONDS = 10.0
 
@@ -70,7 +71,7 @@ def play_on(clip: DemoClip, commands: tuple[list[str], list[str]], folder: Path)
     with Process('tracker node', tracker, folder / 'tracker_node.log') as node, \
             Process('camera player', player, folder / 'camera_player.log'), \
             DemoPage(folder, BUFFER_SECONDS) as page:
-        end = time.monotonic() + START_TIMEOUT
+        end = time.monotonic() + STAY_TIMEOUT
         while not page.started and time.monotonic() < end:
             time.sleep(.1)
             node.check(must_run=True)

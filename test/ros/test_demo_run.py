@@ -123,8 +123,8 @@ def test_the_page_is_served_until_enter_is_pressed(tmp_path, clip, random_weight
             lines.append(line)
             if line.startswith('Press Enter'):
                 break
+        assert lines[-1].startswith('Press Enter'), lines
         address = lines[-2].split()[-1]
-        assert f'web page: {address.rpartition(":")[0]}' in ''.join(lines)
         with urlopen(address) as page:
             assert 're3 tracker' in page.read().decode()
         demo.stdin.write('\n')
