@@ -9,5 +9,5 @@ import os
 # on any robot, a spinning thread keeps the one it waits for from running: one step of the network
 # took 1050 ms instead of 48 (95th percentile, two busy cores). Must be set before torch loads.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
-# OpenCV writes a line of its own for every damaged image; the node says it once.
+# OpenCV writes a line of its own for every damaged image; the node logs it once.
 os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')

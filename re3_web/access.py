@@ -14,7 +14,7 @@ LOOPBACK_NAMES = frozenset(('localhost', '127.0.0.1', '::1'))
 
 
 class AccessError(Exception):
-    """A request that is refused; the text says why and what is allowed."""
+    """A request that is refused; the message gives the reason and the valid values."""
 
 
 def is_loopback(host: str) -> bool:

@@ -94,12 +94,12 @@ class Hub:
         self.update_watched()
 
     def update_watched(self) -> None:
-        """Have the source deliver the images that somebody looks at, and no others."""
+        """Have the source deliver the images that a viewer watches, and no others."""
         self.source.watch(frozenset(viewer.camera for viewer in self.viewers
                                     if viewer.camera is not None and viewer.wants_images))
 
     async def publish_states(self) -> None:
-        """Send the source's state to all viewers whenever it changes; runs until cancelled."""
+        """Send the source's state to all viewers whenever it changes; runs until canceled."""
         while True:
             if self._update_state():
                 for viewer in self.viewers:
@@ -126,7 +126,7 @@ class Hub:
         """
         Pass on a viewer's request; return a message for it, which may be empty.
 
-        :raises ValueError: it cannot be done; the text says why.
+        :raises ValueError: it cannot be done; the message gives the reason.
         """
         if isinstance(message, Call):
             done, text = await self._loop.run_in_executor(

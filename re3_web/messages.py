@@ -17,7 +17,7 @@ SERVICES = ('enable', 'disable', 'reset')
 
 
 class MessageError(ValueError):
-    """A message that is refused; the text says what is wrong."""
+    """A message that is refused; the message names the error."""
 
 
 @dataclass(frozen=True)

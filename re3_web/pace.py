@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How fast and how large images go to one viewer: by what it acknowledges, and when."""
+"""Rate and size of the images for one viewer, from its acknowledgments and their times."""
 
 from typing import NamedTuple
 

@@ -141,7 +141,7 @@ class Source(Protocol):
         """Return the present state; asked for a few times per second."""
 
     def watch(self, cameras: frozenset[str]) -> None:
-        """Deliver images of these cameras only; nobody looks at the others."""
+        """Deliver images of these cameras only; the others have no viewers."""
 
     def init(self, camera: str, target_id: str, box: Box, stamp: int) -> None:
         """

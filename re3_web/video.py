@@ -276,7 +276,7 @@ class VideoSource:
                 self._process(image)
 
     def _act(self) -> None:
-        """Do what the viewers asked for."""
+        """Execute the requests of the viewers."""
         while True:
             try:
                 action = self._actions.get_nowait()

@@ -74,7 +74,7 @@ class Viewer:
         self._wake.set()
 
     async def run(self, hello: dict[str, Any]) -> None:
-        """Send `hello`, then what comes, until the connection ends."""
+        """Send `hello`, then new messages, until the connection ends."""
         self._opened = time.monotonic()
         await self._socket.send_str(json.dumps(hello))
         while not self._socket.closed:

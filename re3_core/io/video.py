@@ -250,7 +250,7 @@ class _LazyVideoWriter:
                                         cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining frames."""
         if self._writer is not None:
             self._writer.release()
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The contents of a bag: topics, times, images, and what is missing."""
+"""The contents of a bag: topics, times, images, and missing parts."""
 
 from datetime import datetime, timezone
 from typing import Any

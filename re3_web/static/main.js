@@ -32,7 +32,7 @@ let imageProblem = '';
 
 const cameraState = () => state.cameras.find(({name}) => name === camera);
 
-// ---- what is shown ----
+// ---- display ----
 
 function watch() {
   const side = paused || document.hidden ? 0 : image.side;
@@ -134,7 +134,7 @@ function showHint() {
     : `Draw the new box of ${restarting}. Esc cancels.`;
 }
 
-// ---- what the operator does ----
+// ---- operator input ----
 
 function select(id) {
   selected = id;
@@ -206,7 +206,7 @@ window.addEventListener('resize', () => {
   resizing = setTimeout(watch, 300);
 });
 
-// ---- what the server sends ----
+// ---- messages of the server ----
 
 const RECEIVERS = {
   hello: ({title, buffer_seconds: seconds}) => {
