@@ -13,7 +13,8 @@ import pytest
 OWN = {'re3_core', 're3_ros', 're3_web', 'training'}
 # Packages without a rosdep key, and packages that are used only where they are installed.
 WITHOUT_KEY = {'backports', 'compression', 'mcap', 'rosbags', 'safetensors'}
-OPTIONAL = {'cv_bridge', 'foxglove_msgs', 'tensorflow'}
+OPTIONAL = {'cv_bridge', 'foxglove_msgs', 'onnx', 'onnxruntime', 'openvino', 'tensorflow',
+            'tensorrt'}
 KEYS = {'aiohttp': 'python3-aiohttp', 'cv2': 'python3-opencv',
         'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
         'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml'}
