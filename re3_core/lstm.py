@@ -109,3 +109,65 @@ class FactoredLSTM(nn.Module):
         hidden1, cell1 = self.layer1(inputs, (h1, c1))
         hidden2, cell2 = self.layer2(torch.cat((inputs, hidden1), -1), (h2, c2))
         return hidden2, (hidden1, cell1, hidden2, cell2)
+
+
+class ConvPeepholeLSTMCell(nn.Module):
+    """
+    One LSTM layer on maps, one step: the equations above with convolutions (Shi et al. 2015).
+
+    `weight_input` and `weight_hidden` are 3x3 convolutions to the gates z, i, f, o, the peepholes
+    `peephole_old` (of i and f on the old cell) and `peephole_new` (of o on the new cell) full
+    matrices between the channels of one place (1x1). The forget gate's bias starts at 1.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.weight_input = nn.Conv2d(input_size, 4 * hidden_size, 3, padding=1)
+        self.weight_hidden = nn.Conv2d(hidden_size, 4 * hidden_size, 3, padding=1, bias=False)
+        self.peephole_old = nn.Conv2d(hidden_size, 2 * hidden_size, 1, bias=False)
+        self.peephole_new = nn.Conv2d(hidden_size, hidden_size, 1, bias=False)
+        assert self.weight_input.bias is not None
+        with torch.no_grad():
+            self.weight_input.bias.zero_()
+            self.weight_input.bias[2 * hidden_size:3 * hidden_size] = 1
+            self.peephole_old.weight.mul_(.3)
+            self.peephole_new.weight.mul_(.3)
+
+    def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Advance one step: inputs (N, C, S, S), state (h, c); return the new state."""
+        hidden, cell = state
+        # Under autocast the products are in half precision; the memory keeps its own.
+        gates = (self.weight_input(inputs) + self.weight_hidden(hidden)).to(cell.dtype)
+        z, i, f, o = gates.chunk(4, 1)
+        peep_i, peep_f = self.peephole_old(cell).chunk(2, 1)
+        cell = torch.sigmoid(i + peep_i) * torch.tanh(z) + torch.sigmoid(f + peep_f) * cell
+        return torch.sigmoid(o + self.peephole_new(cell)) * torch.tanh(cell), cell
+
+
+class FactoredConvLSTM(nn.Module):
+    """
+    Two convolutional peephole LSTM layers, factored as in `FactoredLSTM`.
+
+    The state is (h1, c1, h2, c2), each (N, H, S, S); the output is h2.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.layer1 = ConvPeepholeLSTMCell(input_size, hidden_size)
+        self.layer2 = ConvPeepholeLSTMCell(input_size + hidden_size, hidden_size)
+
+    def zero_state(self, like: Tensor) -> tuple[Tensor, ...]:
+        """Return the state of zeros for inputs like `like` (N, C, S, S), never in half."""
+        shape = (len(like), self.layer1.hidden_size, *like.shape[2:])
+        dtype = torch.promote_types(self.layer1.weight_input.weight.dtype, torch.float32)
+        return tuple(like.new_zeros(shape, dtype=dtype) for _ in range(4))
+
+    def forward(self, inputs: Tensor,
+                state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Advance one step: inputs (N, C, S, S), state (h1, c1, h2, c2); return (h2, state)."""
+        h1, c1, h2, c2 = state
+        hidden1, cell1 = self.layer1(inputs, (h1, c1))
+        joined = torch.cat((inputs, hidden1.to(inputs.dtype)), 1)
+        hidden2, cell2 = self.layer2(joined, (h2, c2))
+        return hidden2, (hidden1, cell1, hidden2, cell2)

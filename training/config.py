@@ -78,10 +78,11 @@ class SceneConfig:
 # Settings of a Source that apply to some kinds only.
 SOURCE_SETTINGS = {
     'simulated': ('images', 'videos', 'clips', 'length', 'size', 'seed', 'processes', 'scene',
-                  'strides', 'reverse_prob', 'part_prob'),
-    'videos': ('path', 'format', 'max_side', 'strides', 'reverse_prob', 'part_prob'),
+                  'strides', 'reverse_prob', 'part_prob', 'vary_stride_prob'),
+    'videos': ('path', 'format', 'max_side', 'strides', 'reverse_prob', 'part_prob',
+               'vary_stride_prob'),
     'images': ('path', 'format', 'max_side', 'max_box_ratio'),
-    'cache': ('path', 'strides', 'reverse_prob', 'part_prob'),
+    'cache': ('path', 'strides', 'reverse_prob', 'part_prob', 'vary_stride_prob'),
 }
 
 
@@ -111,6 +112,7 @@ class Source:
     :param strides: frame steps; one is drawn for each clip
     :param reverse_prob: probability that a clip is played backwards
     :param part_prob: probability that a part of the target is the target
+    :param vary_stride_prob: probability that the step is drawn anew for every frame of a clip
     """
 
     kind: Literal['simulated', 'videos', 'images', 'cache']
@@ -130,6 +132,7 @@ class Source:
     strides: tuple[Positive, ...] = (1,)
     reverse_prob: Probability = 0.
     part_prob: Probability = 0.
+    vary_stride_prob: Probability = 0.
 
     def __post_init__(self) -> None:
         allowed = ('kind', 'weight', *SOURCE_SETTINGS[self.kind])
@@ -254,6 +257,8 @@ class LossWeights:
     :param confidence: cross-entropy between the confidence and the overlap reached
     :param occlusion_weighting: time steps at which less than this fraction of the target is
         visible count less, in proportion; 0: all count alike, as in the papers
+    :param hidden_weight: weight of those that are hidden: they have to be tracked, too
+    :param motion: smooth L1 of the predicted motion, for networks that predict it
     :param reduction: mean over the time steps of an iteration, or their sum (Caffe's GOTURN)
     """
 
@@ -261,6 +266,8 @@ class LossWeights:
     giou: NonNegative = 0.
     confidence: NonNegative = 0.
     occlusion_weighting: NonNegative = .5
+    hidden_weight: Probability = .1
+    motion: NonNegative = 1.
     reduction: Literal['mean', 'sum'] = 'mean'
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import os
 from pathlib import Path
 
-from re3_core.networks import TrackerNetwork
+from re3_core.networks import Re3ConvNet, TrackerNetwork
 from re3_core.networks.backbone import CompactBackbone, pretrained_state
 from re3_core.networks.dense import DenseBackbone
 from re3_core.weights import (
@@ -49,6 +49,7 @@ def build_network(config: Config) -> TrackerNetwork:
         load_imagenet(network)
     elif config.init_from:
         load_backbone(network)
+        load_neck(network)
     names = [name for name, _ in network.named_parameters()]
     for prefix in config.frozen:
         if not any(name.startswith(prefix) for name in names):
@@ -126,6 +127,17 @@ def load_backbone(network: TrackerNetwork, path: os.PathLike | str | None = None
     if not isinstance(other, DenseBackbone) or other.channels != backbone.channels:
         raise ValueError(f'{path} holds no dense backbone of the channels {backbone.channels}')
     backbone.load_state_dict(other.state_dict())
+
+
+def load_neck(network: TrackerNetwork) -> None:
+    """Give a re3_conv the packaged network's neck, which embeds the maps to correlate."""
+    if not isinstance(network, Re3ConvNet):
+        return
+    neck = load_network().get_submodule('neck')
+    try:
+        network.neck.load_state_dict(neck.state_dict())
+    except RuntimeError:    # of other widths
+        return
 
 
 def replace_backbone(network: TrackerNetwork, path: os.PathLike | str) -> None:

@@ -21,11 +21,13 @@ class Prediction(NamedTuple):
 
     `boxes` (N, 4) are `xyxy` in coordinates of the current crop's region (0 and 1 are its
     sides); `logits` (N,) those of the predicted IoU (as in ATOM, Danelljan et al. 2019), NaN if
-    the network has no confidence.
+    the network has no confidence; `motion` (N, 2) the shift of the target's center to the next
+    frame, in units of the predicted box, None if the network does not predict it.
     """
 
     boxes: Tensor
     logits: Tensor
+    motion: Tensor | None = None
 
 
 class TrackerNetwork(nn.Module):
@@ -41,6 +43,10 @@ class TrackerNetwork(nn.Module):
     - `config`: the keyword arguments that rebuild the network;
     - `feature_modules`: prefixes of the parameter names that `features` uses;
     - `previous_crop`, `current_crop`: size and context of both crops;
+    - `has_memory`: whether it is recurrent; then tracking starts with the first frame alone, else
+      with the first pair of frames;
+    - `has_motion`: whether it predicts the motion; then the last tensor of the memory is the
+      motion by which the next search region has to be shifted;
     - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`);
     - `has_template_similarity`: whether `template_similarity` is implemented;
     - `area_logit_weight`, `area_logit_bias`: dependence of the confidence on the change of area
@@ -53,6 +59,8 @@ class TrackerNetwork(nn.Module):
     previous_crop: CropSpec
     current_crop: CropSpec
     scale_lr = 1.
+    has_memory = False
+    has_motion = False
     has_template_similarity = False
     area_logit_weight = area_logit_bias = 0.
     size_std = 0., 0.
@@ -83,15 +91,15 @@ class TrackerNetwork(nn.Module):
         """Return the tensors (N, ...) of the first frame that later steps need."""
         return ()
 
-    def encode(self, features: Tensors, reference: Tensors) -> Tensor:
-        """Return the embedding (N, F) of features, given the first frame's reference."""
+    def encode(self, features: Tensors, reference: Tensors) -> Any:
+        """Return the embedding of features, one tensor (N, ...) or several as a tuple."""
         raise NotImplementedError
 
-    def zero_memory(self, embedding: Tensor) -> Tensors:
+    def zero_memory(self, embedding: Any) -> Tensors:
         """Return the memory before the first frame, for what `encode` returned."""
         return ()
 
-    def recur(self, embedding: Tensor, memory: Tensors) -> tuple[Prediction, Tensors]:
+    def recur(self, embedding: Any, memory: Tensors) -> tuple[Prediction, Tensors]:
         """Advance one time step; return (Prediction, new memory)."""
         raise NotImplementedError
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Parts shared by the compact networks `Re3LiteNet` and `GoturnLiteNet`.
+Parts shared by the compact networks.
 
 Both crops go through one backbone. Their features are fused into one vector per time step: skip
 connections of both crops with PReLU, as in Re3, and a pixel-wise correlation of the current crop
@@ -29,7 +29,7 @@ SKIPS = (4, 16, 48)
 # Limit on the change of size per frame (natural logarithm), against outliers.
 MAX_LOG_SCALE = 1.
 
-Net = TypeVar('Net', bound='CompactNet')
+Net = TypeVar('Net', bound=TrackerNetwork)
 
 
 class Neck(nn.Module):
@@ -127,7 +127,7 @@ class CompactNet(TrackerNetwork):
 
     def __init__(self, config: dict[str, Any], embedding: int, templates: int) -> None:
         super().__init__(config)
-        self.backbone = _backbone(config['backbone'], config['width'])
+        self.backbone = make_backbone(config['backbone'], config['width'])
         channels = self.backbone.channels
         self.neck = Neck(channels, embedding)
         self.previous_skips, self.current_skips = Skips(channels), Skips(channels)
@@ -147,11 +147,9 @@ class CompactNet(TrackerNetwork):
         """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
         return (*self.backbone(crops.previous), *self.backbone(crops.current))
 
-    def inference_copy(self: Net, dtype: torch.dtype = torch.float32) -> Net:
+    def inference_copy(self, dtype: torch.dtype = torch.float32) -> 'CompactNet':
         """Return a copy with the backbone's normalizations fused, see the base class."""
-        fused = copy.copy(self)
-        fused._modules = {**self._modules, 'backbone': fuse_batch_norm(self.backbone)}
-        return TrackerNetwork.inference_copy(fused, dtype)
+        return fused_copy(self, dtype)
 
     def fuse(self, features: Tensors, templates: Sequence[Tensor]) -> Tensor:
         """
@@ -165,7 +163,16 @@ class CompactNet(TrackerNetwork):
             self.previous_skips(previous), self.current_skips(current), correlation), 1)
 
 
-def _backbone(name: str, width: float) -> CompactBackbone | DenseBackbone:
+def fused_copy(network: Net, dtype: torch.dtype) -> Net:
+    """Return an inference copy of a network with its backbone's normalizations fused."""
+    fused = copy.copy(network)
+    backbone = network.get_submodule('backbone')
+    fused._modules = {**network._modules, 'backbone': fuse_batch_norm(backbone)}
+    return TrackerNetwork.inference_copy(fused, dtype)
+
+
+def make_backbone(name: str, width: float) -> CompactBackbone | DenseBackbone:
+    """Return a backbone by its name in BACKBONES; ValueError for another name."""
     if name not in BACKBONES:
         raise ValueError(f'backbone must be one of {", ".join(sorted(BACKBONES))}, got {name!r}')
     return BACKBONES[name](width)

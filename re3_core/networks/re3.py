@@ -44,6 +44,7 @@ class Re3Net(TrackerNetwork):
     """
 
     name = 're3'
+    has_memory = True
     feature_modules = ('backbone.',)
 
     def __init__(self, crop_size: int = 227, channels: Sequence[int] = CAFFENET,

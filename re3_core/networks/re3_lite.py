@@ -45,6 +45,7 @@ class Re3LiteNet(CompactNet):
     """
 
     name = 're3_lite'
+    has_memory = True
     has_template_similarity = True
     area_logit_weight, area_logit_bias = AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS
     # More than in the base class, since the scale refinement corrects the errors.
@@ -98,7 +99,7 @@ class Re3LiteNet(CompactNet):
         """Advance the LSTM by one time step; return (Prediction, new memory)."""
         similarity = embedding[:, -1]
         hidden, memory = self.lstm(embedding[:, :-1], memory)
-        boxes, lstm_logits = self.head(hidden)
+        boxes, lstm_logits, _ = self.head(hidden)
         logits = LSTM_WEIGHT * lstm_logits + SIMILARITY_WEIGHT * similarity + CONFIDENCE_BIAS
         return Prediction(boxes, torch.minimum(logits, lstm_logits + LSTM_MARGIN)), memory
 

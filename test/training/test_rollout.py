@@ -10,7 +10,8 @@ import pytest
 from re3_core import scale_refinement, Tracker
 from re3_core.boxes import area, damp_scale, intersection
 from re3_core.crops import crop_batch, decode, region_of
-from re3_core.networks import Crops, Prediction, Re3LiteNet, TrackerNetwork
+from re3_core.networks import Crops, Prediction, Re3ConvNet, Re3LiteNet, TrackerNetwork
+from re3_core.tracker import _moved
 import torch
 from training.augment import covered_fraction, make_batch
 from training.config import Augmentation, BoxJitter, LossWeights
@@ -120,7 +121,17 @@ def test_networks_without_memory_start_at_the_first_pair(memoryless, clips):
     assert Unroll(memoryless)(seen).boxes.shape == (1, 4, 4)
 
 
-@pytest.mark.parametrize('kind', ['network', 'memoryless'])
+@pytest.fixture
+def moving():
+    """Return a tiny re3_conv whose boxes and search regions really move."""
+    torch.manual_seed(0)
+    network = Re3ConvNet(width=.25, embedding=8, hidden=16, backbone='efficientnet_lite0').eval()
+    torch.nn.init.normal_(network.head.votes.weight, std=.05)
+    torch.nn.init.normal_(network.motion[-1].weight, std=.2)
+    return network
+
+
+@pytest.mark.parametrize('kind', ['network', 'memoryless', 'moving'])
 def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
     network = request.getfixturevalue(kind)
     if kind == 'memoryless':
@@ -136,11 +147,12 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
         moved = []
         for t in range(1, 5):
             before = tracker.track('it').box
+            searched = _moved(tracker._targets['it'])
             track = tracker.update(clip.frames[t])['it']
             place = t - first, row
-            assert torch.allclose(seen.regions[place], regions_at(before), atol=.05)
+            assert torch.allclose(seen.regions[place], regions_at(searched), atol=.05)
             predicted = decode(prediction.boxes[place], seen.regions[place]).numpy()
-            assert damp_scale(predicted, before, network.scale_lr) == (
+            assert damp_scale(predicted, searched, network.scale_lr) == (
                 pytest.approx(track.box, abs=.05))
             change = scale_refinement.abs_log_area_ratio(track.box, area(np.array(clip.boxes[0])))
             assert track.confidence == pytest.approx(scale_refinement.recalibrate(
@@ -251,6 +263,17 @@ def test_gradients_reach_every_part_through_time(network, clips):
     without = [name for name, p in network.named_parameters() if p.grad is None]
     assert not without
     assert network.lstm.layer1.weight_hidden.grad.abs().max() > 0
+
+
+def test_gradients_reach_every_part_of_a_network_with_motion(moving, clips):
+    seen = roll_out(moving, batch_of(clips, scheduled_sampling=.5), STILL)
+    assert seen.motions.abs().max() > .01 and not seen.motions[0].any()
+    weights = LossWeights(l1=5., giou=1., confidence=.5)
+    loss, parts = Objective(moving.train(), weights)(seen)
+    loss.backward()
+    assert 'motion' in parts
+    assert [name for name, p in moving.named_parameters() if p.grad is None] == []
+    assert moving.lstm.layer1.weight_hidden.weight.grad.abs().max() > 0
 
 
 def test_tensor_frames_of_the_device_give_the_same_roll_out(network, clips):

@@ -74,6 +74,7 @@ class TrackClips:
     Clip source of the tracks in a cache of videos.
 
     :param strides: frame steps; one is drawn for each clip
+    :param vary_stride_prob: probability that the step is drawn anew for every frame of a clip
     :param reverse_prob: probability that a clip is played backwards
     :param part_prob: probability that a part of the target is the target, so that boxes are
         learned that are not those of whole objects
@@ -81,11 +82,13 @@ class TrackClips:
     """
 
     def __init__(self, cache: FrameCache, strides: Sequence[int] = (1,),
-                 reverse_prob: float = 0., part_prob: float = 0.):
+                 reverse_prob: float = 0., part_prob: float = 0.,
+                 vary_stride_prob: float = 0.):
         if not cache.tracks:
             raise ValueError(f'{cache.directory}: these videos have no boxes to learn from')
         self.cache, self.strides = cache, tuple(strides)
         self.reverse_prob, self.part_prob = reverse_prob, part_prob
+        self.vary_stride_prob = vary_stride_prob
         self._starts: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
@@ -133,11 +136,22 @@ class TrackClips:
         chosen = rng.choice(len(usable), p=weights / weights.sum())
         start = int(starts[first[chosen] + rng.integers(counts[chosen])])
         track = self.cache.tracks[usable[chosen]]
-        clip = Clip(self.cache.frames(track.video), track.boxes, track.visible).take(
-            slice(start, start + (length - 1) * stride + 1, stride))
+        whole = Clip(self.cache.frames(track.video), track.boxes, track.visible)
+        if rng.random() < self.vary_stride_prob:
+            clip = whole.take(start + self._varying_rows(rng, length, len(whole) - start))
+        else:
+            clip = whole.take(slice(start, start + (length - 1) * stride + 1, stride))
         if backwards and clip.present[-1]:
             clip = clip.take(slice(None, None, -1))
         return part_of(clip, rng) if rng.random() < self.part_prob else clip
+
+
+    def _varying_rows(self, rng: np.random.Generator, length: int, available: int) -> np.ndarray:
+        """Return `length` rows below `available`, from 0 on with a step drawn for each."""
+        steps = rng.choice(self.strides, length - 1)
+        while steps.sum() >= available:
+            steps[rng.choice(np.flatnonzero(steps > 1))] = 1
+        return np.concatenate(([0], np.cumsum(steps)))
 
 
 def part_of(clip: Clip, rng: np.random.Generator) -> Clip:
@@ -238,7 +252,7 @@ def _simulated(source: Source, root: Path) -> ClipSource:
     return TrackClips(
         cache_clips(root / f'clips-{cache_key([], [settings, shape])}', make, **shape,
                     processes=source.processes or None, settings=settings),
-        source.strides, source.reverse_prob, source.part_prob)
+        source.strides, source.reverse_prob, source.part_prob, source.vary_stride_prob)
 
 
 def _videos(source: Source, root: Path) -> ClipSource:
@@ -249,7 +263,7 @@ def _videos(source: Source, root: Path) -> ClipSource:
     if not any(item.tracks for item in items):
         raise ValueError(f'{source.path}: these videos have no boxes to learn from')
     return TrackClips(cache_videos(items, root, source.max_side), source.strides,
-                      source.reverse_prob, source.part_prob)
+                      source.reverse_prob, source.part_prob, source.vary_stride_prob)
 
 
 def _images(source: Source, root: Path) -> ClipSource:
@@ -261,7 +275,7 @@ def _images(source: Source, root: Path) -> ClipSource:
 
 def _cache(source: Source, root: Path) -> ClipSource:
     return TrackClips(FrameCache(source.path), source.strides, source.reverse_prob,
-                      source.part_prob)
+                      source.part_prob, source.vary_stride_prob)
 
 
 MAKERS = {'simulated': _simulated, 'videos': _videos, 'images': _images, 'cache': _cache}

@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Re3Conv: Re3's principle on maps, with a confidence and a motion output (experimental).
+
+As in Re3 (Gordon, Farhadi, Fox 2018): two crops, shared convolutions, skip connections with
+PReLU, two factored peephole LSTM layers, box regression. Differences:
+
+- the crop of the previous frame is smaller, at the same scale: it shows the target, while the
+  current crop is the search region;
+- pixel-wise correlation (Alpha-Refine, Yan et al. 2021) of the search region with the previous
+  crop, which adapts to changes, and with the first one, which does not drift;
+- no fully connected layer: the LSTM layers are convolutional (7 x 7), and every cell of a 28 x 28
+  map votes for the four edges of the box. A target that moves in the search region moves in all
+  maps, so no position has to be learned separately;
+- a motion output: where the target will be in the next frame. The tracker centers the next search
+  region there;
+- a confidence: the predicted IoU of the box that was found (ATOM, Danelljan et al. 2019), from
+  the features at that box, their similarity to both templates, and the memory.
+"""
+
+from re3_core.crops import CropSpec
+from re3_core.lstm import FactoredConvLSTM
+from re3_core.networks.base import Crops, Prediction, Tensors, TrackerNetwork
+from re3_core.networks.compact import fused_copy, make_backbone, Neck
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+SEARCH, TEMPLATE = 14, 8        # cells per side of the correlated maps, stride 8
+VOTES = 28                      # cells per side of the map that votes for the edges, stride 4
+MEMORY = 7                      # cells per side of the memory, stride 16
+ROI = 6                         # cells per side of the features at the predicted box
+MAX_MOTION = 1.5                # box sizes per frame
+TEMPLATE_DROPOUT = .1           # share of time steps in training without one of the templates
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Return a convolution with PReLU that keeps the size, divided by `stride`."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2),
+                         nn.PReLU(outputs))
+
+
+def sample(maps: Tensor, boxes: Tensor) -> Tensor:
+    """
+    Sample maps at their boxes by bilinear interpolation, as RoIAlign does with one sample a cell.
+
+    :param maps: (N, C, S, S).
+    :param boxes: (N, 4) `xyxy` in units of the map's sides.
+    :return: float32 (N, C, ROI, ROI).
+    """
+    ticks = (torch.arange(ROI, device=maps.device, dtype=torch.float32) + .5) / ROI
+    x = boxes[:, 0, None] + ticks * (boxes[:, 2] - boxes[:, 0])[:, None]
+    y = boxes[:, 1, None] + ticks * (boxes[:, 3] - boxes[:, 1])[:, None]
+    grid = torch.stack((x[:, None, :].expand(-1, ROI, -1), y[:, :, None].expand(-1, -1, ROI)), -1)
+    return functional.grid_sample(maps.float(), 2 * grid - 1, align_corners=False)
+
+
+class EdgeVotes(nn.Module):
+    """
+    Predict a box from maps: every cell votes for each edge.
+
+    Per edge an attention map (softmax over the cells) and an offset map; the edge is the sum of
+    attention x (cell center + offset).
+    """
+
+    def __init__(self, width: int, fine_channels: int, context: float) -> None:
+        super().__init__()
+        self.join = conv(2 * width, width)
+        self.up = nn.Conv2d(width, 4 * 32, 1)
+        self.fine = conv(fine_channels, 16, 1)
+        self.refine = conv(32 + 16, 32)
+        self.votes = nn.Conv2d(32, 8, 1)
+        assert self.votes.bias is not None
+        with torch.no_grad():
+            # At first the box is about the last one, in the middle of the search region.
+            half = .5 / context
+            self.votes.weight.mul_(.1)
+            self.votes.bias.copy_(torch.tensor([0., 0, 0, 0, -half, -half, half, half]))
+        ticks = (torch.arange(VOTES) + .5) / VOTES
+        x, y = ticks.expand(VOTES, VOTES), ticks[:, None].expand(VOTES, VOTES)
+        self.cells: Tensor
+        self.register_buffer('cells', torch.stack((x, y, x, y)), persistent=False)
+
+    def forward(self, fused: Tensor, hidden: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return boxes (N, 4) in units of the search region, and the attention's maxima (N, 4).
+
+        :param fused: (N, W, 14, 14), `hidden` (N, W, 7, 7), `fine` (N, C, 28, 28).
+        """
+        coarse = functional.interpolate(hidden, scale_factor=2., mode='bilinear',
+                                        align_corners=False)
+        x = functional.pixel_shuffle(self.up(self.join(torch.cat((fused, coarse), 1))), 2)
+        votes = self.votes(self.refine(torch.cat((x, self.fine(fine)), 1))).float()
+        attention = functional.softmax(votes[:, :4].flatten(2), 2)          # (N, 4, 784)
+        edges = (self.cells + votes[:, 4:]).flatten(2)
+        return (attention * edges).sum(2), attention.amax(2)
+
+
+class Re3ConvNet(TrackerNetwork):
+    """
+    Re3 on maps, see the module's docstring.
+
+    :param width: factor on the backbone's channels.
+    :param embedding: channels of the correlated maps.
+    :param hidden: channels of the fused maps and of each LSTM layer.
+    :param recurrent: False: the twin without memory, convolutions in place of the LSTM layers, to
+        compare with.
+    :param backbone: 'dense' or 'efficientnet_lite0'.
+    """
+
+    name = 're3_conv'
+    feature_modules = ('backbone.',)
+    # 44.8 pixels per side of the box in both.
+    previous_crop = CropSpec(size=8 * TEMPLATE, context=2.5 * TEMPLATE / SEARCH)
+    current_crop = CropSpec(size=8 * SEARCH, context=2.5)
+
+    def __init__(self, width: float = 1., embedding: int = 48, hidden: int = 64,
+                 recurrent: bool = True, backbone: str = 'dense') -> None:
+        super().__init__({'width': width, 'embedding': embedding, 'hidden': hidden,
+                          'recurrent': recurrent, 'backbone': backbone})
+        self.has_memory = self.has_motion = recurrent
+        self.backbone = make_backbone(backbone, width)
+        channels4, _, channels16 = self.backbone.channels
+        self.neck = Neck(self.backbone.channels, embedding)
+        self.logit_scale = nn.Parameter(torch.tensor(2.))       # as in CLIP, a logarithm
+        self.skip4, self.skip16 = conv(channels4, 32, 3, 2), conv(channels16, 32, 1)
+        self.fuse = nn.Sequential(conv(2 * TEMPLATE ** 2 + embedding + 64, 96), conv(96, hidden))
+        self.memory_input = conv(hidden, hidden, 3, 2)
+        if recurrent:
+            self.lstm = FactoredConvLSTM(hidden + 2, hidden)
+            last = nn.Linear(64, 2)
+            nn.init.normal_(last.weight, std=1e-3)
+            nn.init.zeros_(last.bias)
+            self.motion = nn.Sequential(
+                nn.Conv2d(hidden, 16, 1), nn.PReLU(16), nn.Flatten(),
+                nn.Linear(16 * MEMORY ** 2, 64), nn.PReLU(64), last)
+        else:
+            self.convolutions = nn.Sequential(
+                conv(hidden + 2, 2 * hidden), conv(2 * hidden, hidden))
+        self.head = EdgeVotes(hidden, channels4, self.current_crop.context)
+        self.confidence = nn.Sequential(
+            nn.Linear(2 * ROI ** 2 + 3 * hidden + 4, 128), nn.ReLU(), nn.Linear(128, 1))
+        half = .5 / self.previous_crop.context
+        self.inner: Tensor
+        self.register_buffer('inner', torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half]),
+                             persistent=False)
+
+    def features(self, crops: Crops) -> Tensors:
+        """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
+        return (*self.backbone(crops.previous), *self.backbone(crops.current))
+
+    def inference_copy(self, dtype: torch.dtype = torch.float32) -> 'Re3ConvNet':
+        """Return a copy with the backbone's normalizations fused, see the base class."""
+        return fused_copy(self, dtype)
+
+    def reference(self, features: Tensors) -> Tensors:
+        """Return the template: the first crop's embedded map (N, C, 8, 8)."""
+        return (self.neck(features[:3]),)
+
+    def encode(self, features: Tensors, reference: Tensors) -> Tensors:
+        """Return what a step needs of the crops; every tensor has N first."""
+        first, previous, search = reference[0], self.neck(features[:3]), self.neck(features[3:])
+        if self.training:       # neither template may be relied on: the memory is needed
+            keep = torch.rand(2, len(search), 1, 1, 1, device=search.device) > TEMPLATE_DROPOUT
+            first, previous = first * keep[0], previous * keep[1]
+        parts = torch.cat((first.flatten(2), previous.flatten(2)), 2)       # (N, C, 128)
+        correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))   # (N, 128, 196)
+        correlation = self.logit_scale.exp() * correlation.unflatten(2, (SEARCH, SEARCH))
+        coarse = functional.interpolate(self.skip16(features[5]), scale_factor=2., mode='nearest')
+        # The embedded map has unit vectors: 7 makes its elements about 1.
+        fused = self.fuse(torch.cat(
+            (correlation, search * 7, self.skip4(features[3]), coarse), 1))
+        boxes = self.inner.expand(first.shape[0], 4)
+        return (fused, self.memory_input(fused), features[3], search, sample(first, boxes),
+                sample(previous, boxes))
+
+    def zero_memory(self, embedding: Tensors) -> Tensors:
+        """Return (h1, c1, h2, c2, motion) of zeros; without recurrence nothing."""
+        if not self.has_memory:
+            return ()
+        inputs = embedding[1]
+        return (*self.lstm.zero_state(inputs), inputs.new_zeros((len(inputs), 2),
+                                                                dtype=torch.float32))
+
+    def recur(self, embedding: Tensors, memory: Tensors) -> tuple[Prediction, Tensors]:
+        """
+        Advance the LSTM by one time step; return (Prediction, new memory).
+
+        The last tensor of the memory is the motion (N, 2) predicted by the step before, by which
+        the search region was shifted.
+        """
+        fused, inputs, fine, search, first, previous = embedding
+        motion = memory[-1] if memory else inputs.new_zeros((len(inputs), 2))
+        shift = motion[:, :, None, None].to(inputs.dtype).expand(-1, -1, MEMORY, MEMORY)
+        inputs = torch.cat((inputs, shift), 1)
+        if self.has_memory:
+            hidden, memory = self.lstm(inputs, memory[:4])
+            motion = MAX_MOTION * torch.tanh(
+                self.motion(hidden.to(inputs.dtype)).float() / MAX_MOTION)
+            memory = (*memory, motion)
+        else:
+            hidden = self.convolutions(inputs).float()
+        boxes, peaks = self.head(fused, hidden.to(inputs.dtype), fine)
+        # The confidence is about the box that was found; it does not move the box.
+        where = boxes.detach()
+        found = sample(search, where)
+        logits = self.confidence(torch.cat((
+            (found * first).sum(1).flatten(1), (found * previous).sum(1).flatten(1),
+            sample(fused, where).mean((2, 3)), hidden.float().mean((2, 3)),
+            hidden.float().amax((2, 3)), peaks.detach().clamp(min=1e-6).log()), 1))
+        return Prediction(boxes, logits[:, 0].float(), motion if memory else None), memory

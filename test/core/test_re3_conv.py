@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The convolutional Re3: shapes, memory, motion, edge votes."""
+
+import numpy as np
+import pytest
+from re3_core import Tracker
+from re3_core.networks import Crops, Re3ConvNet
+from re3_core.weights import load_network, save_network
+import torch
+
+
+@pytest.fixture(scope='module', params=[True, False], ids=['recurrent', 'twin'])
+def tiny(request):
+    torch.manual_seed(0)
+    network = Re3ConvNet(width=.25, embedding=8, hidden=16, recurrent=request.param).eval()
+    with torch.no_grad():
+        network.head.votes.weight.normal_(0, .2)
+        if request.param:
+            network.motion[-1].weight.normal_(0, .2)
+    return network
+
+
+@pytest.fixture(scope='module')
+def crops():
+    torch.manual_seed(1)
+    return Crops(torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8),
+                 torch.randint(0, 255, (3, 3, 112, 112), dtype=torch.uint8))
+
+
+def test_full_size_has_2_8_million_parameters():
+    with torch.device('meta'):
+        network = Re3ConvNet()
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.76e6, rel=.01)
+
+
+def test_a_new_network_predicts_about_the_last_box(crops):
+    network = Re3ConvNet(width=.25, embedding=8, hidden=16).eval()
+    with torch.no_grad():
+        prediction, _ = network.start(crops)
+    half = .5 / network.current_crop.context
+    expected = torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half])
+    torch.testing.assert_close(prediction.boxes, expected.expand(3, 4), atol=.06, rtol=0)
+    assert prediction.motion.abs().max() < .05
+
+
+@torch.no_grad()
+def test_batch_equals_one_by_one(tiny, crops):
+    _, state = tiny.start(crops)
+    together, after = tiny.step(crops, state)
+    for row in range(3):
+        one = Crops(*(crop[row:row + 1] for crop in crops))
+        _, single = tiny.start(one)
+        alone, memory = tiny.step(one, single)
+        torch.testing.assert_close(alone.boxes[0], together.boxes[row], atol=1e-4, rtol=0)
+        torch.testing.assert_close(alone.logits[0], together.logits[row], atol=1e-4, rtol=0)
+        for mine, theirs in zip(memory.memory, after.memory, strict=True):
+            torch.testing.assert_close(mine[0], theirs[row], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_memory_and_motion_belong_to_the_recurrent_network_only(tiny, crops):
+    prediction, state = tiny.start(crops)
+    second, after = tiny.step(crops, state)
+    if not tiny.has_memory:
+        assert after.memory == () and second.motion is None
+        torch.testing.assert_close(second.boxes, prediction.boxes)
+        return
+    assert not torch.allclose(second.boxes, prediction.boxes, atol=1e-5)
+    assert torch.equal(after.memory[-1], second.motion) and second.motion.shape == (3, 2)
+    # The motion of the last step is an input: it says by how much the search region moved.
+    moved = after._replace(memory=(*after.memory[:-1], after.memory[-1] + 1))
+    assert not torch.equal(tiny.step(crops, moved)[0].boxes, tiny.step(crops, after)[0].boxes)
+
+
+@torch.no_grad()
+def test_templates_are_dropped_in_training_only(tiny, crops):
+    features = tiny.features(crops)
+    reference = tiny.reference(features)
+    plain = [tiny.encode(features, reference)[0] for _ in range(2)]
+    assert torch.equal(*plain)
+    many = tuple(part.repeat(20, 1, 1, 1) for part in features)
+    tiny.train()
+    fused = tiny.encode(many, tuple(part.repeat(20, 1, 1, 1) for part in reference))[0]
+    tiny.eval()
+    same = torch.isclose(fused, plain[0].repeat(20, 1, 1, 1), atol=1e-4).flatten(1).all(1)
+    assert .5 < same.float().mean() < 1
+
+
+def test_file_and_tracker(tiny, tmp_path):
+    save_network(tiny, tmp_path / 'tiny.safetensors', dtype=torch.float32)
+    loaded = load_network('re3_conv', tmp_path / 'tiny.safetensors')
+    assert loaded.has_memory is tiny.has_memory
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(6)]
+    tracks = []
+    for network in (tiny, loaded):
+        tracker = Tracker(network=network, device='cpu', reset_every=3)
+        tracker.init('a', frames[0], (40, 40, 90, 80))
+        tracks.append([tracker.update(frame)['a'].box for frame in frames[1:]])
+    np.testing.assert_array_equal(*tracks)
+    assert np.abs(np.diff(tracks[0], axis=0)).max() > .5, 'nothing moved'
+
+
+@torch.no_grad()
+def test_the_search_region_follows_the_predicted_motion(tiny):
+    if not tiny.has_motion:
+        return
+    frame = np.zeros((120, 160, 3), np.uint8)
+    tracker = Tracker(network=tiny, device='cpu')
+    tracker.init('a', frame, (40, 40, 80, 60))
+    tracker._targets['a'].motion = np.array((.5, -.25))
+    regions = []
+    inner = tracker._runner.step
+    tracker._runner.step = lambda crops, states: (regions.append(crops), inner(crops, states))[1]
+    frame[30:50, 75:85] = 255       # in the middle of the moved region: x 50..90, y 35..55
+    tracker.update(frame)
+    bright = torch.nonzero(regions[0].current[0, 0] > 128).float().mean(0)
+    # Region: 100 x 50 pixels around (80, 45); the mark's center is (80, 40).
+    torch.testing.assert_close(bright, torch.tensor([112 * (.5 - 5 / 50), 56.]), atol=1.5, rtol=0)
