@@ -110,12 +110,14 @@ def test_the_search_region_follows_the_predicted_motion(tiny):
     frame = np.zeros((120, 160, 3), np.uint8)
     tracker = Tracker(network=tiny, device='cpu')
     tracker.init('a', frame, (40, 40, 80, 60))
-    tracker._targets['a'].motion = np.array((.5, -.25))
+    target = tracker._targets['a']
+    target.state = target.state._replace(
+        memory=(*target.state.memory[:-1], torch.tensor([[.5, -.25]])))
     regions = []
-    inner = tracker._runner.step
-    tracker._runner.step = lambda crops, states: (regions.append(crops), inner(crops, states))[1]
+    inner = tracker._engine.step
+    tracker._engine.step = lambda crops, states: (regions.append(crops), inner(crops, states))[1]
     frame[30:50, 75:85] = 255       # in the middle of the moved region: x 50..90, y 35..55
     tracker.update(frame)
-    bright = torch.nonzero(regions[0].current[0, 0] > 128).float().mean(0)
+    bright = torch.nonzero(torch.as_tensor(regions[0].current)[0, 0] > 128).float().mean(0)
     # Region: 100 x 50 pixels around (80, 45); the mark's center is (80, 40).
     torch.testing.assert_close(bright, torch.tensor([112 * (.5 - 5 / 50), 56.]), atol=1.5, rtol=0)

@@ -11,7 +11,6 @@ from re3_core import scale_refinement, Tracker
 from re3_core.boxes import area, damp_scale, intersection
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3ConvNet, Re3LiteNet, TrackerNetwork
-from re3_core.tracker import _moved
 import torch
 from training.augment import covered_fraction, make_batch
 from training.config import Augmentation, BoxJitter, LossWeights
@@ -147,7 +146,7 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
         moved = []
         for t in range(1, 5):
             before = tracker.track('it').box
-            searched = _moved(tracker._targets['it'])
+            searched = tracker._moved_box(tracker._targets['it'])
             track = tracker.update(clip.frames[t])['it']
             place = t - first, row
             assert torch.allclose(seen.regions[place], regions_at(searched), atol=.05)
