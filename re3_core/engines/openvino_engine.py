@@ -38,7 +38,9 @@ class OpenVinoEngine(GraphEngine):
         self.device = Device('cpu')
         hint = 'bf16' if precision == 'int8' and has_bfloat16() else HINTS[precision]
         self._config: dict[str, Any] = {
-            'INFERENCE_PRECISION_HINT': hint, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': '1'}
+            'INFERENCE_PRECISION_HINT': hint, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': '1',
+            # Pinned threads wait for their core while another process has it.
+            'ENABLE_CPU_PINNING': False}
         if threads:
             self._config['INFERENCE_NUM_THREADS'] = threads
         self._core = openvino.Core()
