@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Play a video as a camera, let the tracker node follow one object in it, and report how it went.
+Play a video as a camera, track one object in it with the tracker node, and report the result.
 
 The tracker node and the camera player run as processes of their own, started through the
 package's entry points, and talk to this one by topics only, as any other ROS package would.
@@ -22,17 +22,17 @@ from re3_ros.demo.processes import find_config
 from re3_ros.demo.recorder import TARGET_ID
 from re3_ros.demo.report import (
     build_rows,
-    find_faults,
+    find_failures,
     find_hint,
     format_table,
-    still_overlap,
+    static_box_iou,
     summarise,
     write_csv,
 )
 from re3_ros.demo.run import play_on, RECORDING, run
 
 DEFAULT_CLIP = 'bikes.mp4'
-FOLLOWED, NOT_FOLLOWED, NOT_RUN = 0, 1, 2
+PASSED, FAILED, ERROR = 0, 1, 2
 
 
 def default_video():
@@ -55,7 +55,7 @@ def parse_arguments(argv):
     add('--seconds', type=float, default=20.0, help='how long to record a camera (%(default)s)')
     add('--annotation', default='', help='file with boxes to judge by, as those in config/demo')
     add('--min-iou', type=float, default=0.6,
-        help='mean IoU on the annotated boxes that counts as followed (%(default)s)')
+        help='mean IoU on the annotated boxes that counts as tracked (%(default)s)')
     add('--image-transport', default='raw', choices=('raw', 'compressed'))
     add('--params-file', default='', help="the tracker's parameters (default: tracker.yaml)")
     add('--weights', default='', help="the tracker's weights (default: the packaged ones)")
@@ -135,21 +135,21 @@ def report(clip, options, folder, results):
     rows = build_rows(since_target(played, observations), observations, judged_boxes(clip))
     write_csv(folder / 'tracks.csv', rows, TARGET_ID)
     write_pictures(folder, clip, rows)
-    summary = summarise(rows, node_time, still_overlap(clip.box, judged_boxes(clip)))
+    summary = summarise(rows, node_time, static_box_iou(clip.box, judged_boxes(clip)))
     print('\n'.join(filter(None, (format_table(summary), find_hint(summary)))), flush=True)
-    return find_faults(summary, options.min_iou)
+    return find_failures(summary, options.min_iou)
 
 
 def print_result(clip, folder, faults):
-    """Print whether the target was followed."""
+    """Print whether the target was tracked."""
     if faults:
-        print(f'demo: the {clip.target} was not followed: {"; ".join(faults)}', file=sys.stderr)
+        print(f'demo: the {clip.target} was not tracked: {"; ".join(faults)}', file=sys.stderr)
     else:
-        print(f'the {clip.target} was followed; results are in {folder}', flush=True)
+        print(f'the {clip.target} was tracked; results are in {folder}', flush=True)
 
 
 def main(argv=None):
-    """Run the demo; returns 0 if the target was followed, 1 if not, 2 if it could not be run."""
+    """Run the demo; returns 0 if the target was tracked, 1 if not, 2 if it could not be run."""
     options = parse_arguments(argv)
     folder = Path(options.output)
     try:
@@ -163,11 +163,11 @@ def main(argv=None):
             play_on(clip, options, config, folder)
     except (ValueError, OSError, RuntimeError) as error:
         print(f'demo: {error}', file=sys.stderr)
-        return NOT_RUN
+        return ERROR
     except KeyboardInterrupt:
         print('demo: interrupted', file=sys.stderr)
-        return NOT_RUN
-    return NOT_FOLLOWED if faults else FOLLOWED
+        return ERROR
+    return FAILED if faults else PASSED
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Processes that the demo starts: where their executables are, their surroundings, their end."""
+"""Processes that the demo starts: where their executables are, their environment, their end."""
 
 from pathlib import Path
 import signal
@@ -61,7 +61,7 @@ def find_config():
     return folder
 
 
-def share_surroundings(environ, domain_id, config):
+def isolate_ros_domain(environ, domain_id, config):
     """
     Give the processes of a demo one ROS domain and one transport, apart from all others.
 
@@ -103,7 +103,7 @@ class Process:
 
     def check(self, must_run=False):
         """
-        Raise RuntimeError with the last words of the process if it ended with an error.
+        Raise RuntimeError with the last log lines of the process if it ended with an error.
 
         :param must_run: whether it is an error to have ended at all.
         """
@@ -116,7 +116,7 @@ class Process:
         return '\n'.join(self._log.read_text(errors='replace').splitlines()[-lines:])
 
     def stop(self):
-        """Interrupt the process and wait for its end; kill it if it does not heed."""
+        """Interrupt the process and wait for its end; kill it on timeout."""
         if not self.ended:
             self._process.send_signal(signal.SIGINT)
         try:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo's own node: sends the box, starts the video, records what the tracker says."""
+"""The demo's own node: sends the box, starts the video, records the tracker's messages."""
 
 from bisect import bisect_right
 
@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from re3_ros.demo.report import Observation
 from re3_ros.messages import fill_box, read_box
+from re3_ros.targets import REFUSED
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2D, Detection2DArray
 
@@ -28,7 +29,7 @@ class DemoRecorder(Node):
     Sends the box of one target to the tracker and records what comes back about it.
 
     `newest_header` is the header of the newest tracks, None before the first, `sightings` how
-    many of them had the target.
+    many of them had the target, `refusal` the reason for which the tracker refused the box.
     """
 
     def __init__(self, **options):
@@ -36,6 +37,7 @@ class DemoRecorder(Node):
         super().__init__('demo_recorder', **options)
         self.newest_header = None
         self.sightings = 0
+        self.refusal = ''
         self._tracks = []
         self._transitions = [(0, 'tracked')]
         self._figures = {}
@@ -58,7 +60,9 @@ class DemoRecorder(Node):
 
     def _on_status(self, message):
         for status in message.status:
-            if status.name == TARGET_ID:
+            if status.name == TARGET_ID and status.message == REFUSED:
+                self.refusal = ', '.join(pair.value for pair in status.values)
+            elif status.name == TARGET_ID:
                 self._transitions.append((nanoseconds(message.header.stamp), status.message))
 
     def _on_diagnostics(self, message):
@@ -68,17 +72,17 @@ class DemoRecorder(Node):
                 self._figures = figures
 
     def can_send(self):
-        """Tell whether the tracker has looked at an image and listens for boxes."""
+        """Return whether the tracker has processed an image and subscribes to boxes."""
         return self.newest_header is not None and self._init.get_subscription_count() > 0
 
     def send_box(self, box):
-        """Publish the `xyxy` box (4,) for the newest image that the tracker has looked at."""
+        """Publish the `xyxy` box (4,) for the newest image that the tracker has processed."""
         message = Detection2D(header=self.newest_header, id=TARGET_ID)
         fill_box(message.bbox, box)
         self._init.publish(message)
 
     def can_start_video(self):
-        """Tell whether the camera player can be asked to go on."""
+        """Return whether the service of the camera player is ready."""
         return self._play.service_is_ready()
 
     def start_video(self):
@@ -90,7 +94,7 @@ class DemoRecorder(Node):
         return 0 if self.newest_header is None else nanoseconds(self.newest_header.stamp)
 
     def node_time(self):
-        """Return the node's mean and p95 time per frame in ms, each None if it never said."""
+        """Return the node's mean and p95 time per frame in ms, each None without diagnostics."""
         values = [self._figures.get(f'processing_ms_{kind}') for kind in ('mean', 'p95')]
         return tuple(None if value is None else float(value) for value in values)
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a demo run showed: one row per played frame, figures, and whether it was followed."""
+"""Report of a demo run: one row per played frame, figures, and whether the target was tracked."""
 
 from bisect import bisect_right
 import csv
@@ -97,7 +97,7 @@ class Summary:
     """
     Figures of a run; latencies and node times in ms, None where nothing was measured.
 
-    `still_iou` is what a box that stays where it was in the first frame would have reached.
+    `static_iou` is the mean IoU of the first box, kept without tracking.
     """
 
     published: int
@@ -112,24 +112,24 @@ class Summary:
     mean_iou: Optional[float]
     worst: Optional[Row]
     judged: int
-    still_iou: Optional[float]
+    static_iou: Optional[float]
 
 
 def _percentile(values, percent):
     return float(np.percentile(values, percent)) if values else None
 
 
-def still_overlap(box, boxes):
+def static_box_iou(box, boxes):
     """Return the mean overlap of a box that never moves with the annotated ones, or None."""
     return float(np.mean([iou(box, other) for other in boxes.values()])) if boxes else None
 
 
-def summarise(rows, node_time=(None, None), still_iou=None):
+def summarise(rows, node_time=(None, None), static_iou=None):
     """
     Return the `Summary` of rows.
 
     :param node_time: the node's mean and p95 per frame in ms.
-    :param still_iou: from `still_overlap`.
+    :param static_iou: from `static_box_iou`.
     """
     latencies = [row.latency_ms for row in rows if row.latency_ms is not None]
     judged = [row for row in rows if row.iou is not None]
@@ -141,15 +141,15 @@ def summarise(rows, node_time=(None, None), still_iou=None):
         node_mean=node_time[0], node_p95=node_time[1],
         mean_iou=float(np.mean([row.iou for row in judged])) if judged else None,
         worst=min(judged, key=lambda row: row.iou) if judged else None, judged=len(judged),
-        still_iou=still_iou)
+        static_iou=static_iou)
 
 
-def find_faults(summary, min_iou, max_lost_share=0.5):
+def find_failures(summary, min_iou, max_lost_share=0.5):
     """
-    Return the reasons why the target was not followed, as a list of lines; empty if it was.
+    Return the reasons why the target was not tracked, as a list of lines; empty if it was.
 
     With annotated boxes the mean overlap must reach `min_iou` and no frame may be reported lost
-    or absent, since the target is visible in all of them. Without, the target counts as followed
+    or absent, since the target is visible in all of them. Without, the target counts as tracked
     if it was tracked in more than 1 - `max_lost_share` of the frames that the node answered.
     """
     answered = summary.tracked + summary.lost + summary.absent
@@ -185,8 +185,8 @@ def format_table(summary):
     if summary.judged:
         lines.append((f'mean IoU on {summary.judged} annotated boxes', f'{summary.mean_iou:.3f} '
                       f'(lowest {summary.worst.iou:.3f}, frame {summary.worst.frame})'))
-    if summary.still_iou is not None:
-        lines.append(('  of a box that stays put', f'{summary.still_iou:.3f}'))
+    if summary.static_iou is not None:
+        lines.append(('  static-box baseline', f'{summary.static_iou:.3f}'))
     return '\n'.join(f'{name:<36}{value}' for name, value in lines)
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One run of the demo: the processes that it starts and what they are told."""
+"""One run of the demo: the processes that it starts and their parameters."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import time
 import rclpy
 from re3_ros.demo import page as web
 from re3_ros.demo.player import read_stamps
-from re3_ros.demo.processes import Process, ros_command, share_surroundings
+from re3_ros.demo.processes import isolate_ros_domain, Process, ros_command
 from re3_ros.demo.recorder import DemoRecorder
 
 # File name of what a camera device saw, in the output folder.
@@ -32,7 +32,7 @@ def tracker_command(options, config, **others):
 
 
 def player_command(options, clip, folder):
-    """Return the command of the camera player, which holds the first frame until told to go."""
+    """Return the command of the camera player, which holds the first frame."""
     parameters = {'video': clip.video, 'rate': options.rate, 'paused': True,
                   'image_transport': options.image_transport, 'wait_for_subscribers': 1,
                   'stamps_file': str(folder / 'stamps.csv')}
@@ -64,7 +64,7 @@ class Run:
 
     def play(self, clip, seconds):
         """Give the tracker the box, play the clip (a camera for `seconds`), wait for the end."""
-        self._wait('the tracker looked at an image', self._recorder.can_send, START_TIMEOUT)
+        self._wait('the tracker processed an image', self._recorder.can_send, START_TIMEOUT)
         self._spin_until(lambda: self._page.started, web.START_TIMEOUT)
         print(self._page.announcement(), flush=True)
         self._recorder.send_box(clip.box)
@@ -92,7 +92,7 @@ class Run:
         self._wait('it went on', answer.done, START_TIMEOUT)
 
     def _wait(self, what, condition, timeout):
-        """Spin until the condition holds; RuntimeError with the last words if it does not."""
+        """Spin until the condition holds; RuntimeError with the last log lines if it does not."""
         if self._spin_until(lambda: condition() or self._player.ended, timeout):
             if condition():
                 return
@@ -107,6 +107,8 @@ class Run:
                 return False
             self._tracker.check(must_run=True)
             self._player.check()
+            if self._recorder.refusal:
+                raise RuntimeError(f'the tracker refused the box: {self._recorder.refusal}')
             rclpy.spin_once(self._recorder, timeout_sec=0.1)
         return True
 
@@ -117,7 +119,7 @@ def run(clip, options, config, folder):
 
     :return: {frame number: stamp in ns}, list of `Observation`, the node's (mean, p95) time.
     """
-    share_surroundings(os.environ, options.domain_id, config)
+    isolate_ros_domain(os.environ, options.domain_id, config)
     rclpy.init(args=[])
     recorder = DemoRecorder()
     try:

@@ -37,9 +37,9 @@ def tiny_weights(tmp_path_factory):
 def ros():
     """Make rclpy ready in this process, on a domain and transport shared with the nodes."""
     rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
-    from re3_ros.demo.processes import find_config, share_surroundings
+    from re3_ros.demo.processes import find_config, isolate_ros_domain
     before = dict(os.environ)
-    share_surroundings(os.environ, DOMAIN, find_config())
+    isolate_ros_domain(os.environ, DOMAIN, find_config())
     os.environ['OMP_NUM_THREADS'] = '1'
     rclpy.init()
     # Keeps the DDS participant alive between tests: a new one takes seconds to be discovered.

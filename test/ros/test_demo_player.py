@@ -23,7 +23,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from re3_core.io.video import open_source  # noqa: E402
 from re3_ros.demo import player as camera_player  # noqa: E402
-from re3_ros.demo.processes import find_config, share_surroundings  # noqa: E402
+from re3_ros.demo.processes import find_config, isolate_ros_domain  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
@@ -82,7 +82,7 @@ class Listener:
 def own_domain():
     """Set the demo's transport and a domain of this process, until the end of the test."""
     before = dict(os.environ)
-    share_surroundings(os.environ, 1 + os.getpid() % 100, find_config())
+    isolate_ros_domain(os.environ, 1 + os.getpid() % 100, find_config())
     yield
     os.environ.clear()
     os.environ.update(before)

@@ -29,7 +29,7 @@ def played(count):
 
 def judge(observations, boxes, count=4):
     rows = report.build_rows(played(count), observations, boxes)
-    return report.find_faults(report.summarise(rows), min_iou=0.6)
+    return report.find_failures(report.summarise(rows), min_iou=0.6)
 
 
 def test_each_played_frame_gets_the_tracks_with_its_stamp():
@@ -81,8 +81,8 @@ def test_summary_counts_and_percentiles():
 
 
 def test_overlap_of_a_box_that_stays_put():
-    assert report.still_overlap(BOX, {1: BOX, 2: BOX + 100}) == 0.5
-    assert report.still_overlap(BOX, {}) is None
+    assert report.static_box_iou(BOX, {1: BOX, 2: BOX + 100}) == 0.5
+    assert report.static_box_iou(BOX, {}) is None
 
 
 def test_followed_target_has_no_faults():

@@ -18,7 +18,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 from re3_core.io.video import open_source, video_writer  # noqa: E402
 from re3_core.networks.re3_lite import Re3LiteNet  # noqa: E402
 from re3_core.weights import save_network  # noqa: E402
-from re3_ros.demo.app import default_video, FOLLOWED, NOT_FOLLOWED, NOT_RUN  # noqa: E402
+from re3_ros.demo.app import default_video, ERROR, FAILED, PASSED  # noqa: E402
 import torch  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -81,8 +81,8 @@ def test_untrained_network_is_reported_as_not_following(
     done, output = run_demo(
         tmp_path, '--video', clip, '--annotation', clip.with_suffix('.yaml'), '--rate', 10,
         '--weights', random_weights, '--device', 'cpu', '--image-transport', transport)
-    assert done.returncode == NOT_FOLLOWED, done.stdout + done.stderr
-    assert 'the patch was not followed: mean IoU' in done.stderr
+    assert done.returncode == FAILED, done.stdout + done.stderr
+    assert 'the patch was not tracked: mean IoU' in done.stderr
     table = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines()[1:])
     assert table['frames published'] == str(COUNT)
     rows = rows_of(output)
@@ -99,7 +99,7 @@ def test_untrained_network_is_reported_as_not_following(
 
 def test_video_without_annotation_and_box_is_refused(tmp_path, clip):
     done, output = run_demo(tmp_path, '--video', clip)
-    assert done.returncode == NOT_RUN
+    assert done.returncode == ERROR
     assert '--box x,y,width,height' in done.stderr
     assert not output.exists()
 
@@ -107,7 +107,7 @@ def test_video_without_annotation_and_box_is_refused(tmp_path, clip):
 def test_node_that_cannot_start_is_named_with_its_words(tmp_path, clip):
     done, _ = run_demo(tmp_path, '--video', clip, '--box', '4,30,20,20',
                        '--weights', tmp_path / 'missing.safetensors')
-    assert done.returncode == NOT_RUN
+    assert done.returncode == ERROR
     assert 'tracker node ended with code' in done.stderr
     assert 'missing.safetensors' in done.stderr
 
@@ -129,7 +129,7 @@ def test_the_page_is_served_until_enter_is_pressed(tmp_path, clip, random_weight
             assert 're3 tracker' in page.read().decode()
         demo.stdin.write('\n')
         demo.stdin.close()
-        assert demo.wait(PATIENCE) in (FOLLOWED, NOT_FOLLOWED)
+        assert demo.wait(PATIENCE) in (PASSED, FAILED)
         with pytest.raises(OSError):
             urlopen(address)
 
@@ -145,11 +145,20 @@ def patient(tmp_path):
 @shipped
 def test_shipped_network_follows_the_default_clip(tmp_path, patient):
     done, output = run_demo(tmp_path, *patient)
-    assert done.returncode == FOLLOWED, done.stdout + done.stderr
+    assert done.returncode == PASSED, done.stdout + done.stderr
     assert {row['state'] for row in rows_of(output)} <= {'tracked', 'skipped'}
 
 
 @shipped
 def test_wrong_box_on_the_default_clip_is_not_followed(tmp_path, patient):
     done, _ = run_demo(tmp_path, *patient, '--box', '500,20,60,60')
-    assert done.returncode == NOT_FOLLOWED, done.stdout + done.stderr
+    assert done.returncode == FAILED, done.stdout + done.stderr
+
+
+def test_refused_box_ends_the_demo_with_the_reason(tmp_path, clip, random_weights):
+    parameters = tmp_path / 'none.yaml'
+    parameters.write_text('/**: {ros__parameters: {max_id_length: 2}}')
+    done, _ = run_demo(tmp_path, '--video', clip, '--box', '4,30,20,20', '--device', 'cpu',
+                       '--weights', random_weights, '--params-file', parameters)
+    assert done.returncode == ERROR
+    assert "the tracker refused the box: id 'target'" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import sys
 import traceback
 
-from re3_ros.demo.processes import find_config, share_surroundings
+from re3_ros.demo.processes import find_config, isolate_ros_domain
 from tqdm import tqdm
 
 # Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.
@@ -34,7 +34,7 @@ def parse_arguments(names):
 def main():
     """Run the scenarios that were asked for; return 1 if a condition does not hold."""
     os.environ['OMP_NUM_THREADS'] = '1'
-    share_surroundings(os.environ, DOMAIN, find_config())
+    isolate_ros_domain(os.environ, DOMAIN, find_config())
     # Only now: the middleware reads the environment when it is loaded.
     import rclpy
     from stress import report
