@@ -65,8 +65,12 @@ def warn_of_unused_sections(node: Node, args: Sequence[str]) -> None:
     own = node.get_fully_qualified_name()
     files = [path for option, path in itertools.pairwise(args) if option == '--params-file']
     for path in files:
-        with open(path, encoding='utf-8') as file:
-            names = sorted(set(_sections(yaml.safe_load(file))))
+        try:
+            # launch_ros writes tags that the safe loader refuses; this one ignores tags.
+            with open(path, encoding='utf-8') as file:
+                names = sorted(set(_sections(yaml.load(file, Loader=yaml.BaseLoader))))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue    # rcl has read it, and nothing but a warning depends on it
         # A name without a slash is that of a node in any namespace.
         patterns = [name if name.count('/') > 1 or name == own else f'/**{name}'
                     for name in names]

@@ -201,7 +201,9 @@ def test_misspelt_parameters_and_nodes_are_named(start_node, tmp_path):
     ('/**: {p}', True), ('/re3/tracker: {p}', True), ('re3: {{tracker: {p}}}', True),
     ('tracker: {p}', True), ('/*/tracker: {p}', True), ('/**/tracker: {p}', True),
     ('/re3/other: {p}', False), ('/tracker2: {p}', False),
-    ('other: {p}\ntracker: {p}', True), ('', True)])
+    ('other: {p}\ntracker: {p}', True), ('', True), ('[', True),
+    ('/**: {{ros__parameters: {{cameras: !!python/tuple [a, b]}}}}', True),
+    ('/other: {{ros__parameters: {{cameras: !!python/tuple [a, b]}}}}', False)])
 def test_sections_of_parameters_files(tmp_path, text, matches):
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from re3_ros.declare import warn_of_unused_sections
