@@ -6,6 +6,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 import shutil
+import sys
 import time
 
 import pytest
@@ -194,8 +195,7 @@ def save_screenshot(request):
 @pytest.fixture(scope='session')
 def demo_clips():
     """Return the folder with the demo's clips; skip where they are missing."""
-    from re3_ros.demo import default_video
-    folder = Path(default_video()).parent
+    folder = Path(sys.prefix) / 'share' / 're3_demo'
     if not folder.is_dir():
         pytest.skip('needs the clips that make setup downloads')
     return folder
