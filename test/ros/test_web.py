@@ -158,6 +158,13 @@ def test_services_rename_and_remove(web_page):
     assert '1 targets removed' in page.text('messages')
 
 
+def test_a_box_that_the_tracker_refuses_is_reported(web_page):
+    page = web_page
+    wait_for_image(page)
+    page.client.init('far', (1000., 1000., 1100., 1100.))
+    send_until(page, lambda: "target 'far' refused: " in page.text('messages'), 'the refusal')
+
+
 def test_what_the_status_says_is_shown_once(web_page):
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
     from re3_ros.qos import latched_profile
