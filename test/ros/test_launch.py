@@ -16,7 +16,7 @@ from re3_ros.parameters import DEPRECATED, PARAMETERS
 FOLDER = Path(__file__).resolve().parents[2] / 'launch'
 LAUNCH_FILE = FOLDER / 'tracker.launch.py'
 DOCUMENTED = {'namespace', 'params_file', 'image', 'cameras', 'image_transport',
-              'image_reliability', 'device', 'precision', 'model', 'weights',
+              'image_reliability', 'device', 'engine', 'precision', 'model', 'weights',
               'redetection_candidates', 'search_candidates', 'use_sim_time', 'autostart',
               'respawn', 'log_level', 'web', 'web_host', 'web_port'}
 NO_LAUNCH = 'the launch system is not installed here (PyPI does not carry it)'
