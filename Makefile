@@ -36,7 +36,8 @@ demo: build
 		$(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--box '$(BOX)') $(DEMO_ARGS)
 
 stress: build
-	@scripts/in_env.sh env PYTHONPATH=test python -m stress --output stress_output $(STRESS_ARGS)
+	@scripts/in_env.sh bash -c 'PYTHONPATH=test:$$PYTHONPATH exec python -m stress "$$@"' stress \
+		--output stress_output $(STRESS_ARGS)
 
 lint: setup
 	@scripts/in_env.sh ruff check .

@@ -61,9 +61,11 @@ class InputWarnings:
     def report(self, topic: str, error: Exception) -> None:
         """Log an error of a message on `topic`."""
         self.total += 1
-        key = topic, getattr(error, 'kind', type(error).__name__), getattr(error, 'id', '')
-        if key not in self._loggers and len(self._loggers) >= MAX_WARNING_KINDS:
-            key = topic, '', ''
+        kind = getattr(error, 'kind', type(error).__name__)
+        # Ids without end, or kinds, share a line: first those of a kind, then those of a topic.
+        keys = ((topic, kind, getattr(error, 'id', '')), (topic, kind, ''), (topic, '', ''))
+        key = next((key for limit, key in zip((1, 2), keys, strict=False) if key in self._loggers
+                    or len(self._loggers) < limit * MAX_WARNING_KINDS), keys[-1])
         if key not in self._loggers:
             self._loggers[key] = self._make_logger()
         self._loggers[key].warning(f'{topic}: {error}', throttle_duration_sec=WARNING_PERIOD)

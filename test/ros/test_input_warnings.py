@@ -47,4 +47,16 @@ def test_kinds_are_bounded():
     warnings, lines = make()
     for number in range(2 * MAX_WARNING_KINDS):
         warnings.report('/image', ImageError(f'kind {number}', 'text'))
+    assert len(lines) == 2 * MAX_WARNING_KINDS
+    for number in range(10):
+        warnings.report('/image', ImageError(f'further kind {number}', 'text'))
+    assert len(lines) == 2 * MAX_WARNING_KINDS + 1
+
+
+def test_many_ids_do_not_hide_other_kinds():
+    warnings, lines = make()
+    for number in range(3 * MAX_WARNING_KINDS):
+        warnings.report('/init', InputError('unknown id', 'text', f'id {number}'))
     assert len(lines) == MAX_WARNING_KINDS + 1
+    warnings.report('/init', InputError('size', 'another kind', 'cup'))
+    assert lines[-1] == '/init: another kind'

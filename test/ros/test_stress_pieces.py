@@ -159,6 +159,7 @@ def test_plot(tmp_path):
 
 def test_unknown_scenarios_are_refused():
     command = [sys.executable, '-m', 'stress', '--only', 'nonsense']
-    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH', '')])
+    environment = {**os.environ, 'PYTHONPATH': path}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 2 and 'nonsense' in ended.stderr

@@ -21,7 +21,7 @@ SPACES = {'raw/': bad_messages.OF_RAW_CAMERA, 'packed/': bad_messages.OF_COMPRES
 # Of the images; so that times years away are times too.
 START = 1_500_000_000_000_000_000
 # How the node calls the topics that all cameras share.
-SHARED = 'init or detections: '
+SHARED = '/re3/init: '
 # So few that boxes which wait are too many.
 MAX_TARGETS = 4
 # Of the node's memory.
