@@ -4,8 +4,9 @@
 """
 Measure what viewers of the web page cost: the tracker node, and the page's own process.
 
-    scripts/in_env.sh bash -c \\
-    'PYTHONPATH=test:$PYTHONPATH python -m stress.web_bench VIDEO --box x,y,width,height'
+    PYTHONPATH=test:$PYTHONPATH python -m stress.web_bench VIDEO --box x,y,width,height
+
+in the environment of scripts/in_env.sh, see docs/performance.md.
 
 The node tracks one target in the looped video; viewers without a browser acknowledge each image
 at once. Processor times are those of the processes, so other load hardly changes them.
