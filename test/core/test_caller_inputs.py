@@ -226,7 +226,7 @@ class Fault(Exception):
 
 
 @pytest.mark.parametrize('place, error', [
-    ('re3_core.tracker.crop_batch', cv2.error),
+    ('re3_core.engines.torch_engine.crop_arrays', cv2.error),
     ('re3_core.networks.Re3LiteNet.step', RuntimeError),
     ('re3_core.networks.Re3LiteNet.template_similarity', MemoryError),
     ('re3_core.networks.Re3LiteNet.rescore', KeyboardInterrupt),
