@@ -36,7 +36,7 @@ from torch import nn, Tensor
 OPSET, IR_VERSION = 17, 8
 EXPORT_VERSION = 1      # to be raised when the graphs change: cached ones are exported again
 # Precisions by engine.
-EXPORTS = {'onnx': ('float32', 'float16', 'int8'), 'openvino': ('float32', 'int8'),
+EXPORTS = {'onnx': ('float32', 'float16', 'int8'), 'openvino': ('float32',),
            'tensorrt': ('float32', 'float16', 'int8')}
 # Initializers of fewer values are not stored in float16: that saves nothing.
 MIN_COMPRESSED = 256

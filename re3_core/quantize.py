@@ -5,8 +5,8 @@
 Exported graphs in int8: post-training quantization, calibrated by tracking in videos.
 
 Weights and activations of convolutions and matrix products are quantized by ONNX Runtime's
-quantizer; the graphs keep QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO
-and TensorRT read. Videos need no annotation: what is calibrated are the ranges of activations, on
+quantizer; the graphs keep QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime and
+TensorRT read. Videos need no annotation: what is calibrated are the ranges of activations, on
 the crops that a tracker takes of whatever it follows.
 """
 

@@ -161,6 +161,8 @@ def _model_files(source: Source, precision: str, engine_class: Any) -> ModelFile
     """Return exported graphs: of the folder given, of the package, or of the cache."""
     wanted = {'auto': ('int8', 'float32', 'float16'), 'int8': ('int8',)}.get(
         precision, ('float32', 'float16'))
+    if 'int8' not in engine_class.precisions:
+        wanted = tuple(name for name in wanted if name != 'int8')
     model = source.model or DEFAULT_MODEL
     if source.exported:
         files = find_files(source.exported, source.model, wanted, engine_class.suffixes)

@@ -11,21 +11,23 @@ from re3_core.engines.base import Device, EngineError
 from re3_core.engines.files import METADATA, ModelFiles
 from re3_core.engines.graph_engine import Graph, GraphEngine, Values
 
-HINTS = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 'f32'}
+HINTS = {'float32': 'f32', 'bfloat16': 'bf16'}
 
 
 class OpenVinoEngine(GraphEngine):
     """
     Run exported graphs with OpenVINO on the CPU.
 
-    :param files: of the model, ONNX or OpenVINO's own; in int8 if `precision` is.
-    :param precision: 'float32', 'bfloat16' (on CPUs that have it) or 'int8'. In int8 the layers
-        that are not quantized run in bfloat16 where the CPU has it.
+    Graphs in int8 are not used: OpenVINO quantizes more of them than their QDQ nodes say, and
+    tracks then get lost.
+
+    :param files: of the model, ONNX or OpenVINO's own.
+    :param precision: 'float32', or 'bfloat16' on CPUs that have it.
     :param threads: CPU threads; 0: as many as OpenVINO chooses.
     """
 
     name = 'openvino'
-    precisions = ('float32', 'bfloat16', 'int8')
+    precisions = ('float32', 'bfloat16')
     suffixes = ('.xml', '.onnx')
 
     def __init__(self, files: ModelFiles, precision: str, threads: int = 0,
@@ -33,12 +35,12 @@ class OpenVinoEngine(GraphEngine):
         if device not in ('auto', 'cpu'):
             raise EngineError(f'openvino runs on the CPU here, not on {device}')
         if precision == 'bfloat16' and not has_bfloat16():
-            raise EngineError('this CPU has no bfloat16; use float32 or int8')
+            raise EngineError('this CPU has no bfloat16; use float32')
         self.precision = precision
         self.device = Device('cpu')
-        hint = 'bf16' if precision == 'int8' and has_bfloat16() else HINTS[precision]
         self._config: dict[str, Any] = {
-            'INFERENCE_PRECISION_HINT': hint, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': '1',
+            'INFERENCE_PRECISION_HINT': HINTS[precision], 'PERFORMANCE_HINT': 'LATENCY',
+            'NUM_STREAMS': '1',
             # Pinned threads wait for their core while another process has it.
             'ENABLE_CPU_PINNING': False}
         if threads:

@@ -208,7 +208,7 @@ def test_auto_without_any_engine_lists_them(without):
 @pytest.mark.parametrize('engine', COMPILED)
 @pytest.mark.parametrize(('settings', 'text'), [
     ({'precision': 'float16'}, 'runs in float32, .*not in float16'),
-    ({'precision': 'int8'}, 'holds no graphs of a model for .* in int8'),
+    ({'precision': 'int8'}, 'holds no graphs of a model for .* in int8|not in int8'),
     ({'device': 'cuda'}, 'on the CPU'),
     ({'model': 'goturn'}, 'holds no graphs of goturn')])
 def test_settings_that_an_engine_lacks_are_named(exported, engine, settings, text):
@@ -372,3 +372,40 @@ def test_weights_in_float16_take_half_the_space_without_a_loss(tmp_path):
     network.half().float()
     half = export_graphs(network, tmp_path)['step'].stat().st_size
     assert half < .6 * size
+
+
+@needs_onnx
+def test_int8_is_calibrated_on_videos_and_stays_close(networks, exported, frames, tmp_path):
+    pytest.importorskip('onnxruntime')
+    from re3_core.engines.files import find_files
+    from re3_core.quantize import calibration_inputs, quantize_graphs
+    network, boxes = networks['re3_lite'], list(BOXES.values())
+    graphs = find_files(exported['re3_lite'], None, ['float32'])
+    paths = quantize_graphs(graphs, tmp_path, calibration_inputs(graphs, [frames[:20]]))
+    assert set(paths) == {'step', 'similarity', 'rescore'}
+    tracker = Tracker(weights=tmp_path, engine='onnxruntime')
+    assert tracker.precision == 'int8'
+    crops = crops_of(network, frames[0], boxes)
+    expected, output = (engine.start(crops) for engine in (TorchEngine(network), tracker._engine))
+    difference = np.abs(output.boxes - expected.boxes)
+    assert 0 < difference.max() < .1    # of the crop's side; quantized, but no other boxes
+    np.testing.assert_allclose(output.confidences, expected.confidences, atol=.1)
+
+
+def test_int8_without_videos_is_refused(tmp_path, capsys):
+    pytest.importorskip('onnx')
+    from re3_core.export import main
+    assert main(['--precision', 'int8', '--output', str(tmp_path / 'exported')]) == 1
+    assert '--calibration' in capsys.readouterr().err
+    assert not (tmp_path / 'exported').exists()
+
+
+def test_export_writes_a_folder_for_the_tracker(networks, tmp_path, capsys):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    from re3_core.export import main
+    weights, folder = tmp_path / 'tiny.safetensors', tmp_path / 'exported'
+    save_network(networks['re3_lite'], weights)
+    assert main(['--weights', str(weights), '--output', str(folder)]) == 0
+    assert 're3_lite.step.float32.onnx' in capsys.readouterr().out
+    assert Tracker(weights=folder, engine='onnxruntime').network.name == 're3_lite'
