@@ -86,6 +86,7 @@ def save_tensors(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str
                for name, value in state.items()}
     with atomic_write(path) as part:
         save_file(tensors, part, metadata)
+        part.chmod(0o644)     # safetensors creates files that only their owner can read
 
 
 def read_metadata(path: PathLike) -> dict[str, str]:

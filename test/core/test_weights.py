@@ -128,6 +128,10 @@ def test_missing_file_is_named(tmp_path):
         Tracker(weights=tmp_path / 'nowhere.safetensors')
 
 
+def test_written_files_can_be_read_by_everyone(saved):
+    assert saved[1].stat().st_mode & 0o777 == 0o644
+
+
 def test_models_without_packaged_weights_name_the_ways_to_get_them():
     assert {'re3', 're3_lite'} <= set(available_models())
     with pytest.raises(FileNotFoundError, match="no weights for model 're3'.*re3_core.convert"):
