@@ -3,6 +3,7 @@
 
 """OpenVINO on a CPU; it compiles a graph in about a second, each time it is loaded."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ class OpenVinoEngine(GraphEngine):
             'ENABLE_CPU_PINNING': False}
         if threads:
             self._config['INFERENCE_NUM_THREADS'] = threads
-        self._core = openvino.Core()
         super().__init__(files)
 
     @staticmethod
@@ -54,8 +54,8 @@ class OpenVinoEngine(GraphEngine):
         return 'bfloat16' if has_bfloat16() else 'float32'
 
     def _load(self, path: Path) -> Graph:
-        model = self._core.read_model(path)
-        compiled = self._core.compile_model(model, 'CPU', self._config)
+        model = core().read_model(path)
+        compiled = core().compile_model(model, 'CPU', self._config)
         request = compiled.create_infer_request()
         # A port may have several names, among them that of the graph.
         inputs = {name: tuple(size.get_length() for size in list(port.get_partial_shape())[1:])
@@ -70,14 +70,26 @@ class OpenVinoEngine(GraphEngine):
         return Graph(inputs, _metadata(model), run)
 
 
+@functools.cache
+def core() -> openvino.Core:
+    """
+    Return OpenVINO's Core, the only one of the process, which is never released.
+
+    Its CPU plugin gives the thread that loads it an alternate signal stack, and frees that when
+    the plugin is released, in whatever thread this happens. The next signal with a handler in
+    Python, such as Ctrl-C, would then end the process with a segmentation fault.
+    """
+    return openvino.Core()
+
+
 def has_bfloat16() -> bool:
     """Return whether the CPU computes in bfloat16."""
-    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def convert(source: Path, folder: Path) -> Path:
     """Write an ONNX graph as OpenVINO's `.xml` and `.bin`; return the former's path."""
-    model = openvino.Core().read_model(source)
+    model = core().read_model(source)
     model.set_rt_info(_metadata(model) or '', [METADATA])
     path = folder / f'{source.stem}.xml'
     openvino.save_model(model, path)

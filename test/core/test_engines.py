@@ -170,6 +170,23 @@ def test_what_needs_torch_is_refused_without_it(tmp_path):
 # The choice of an engine ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('engine', COMPILED)
+def test_signals_are_handled_after_an_engine_was_released_in_another_thread(exported, engine):
+    code = f"""
+import os, signal, threading
+from re3_core import Tracker
+trackers = [Tracker(weights={str(exported['re3_lite'])!r}, engine={engine!r})]
+thread = threading.Thread(target=trackers.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGUSR1, lambda number, frame: print('handled'))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    result = subprocess.run([sys.executable, '-X', 'faulthandler', '-c', code], cwd=ROOT,
+                            capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, 'handled\n'), result.stderr
+
+
 @pytest.fixture
 def without(monkeypatch):
     """Return a function that hides installed packages."""
