@@ -12,6 +12,7 @@ the crops that a tracker takes of whatever it follows.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 import logging
 from pathlib import Path
 import tempfile
@@ -130,28 +131,40 @@ def quantize_graphs(files: ModelFiles, folder: Path, inputs: dict[str, list[Valu
     :return: path by graph.
     """
     from re3_core.export import compress_weights, save_model
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
     paths = {}
     for graph, source in files.paths.items():
         metadata = {item.key: item.value for item in onnx.load(source).metadata_props}[METADATA]
         with tempfile.TemporaryDirectory() as temporary:
             prepared, quantized = Path(temporary, 'prepared.onnx'), Path(temporary, 'int8.onnx')
             # Folds the casts of compressed weights, and fuses normalizations.
-            quant_pre_process(source, prepared, skip_symbolic_shape=True)
-            quantize_static(
-                prepared, quantized, _Reader(inputs[graph]), quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=QUANTIZED, per_channel=True,
-                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-                weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-                nodes_to_exclude=_nodes_with(onnx.load(prepared), exclude),
-                extra_options={'ActivationSymmetric': symmetric, 'WeightSymmetric': True,
-                               'QuantizeBias': not symmetric})
+            with _errors_only():
+                quant_pre_process(source, prepared, skip_symbolic_shape=True)
+                quantize_static(
+                    prepared, quantized, _Reader(inputs[graph]), quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=QUANTIZED, per_channel=True,
+                    activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+                    weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+                    nodes_to_exclude=_nodes_with(onnx.load(prepared), exclude),
+                    extra_options={'ActivationSymmetric': symmetric, 'WeightSymmetric': True,
+                                   'QuantizeBias': not symmetric})
             model = onnx.load(quantized)
         compress_weights(model, lossless=False)
         paths[graph] = folder / file_name(files.model, graph, 'int8')
         save_model(model, paths[graph], metadata.replace(
             '"precision": "float32"', '"precision": "int8"'))
     return paths
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Leave out the warnings and hints that the quantizer logs with the root logger."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _nodes_with(model: onnx.ModelProto, parts: Sequence[str]) -> list[str]:

@@ -9,8 +9,9 @@ interrupted.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, ExitStack
+import functools
 import json
 import logging
 from pathlib import Path
@@ -118,7 +119,8 @@ def _run_track(options: argparse.Namespace) -> int:
         **dict(options.param),
         **{name: getattr(options, name) for name in ('model', 'weights', 'device', 'precision')
            if getattr(options, name) is not None}})
-    tracker = make_tracker(values)
+    # Made when the first bag has been opened, once for all of them.
+    tracker = functools.cache(lambda: make_tracker(values))
     statuses = []
     for path in options.bags:
         try:
@@ -130,7 +132,7 @@ def _run_track(options: argparse.Namespace) -> int:
 
 
 def _track_bag(path: Path, options: argparse.Namespace, values: dict[str, Any],
-               tracker: Any) -> int:
+               tracker: Callable[[], Any]) -> int:
     from re3_ros.bag.inits import parse_inits
     from re3_ros.bag.track import choose_cameras, Job, Span, track_camera
     job = Job(parse_inits(options.init), values, tuple(options.formats), options.namespace,
@@ -142,7 +144,7 @@ def _track_bag(path: Path, options: argparse.Namespace, values: dict[str, Any],
         complete = True
         for camera in cameras:
             folder = root / camera.name if camera.name else root
-            summary = track_camera(bag, camera, folder, job, tracker)
+            summary = track_camera(bag, camera, folder, job, tracker())
             complete &= summary.complete
             print(f'{printable(folder)}: finished before, left as it is' if summary.skipped else
                   f'{printable(folder)}: {summary.targets} targets in {summary.images} images'
