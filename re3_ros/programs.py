@@ -6,6 +6,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import os
+import sys
 from typing import Any
 
 import rclpy
@@ -18,6 +19,7 @@ def init_ros(program: str, args: Sequence[str] | None = None, **options: Any) ->
 
     A parameters file that cannot be read, a bad remapping or log level, a bad environment.
     """
+    sys.unraisablehook = _report_unraisable
     try:
         rclpy.init(args=args, **options)
     except Exception as error:
@@ -29,6 +31,17 @@ def init_ros(program: str, args: Sequence[str] | None = None, **options: Any) ->
                                         or os.environ.get('ROS_HOME')):
             reason += ' (set HOME, or ROS_LOG_DIR to a folder for the log files)'
         raise SystemExit(f'{program}: cannot start: {reason}') from None
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    """
+    Report an error that was raised where Python cannot pass it on, but for an interrupt.
+
+    An interrupt may come in some object's `__del__`. Nothing is lost with it: rclpy has shut the
+    context down before, which ends the program.
+    """
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 @contextmanager

@@ -90,3 +90,16 @@ def test_entry_points_load_nothing_before_signals_are_handled():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           timeout=PATIENCE)
     assert done.stdout == '[]\n'
+
+
+def test_an_interrupt_in_a_destructor_is_quiet_and_other_errors_are_not():
+    code = INIT + (
+        '\nclass Rest:\n'
+        '    def __init__(self, error): self.error = error\n'
+        '    def __del__(self): raise self.error\n'
+        'Rest(KeyboardInterrupt())\n'
+        "Rest(ValueError('a fault'))\n")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 0
+    assert 'ValueError: a fault' in done.stderr and 'KeyboardInterrupt' not in done.stderr
