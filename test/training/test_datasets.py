@@ -4,6 +4,7 @@
 """Readers and check of the data sets, on tiny made ones of each format."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from training.data.got10k import read_got10k, read_lasot
 from training.data.ilsvrc import GOTURN_MAX_BOX_RATIO, read_det, read_vid
 from training.data.images import read_images
 from training.data.otb import read_videos
+from training.labels import TargetLabels, VideoLabels, write_labels
+from training.labels.model import images_in
 
 HEIGHT, WIDTH = 48, 64
 
@@ -125,8 +128,23 @@ def make_images(root):
     return root
 
 
+def make_labels(form):
+    """Return a function that makes two videos in one of the formats of labels."""
+    def make(root):
+        boxes = np.tile((5., 6., 15., 14.), (3, 1))
+        pictures(root / 'frames', 3)
+        for name in ('a', 'b'):
+            labels = VideoLabels(name, (WIDTH, HEIGHT), images_in(root / 'frames'), {
+                'cat': TargetLabels.of(boxes, label='cat')}, root / 'frames')
+            write_labels(labels, root / name, form)
+        shutil.rmtree(root / 'frames')
+        return root
+    return make
+
+
 MAKERS = {'alov': make_alov, 'vid': make_vid, 'det': make_det, 'got10k': make_got10k,
-          'lasot': make_lasot, 'videos': make_otb, 'images': make_images}
+          'lasot': make_lasot, 'videos': make_otb, 'images': make_images,
+          **{form: make_labels(form) for form in ('coco', 'cvat', 'mot', 'yolo')}}
 
 
 @pytest.mark.parametrize('form', FORMATS)
@@ -282,6 +300,11 @@ def broken(form, root):
         path = next(root.rglob('out_of_view.txt'))
         text(path, '0,1')
         return f'{path}: 2 numbers for 4 frames'
+    labels = {'cvat': 'a/annotations.xml', 'coco': 'a/annotations.json', 'mot': 'a/gt/gt.txt',
+              'yolo': 'a/labels/00000002.txt'}
+    if form in labels:
+        text(root / labels[form], '<')
+        return str(root / labels[form])
     path = next(root.rglob('boxes.json'))
     text(path, '{"1.jpg": {"boxes": [[1, 2, 3]]}}')
     return f'{path}: 1.jpg'

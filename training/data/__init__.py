@@ -54,6 +54,22 @@ def _holds_videos(folder: Path) -> bool:
                for pattern in ('*', '*/*') for path in visible_files(folder, pattern))
 
 
+def _labels(form: str) -> Format:
+    """Return a format of `training.labels`, which is imported on use: it needs this package."""
+    def read(folder: os.PathLike | str, *, on_error: OnError = raise_error) -> list[LabeledVideo]:
+        from training.labels import read_labels
+        try:
+            return [labels.as_labeled_video() for labels in read_labels(folder, form)]
+        except DataError as error:
+            on_error(error)
+            return []
+
+    def matches(folder: Path) -> bool:
+        from training.labels import LABEL_FORMATS
+        return LABEL_FORMATS[form].matches(folder)
+    return Format(read, matches, f'labels in the format {form}, see docs/recordings.md')
+
+
 # In the order in which they are tried: the special ones first.
 FORMATS = {
     'alov': Format(read_alov, lambda folder: (folder / ANNOTATIONS).is_dir(),
@@ -69,6 +85,7 @@ FORMATS = {
     'lasot': Format(read_lasot, lambda folder: _has(
         folder, '*/full_occlusion.txt', '*/*/full_occlusion.txt'),
         'LaSOT: [<class>/]<class>-<number>/ with img, groundtruth.txt and labels'),
+    **{form: _labels(form) for form in ('cvat', 'coco', 'mot', 'yolo')},
     'videos': Format(read_videos, _holds_videos,
                      'OTB and VOT folders, folders of frames, videos: with or without boxes'),
     'images': Format(read_images, lambda folder: True,
