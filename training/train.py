@@ -12,7 +12,7 @@ never stopped. Under torchrun several processes share each batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -569,8 +569,13 @@ def _with_box(crop: torch.Tensor, box: torch.Tensor) -> np.ndarray:
 # Command ---------------------------------------------------------------------------------------
 
 
-def train(trainer: Trainer, minutes: float | None = None) -> None:
-    """Train to the end of the curriculum, or for some minutes; leave a checkpoint behind."""
+def train(trainer: Trainer, minutes: float | None = None,
+          stop: Callable[[], bool] = lambda: False) -> None:
+    """
+    Train to the end of the curriculum, or for some minutes; leave a checkpoint behind.
+
+    :param stop: is called after each step; training ends if it returns true
+    """
     started, config = time.monotonic(), trainer.config
     logger = Logger(trainer) if trainer.rank == 0 else None
     while trainer.iteration < config.iterations:
@@ -581,7 +586,7 @@ def train(trainer: Trainer, minutes: float | None = None) -> None:
             time.monotonic() - started > 60 * minutes, trainer.device)
         if logger:
             logger.log(losses, rate, over or trainer.iteration == config.iterations)
-        if over:
+        if over or broadcast_decision(stop(), trainer.device):
             break
     if logger:
         logger.close()

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Fine-tuning: what is held out, when it ends, and that it never ends worse than it began."""
+
+import json
+
+import numpy as np
+import pytest
+from re3_core import load_network, save_network, Tracker
+from re3_core.io.images import save_image
+from re3_core.io.video import VideoFile
+import torch
+from training import finetune
+from training.data.base import LabeledTrack, LabeledVideo
+from training.finetune import FinetuneOptions, FineTuner, has_confidence, main, split_videos
+
+SIZE = (90, 120)
+
+
+def write_walk(folder, seed, count=16):
+    """Write an OTB sequence of a textured square that walks over a textured ground."""
+    rng = np.random.default_rng(seed)
+    ground = rng.integers(0, 90, (*SIZE, 3), np.uint8)
+    texture = rng.integers(120, 255, (24, 24, 3), np.uint8)
+    lines = []
+    x, y = rng.integers(10, 50, 2)
+    for t in range(count):
+        image = ground.copy()
+        left, top = int(x + 2 * t), int(y + (t % 4))
+        image[top:top + 24, left:left + 24] = texture
+        save_image(folder / 'img' / f'{t:04d}.png', image)
+        lines.append(f'{left},{top},24,24\n')
+    (folder / 'groundtruth_rect.txt').write_text(''.join(lines))
+
+
+@pytest.fixture
+def walks(tmp_path):
+    """Return a folder with four short labeled sequences."""
+    for number in range(4):
+        write_walk(tmp_path / 'labels' / f'walk{number}', number)
+    return tmp_path / 'labels'
+
+
+@pytest.fixture
+def weights(network, tmp_path):
+    """Return a weights file of a tiny network with random weights."""
+    save_network(network, tmp_path / 'tiny.safetensors')
+    return tmp_path / 'tiny.safetensors'
+
+
+def arguments(walks, weights, *further):
+    """Return a command line that takes seconds."""
+    return ['--data', str(walks), '--output', str(walks.parent / 'out'), '--weights',
+            str(weights), '--iterations', '30', '--batch', '4', '--unroll', '4',
+            '--validate-every', '10', '--lr', '3e-3', '--simulated-clips', '2', '--threads', '1',
+            '--device', 'cpu', *further]
+
+
+def test_the_held_out_part_improves_and_all_results_are_written(walks, weights, capsys):
+    assert main(arguments(walks, weights)) == 0
+    out = walks.parent / 'out'
+    report = json.loads((out / 'report.json').read_text())
+    assert report['improved'] and report['after'] > report['before'] + .01
+    assert report['history'][0] == [0, pytest.approx(report['before'])]
+    assert report['split'] == '1 of 4 sequences are held out' and len(report['sequences']) == 1
+    text = capsys.readouterr().out
+    assert '| AUC before | AUC after' in text and 'weights:=' in text
+    # The written weights are those that were measured.
+    sequences = [finetune.sequences_in(cache) for cache in [finetune.cache_parts(
+        split_videos(finetune.read_dataset(walks)).held_out, out / 'again', 960)]][0]
+    again = finetune.evaluate_network(load_network(weights=out / 'weights.safetensors'),
+                                      sequences, torch.device('cpu'))
+    assert again.auc == pytest.approx(report['after'])
+    assert (out / 'before_after.png').stat().st_size > 5000
+    assert f'{report["after"]:.3f}' in (out / 'report.md').read_text()
+    video = VideoFile(out / 'before_after.mp4')
+    assert video.properties() == ((2 * (SIZE[1] + 2), SIZE[0]), 16)
+    video.release()
+    # The export is of the same weights.
+    tracker = Tracker(weights=out / 'onnx', engine='onnxruntime', device='cpu')
+    assert tracker.engine == 'onnxruntime'
+    assert not (out / 'work').exists()
+
+
+def test_without_improvement_the_original_weights_are_returned(walks, weights, capsys):
+    assert main(arguments(walks, weights, '--lr', '0', '--patience', '1', '--no-export')) == 0
+    out = walks.parent / 'out'
+    assert (out / 'weights.safetensors').read_bytes() == weights.read_bytes()
+    report = json.loads((out / 'report.json').read_text())
+    assert not report['improved'] and report['after'] == report['before']
+    # It ended after the first validation that brought nothing.
+    assert [iteration for iteration, _ in report['history']] == [0, 10]
+    assert 'the result is the original weights' in capsys.readouterr().out
+
+
+def test_a_single_sequence_is_split_by_time(tmp_path, weights):
+    write_walk(tmp_path / 'labels' / 'walk', 0, 30)
+    report = finetune.finetune(FinetuneOptions(
+        data=tmp_path / 'labels', output=tmp_path / 'out', weights=weights, iterations=2, batch=2,
+        unroll=4, simulated_clips=2, validate_every=2, threads=1, device='cpu', export=False))
+    assert report['split'] == 'the last 9 of 30 frames of the only sequence are held out'
+    assert list(report['sequences']) == ['walk']
+
+
+def video(name, count, boxes=None):
+    """Return a labeled video without files."""
+    boxes = np.tile((1., 2., 30., 40.), (count, 1)) if boxes is None else boxes
+    return LabeledVideo(name, ['x'] * count, tracks=(LabeledTrack('', boxes),))
+
+
+def test_split_by_sequence_keeps_whole_sequences_apart():
+    videos = [video(str(number), 5) for number in range(10)]
+    split = split_videos(videos)
+    assert [len(split.training), len(split.held_out)] == [8, 2]
+    names = [part[0].name for part in split.training + split.held_out]
+    assert sorted(names) == sorted(str(number) for number in range(10))
+    assert split_videos(videos) == split
+    assert split_videos(videos, 1).held_out != split.held_out
+
+
+def test_data_without_boxes_is_refused(tmp_path, capsys, weights):
+    with pytest.raises(ValueError, match='no video has a target'):
+        split_videos([video('a', 3, np.full((3, 4), np.nan)), video('b', 1)])
+    late = np.full((10, 4), np.nan)
+    late[8:] = 1, 2, 30, 40
+    with pytest.raises(ValueError, match='too short to hold a part out'):
+        split_videos([video('a', 10, late)])
+    save_image(tmp_path / 'images/a.png', np.zeros((9, 9, 3), np.uint8))
+    assert main(['--data', str(tmp_path / 'images'), '--output', str(tmp_path / 'out')]) == 1
+    assert 'images, but fine-tuning needs videos' in capsys.readouterr().err
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full/letter').touch()
+    assert main(['--data', str(tmp_path), '--output', str(tmp_path / 'full')]) == 1
+    assert 'name another --output' in capsys.readouterr().err
+    assert main(['--data', str(tmp_path), '--output', str(tmp_path / 'x'), '--model', 'yolo']) == 1
+    assert '--model must be one of' in capsys.readouterr().err
+
+
+def test_a_failed_run_leaves_no_caches(walks, weights, monkeypatch):
+    def fail(*arguments, **options):
+        raise ValueError('disk is full')
+    monkeypatch.setattr(finetune, 'train', fail)
+    assert main(arguments(walks, weights)) == 1
+    assert list((walks.parent / 'out').iterdir()) == []
+
+
+def test_patience_counts_validations_since_the_best():
+    tuner = object.__new__(FineTuner)
+    tuner.patience = 2
+    for values, finished in (((.5, .6), False), ((.5, .6, .55), False), ((.5, .6, .5, .59), True),
+                             ((.5, .4, .4), True)):
+        tuner.history = list(enumerate(values))
+        assert tuner.finished is finished
+
+
+def test_networks_without_confidence_learn_none(memoryless, network):
+    assert has_confidence(network) and has_confidence(memoryless)
+    recur = memoryless.recur
+
+    def without(encoded, memory):
+        prediction, memory = recur(encoded, memory)
+        return prediction._replace(logits=torch.full_like(prediction.logits, torch.nan)), memory
+    memoryless.recur = without      # as the networks of the papers
+    assert not has_confidence(memoryless)

@@ -1,0 +1,509 @@
+# SPDX-FileCopyrightText: 2026 re3_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Fine-tune a network on one's own labels: `python -m training.finetune --data LABELS --output DIR`.
+
+A part of the labeled data is held out: whole sequences, or the end of the only one. The rest is
+mixed with clips that are simulated from its frames. Training stops when the success AUC on the
+held-out part no longer improves; if it never did, the result is the weights that it started from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+import itertools
+import json
+from pathlib import Path
+import shutil
+import sys
+import time
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from re3_core import Tracker
+from re3_core.boxes import xyxy_to_xywh
+from re3_core.crops import CropSpec
+from re3_core.engines.torch_engine import choose_device
+from re3_core.io.drawing import draw_box, draw_text, LOST, TRACKED, TRUTH
+from re3_core.io.files import atomic_write, printable
+from re3_core.io.images import save_image
+from re3_core.io.video import video_writer
+from re3_core.networks import Crops, TrackerNetwork
+from re3_core.weights import (
+    available_models,
+    load_network,
+    read_metadata,
+    save_network,
+    weights_path,
+)
+import torch
+from training.config import (
+    Augmentation,
+    Config,
+    LossWeights,
+    OptimizerConfig,
+    run_command,
+    Source,
+    Stage,
+)
+from training.data import read_dataset
+from training.data.base import frames_of, LabeledTrack, LabeledVideo, shrink, shrink_factor
+from training.data.base import Sequence as LabeledSequence
+from training.data.cache import build_cache, CacheItem, FrameCache
+from training.data.images import BOXES_FILE
+from training.evaluate import run_one_pass
+from training.metrics import one_pass, OnePass, OVERLAP_THRESHOLDS
+from training.report import markdown
+from training.train import train, Trainer
+
+# Of several sequences this share is held out, of a single one this share of its end.
+HELD_OUT = .25
+HELD_OUT_TIME = .3
+# Longer sides of the frames that are learned from and evaluated on, in pixels.
+TRAIN_SIDE, HELD_OUT_SIDE = 480, 960
+# Frames from which simulated clips are made.
+MATERIAL_IMAGES = 60
+SIMULATED = Source('simulated', length=16, size=(240, 320), processes=1, weight=.3)
+# Shares of the time for training; the rest is for evaluation, pictures and export.
+TRAINING_TIME = .8
+# Gains below this are noise: then the original weights are returned.
+MIN_GAIN = .001
+VIDEO_FRAMES = 200
+RESULT, REPORT = 'weights.safetensors', 'report.json'
+
+
+# Data ------------------------------------------------------------------------------------------
+
+
+class Split(NamedTuple):
+    """
+    Parts of videos as (video, first frame, frame after the last one).
+
+    :param description: how it was split, a sentence for the user
+    """
+
+    training: list[tuple[LabeledVideo, int, int]]
+    held_out: list[tuple[LabeledVideo, int, int]]
+    description: str
+
+
+def split_videos(videos: Sequence[LabeledVideo], seed: int = 0) -> Split:
+    """
+    Hold out a quarter of the videos, at least one; of a single video the last part.
+
+    :raises ValueError: if there are no boxes, or a single video is too short
+    """
+    labeled = [video for video in videos if any(
+        np.isfinite(track.boxes).all(1).sum() > 1 for track in video.tracks)]
+    if not labeled:
+        raise ValueError('no video has a target with at least two boxes')
+    lengths = [len(video.tracks[0].boxes) for video in labeled]
+    whole = [(video, 0, length) for video, length in zip(labeled, lengths, strict=True)]
+    if len(labeled) > 1:
+        count = max(1, round(HELD_OUT * len(labeled)))
+        chosen = set(np.random.default_rng(seed).permutation(len(labeled))[:count].tolist())
+        return Split([part for k, part in enumerate(whole) if k not in chosen],
+                     [part for k, part in enumerate(whole) if k in chosen],
+                     f'{count} of {len(labeled)} sequences are held out')
+    video, length = labeled[0], lengths[0]
+    cut = round((1 - HELD_OUT_TIME) * length)
+    split = Split([(video, 0, cut)], [(video, cut, length)],
+                  f'the last {length - cut} of {length} frames of the only sequence are held out')
+    for part in split.training + split.held_out:
+        if not any(np.isfinite(track.boxes[part[1]:part[2]]).all(1).sum() > 1
+                   for track in video.tracks):
+            raise ValueError(f'{printable(video.name)}: too short to hold a part out: frames '
+                             f'{part[1]} to {part[2] - 1} have no target with two boxes')
+    return split
+
+
+def cache_parts(parts: Sequence[tuple[LabeledVideo, int, int]], folder: Path, max_side: int,
+                most: int | None = None) -> FrameCache:
+    """
+    Decode parts of videos into a new cache.
+
+    :param max_side: longer side of the frames at most, in pixels
+    :param most: frames of each part at most
+    """
+    def items(first: int) -> Iterable[CacheItem]:
+        for video, start, stop in parts[first:]:
+            stop = stop if most is None else min(stop, start + most)
+            frames = itertools.islice(iter(frames_of(video, start)), stop - start)
+            image = next(frames, None)
+            if image is None:
+                raise ValueError(f'{printable(video.name)}: no frames')
+            factor = np.float32(shrink_factor(image.shape, max_side))
+            tracks = [LabeledTrack(
+                track.name, track.boxes[start:stop] * factor,
+                None if track.visible is None else track.visible[start:stop])
+                for track in video.tracks]
+            yield CacheItem(video.name, (
+                shrink(frame, max_side) for frame in itertools.chain([image], frames)), tracks)
+    return build_cache(folder, items)
+
+
+def sequences_in(cache: FrameCache) -> list[LabeledSequence]:
+    """Return the tracks of a cache as evaluation uses them, each from its first box on."""
+    found = []
+    for track in cache.tracks:
+        present = np.flatnonzero(np.isfinite(track.boxes).all(1))
+        if len(present) > 1:
+            start = int(present[0])
+            name = '/'.join(filter(None, (cache.names[track.video], track.name)))
+            found.append(LabeledSequence(name, list(cache.frames(track.video)[start:]),
+                                         track.boxes[start:], track.visible[start:]))
+    return found
+
+
+def write_material(cache: FrameCache, folder: Path) -> None:
+    """Write frames of a cache with their boxes as a folder of images, for the simulator."""
+    every = [(video, t) for video in range(len(cache)) for t in range(cache.count(video))]
+    rows = np.linspace(0, len(every) - 1, min(MATERIAL_IMAGES, len(every))).astype(int)
+    entries = {}
+    for number, row in enumerate(rows):
+        video, t = every[row]
+        name = f'{number:04d}.jpg'
+        save_image(folder / name, cache.frames(video)[t])
+        boxes = np.array([track.boxes[t] for track in cache.tracks if track.video == video])
+        boxes = boxes[np.isfinite(boxes).all(1)]
+        entries[name] = {'boxes': xyxy_to_xywh(boxes).tolist()}
+    (folder / BOXES_FILE).write_text(json.dumps(entries))
+
+
+# Training --------------------------------------------------------------------------------------
+
+
+def has_confidence(network: TrackerNetwork) -> bool:
+    """Return whether a network predicts a confidence that can be trained."""
+    def crop(spec: CropSpec) -> torch.Tensor:
+        return torch.zeros((1, 3, spec.size, spec.size), dtype=torch.uint8)
+    with torch.no_grad():
+        features = network.features(Crops(crop(network.previous_crop),
+                                          crop(network.current_crop)))
+        encoded = network.encode(features, network.reference(features))
+        prediction, _ = network.recur(encoded, network.zero_memory(encoded))
+    return bool(torch.isfinite(prediction.logits).all())
+
+
+def make_config(network: TrackerNetwork, weights: Path, options: FinetuneOptions,
+                folder: Path, longest: int) -> Config:
+    """
+    Return the settings of the run.
+
+    :param folder: with the caches of the data
+    :param longest: frames of the longest track that is learned from
+    """
+    unroll = max(2, min(options.unroll, longest))
+    own = Source('cache', path=str(folder / 'training'), strides=(1, 1, 2), reverse_prob=.3,
+                 weight=1 - SIMULATED.weight)
+    simulated = replace(SIMULATED, images=str(folder / 'material'), seed=options.seed,
+                        clips=options.simulated_clips, length=max(SIMULATED.length, unroll))
+    return Config(
+        model=network.name, init_from=str(weights),
+        frozen=tuple(prefix.rstrip('.') for prefix in network.feature_modules),
+        data=(own, simulated), validation=(own,), validation_clips=1, validation_length=2,
+        cache=str(folder), stages=(Stage(options.iterations, unroll, options.batch, .8),),
+        optimizer=OptimizerConfig(lr=options.lr, warmup=10, ema_decay=.97, min_lr_ratio=.1),
+        loss=LossWeights(l1=5., giou=1., confidence=.5 if has_confidence(network) else 0.,
+                         motion=1. if network.has_motion else 0.),
+        augment=Augmentation(), seed=options.seed, validate_every=options.validate_every,
+        checkpoint_every=10 ** 6, log_every=10)
+
+
+class Evaluation(NamedTuple):
+    """Boxes (T, 4) of each held-out sequence, and their curves."""
+
+    boxes: list[np.ndarray]
+    curves: list[OnePass]
+
+    @property
+    def auc(self) -> float:
+        """Return the mean success AUC, every sequence weighing the same."""
+        return float(np.mean([curve.auc for curve in self.curves]))
+
+
+def evaluate_network(network: TrackerNetwork, sequences: Sequence[LabeledSequence],
+                     device: torch.device) -> Evaluation:
+    """Track the sequences from their first true boxes, in float32."""
+    tracker = Tracker(network=network, device=str(device), engine='torch', precision='float32')
+    boxes = [run_one_pass(tracker, sequence, (0,), 0., 0).boxes[0] for sequence in sequences]
+    return Evaluation(boxes, [one_pass(some, sequence.boxes)
+                              for some, sequence in zip(boxes, sequences, strict=True)])
+
+
+class FineTuner(Trainer):
+    """
+    A training run that is validated on whole held-out sequences, and ends without improvement.
+
+    :param patience: validations in a row without a better one, after which it ends
+    """
+
+    def __init__(self, config: Config, output: Path, device: torch.device,
+                 held_out: Sequence[LabeledSequence], patience: int):
+        super().__init__(config, output, device)
+        self.held_out, self.patience = held_out, patience
+        self.history: list[tuple[int, float]] = []
+        self.before: Evaluation | None = None
+
+    def validate(self) -> float:
+        """Return the mean success AUC of the averaged weights on the held-out sequences."""
+        evaluation = evaluate_network(self.averaged_network, self.held_out, self.device)
+        if self.before is None:
+            # Only what is better than the start is written as the best.
+            self.before, self.best_auc = evaluation, evaluation.auc
+        self.history.append((self.iteration, evaluation.auc))
+        return evaluation.auc
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the last validations brought nothing."""
+        values = [auc for _, auc in self.history]
+        return len(values) - 1 - int(np.argmax(values)) >= self.patience
+
+
+# Report ----------------------------------------------------------------------------------------
+
+
+def report_table(sequences: Sequence[LabeledSequence], before: Evaluation,
+                 after: Evaluation) -> str:
+    """Return the success AUC of each held-out sequence before and after, as Markdown."""
+    rows = [['held-out sequence', 'frames', 'AUC before', 'AUC after']]
+    for sequence, old, new in zip(sequences, before.curves, after.curves, strict=True):
+        rows.append([printable(sequence.name), str(len(sequence)), f'{old.auc:.3f}',
+                     f'{new.auc:.3f}'])
+    frames = sum(map(len, sequences))
+    rows.append(['mean', str(frames), f'{before.auc:.3f}', f'{after.auc:.3f}'])
+    return markdown(rows)
+
+
+def save_plot(path: Path, before: Evaluation, after: Evaluation,
+              history: Sequence[tuple[int, float]]) -> None:
+    """Draw the success curves before and after, and the AUC over the iterations."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(10, 4.2), layout='constrained')
+    FigureCanvasAgg(figure)
+    curves, course = figure.subplots(1, 2)
+    for label, evaluation in (('before', before), ('after', after)):
+        curves.plot(OVERLAP_THRESHOLDS, np.mean([c.success for c in evaluation.curves], 0),
+                    label=f'{label}: {evaluation.auc:.3f}')
+    curves.set(xlabel='overlap threshold', ylabel='share of held-out frames', xlim=(0, 1),
+               ylim=(0, 1))
+    course.plot(*zip(*history, strict=True), marker='o')
+    course.set(xlabel='iteration', ylabel='success AUC on the held-out sequences')
+    for axes in (curves, course):
+        axes.grid(alpha=.3)
+    curves.legend()
+    figure.savefig(path, dpi=110)
+
+
+def save_comparison(path: Path, sequences: Sequence[LabeledSequence], before: Evaluation,
+                    after: Evaluation) -> str:
+    """
+    Write the held-out sequence that changed most as a video, before on the left, after right.
+
+    :return: name of the sequence
+    """
+    gains = [new.auc - old.auc for old, new in zip(before.curves, after.curves, strict=True)]
+    chosen = int(np.argmax(np.abs(gains)))
+    sequence = sequences[chosen]
+    with video_writer(path, 25) as write:
+        for t, frame in zip(range(min(len(sequence), VIDEO_FRAMES)), sequence.frames,
+                            strict=False):
+            halves = []
+            for title, boxes, color in (('before', before.boxes[chosen], LOST),
+                                        ('after', after.boxes[chosen], TRACKED)):
+                image = np.array(frame)
+                draw_box(image, sequence.boxes[t], TRUTH)
+                draw_box(image, boxes[t], color, 2)
+                draw_text(image, f'{title}  (white: label)', (6, 18))
+                halves.append(cv2.copyMakeBorder(image, 0, 0, 1, 1, cv2.BORDER_CONSTANT))
+            write(np.concatenate(halves, 1))
+    return sequence.name
+
+
+# Command ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """
+    Fine-tune a network on labeled videos.
+
+    :param data: folder of labels with their images: projects of training.label, OTB, GOT-10k,
+        MOT, COCO, YOLO, CVAT XML, ...
+    :param output: new folder for the results
+    :param format: layout of the data; auto: detect it
+    :param model: network to train; its weights must come with the package, unless weights are
+        given
+    :param weights: weights file to start from (default: the packaged one)
+    :param minutes: time for all of it
+    :param iterations: most steps of the optimizer
+    :param unroll: frames of a training clip
+    :param batch: clips of a step
+    :param lr: highest learning rate
+    :param simulated_clips: clips to simulate from the user's frames
+    :param validate_every: steps between evaluations on the held-out part
+    :param patience: evaluations in a row without a better one, after which training ends
+    :param held_out_frames: frames of each held-out sequence that are evaluated at most
+    :param threads: CPU threads; 0: one for each core
+    :param device: auto, cpu, cuda or cuda:N
+    :param seed: of everything random
+    :param export: also write the network for the other engines, as ONNX
+    """
+
+    data: Path
+    output: Path
+    format: str = 'auto'  # noqa: A003
+    model: str = 're3_lite'
+    weights: Path | None = None
+    minutes: float = 12.
+    iterations: int = 400
+    unroll: int = 8
+    batch: int = 16
+    lr: float = 1e-4
+    simulated_clips: int = 64
+    validate_every: int = 20
+    patience: int = 4
+    held_out_frames: int = 300
+    threads: int = 0
+    device: str = 'auto'
+    seed: int = 0
+    export: bool = True
+
+
+def check_options(options: FinetuneOptions) -> None:
+    """
+    Check the options that do not depend on data.
+
+    :raises ValueError: naming the option and the allowed values
+    """
+    if options.model not in available_models():
+        raise ValueError(f'--model must be one of {", ".join(available_models())}, got '
+                         f'{options.model!r}')
+    for name in ('iterations', 'batch', 'validate_every', 'patience', 'simulated_clips'):
+        if getattr(options, name) < 1:
+            raise ValueError(f'--{name.replace("_", "-")} must be at least 1, got '
+                             f'{getattr(options, name)}')
+    if not options.minutes > 0:
+        raise ValueError(f'--minutes must be above 0, got {options.minutes}')
+    output = options.output
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f'{printable(output)}: there already; name another --output')
+
+
+def finetune(options: FinetuneOptions, say: Callable[[str], object] = print) -> dict[str, Any]:
+    """
+    Fine-tune, and write the results into the folder `options.output`.
+
+    :param say: gets lines for the user
+    :return: the report: `before`, `after` (success AUC), `improved`, `weights`, ...
+    :raises ValueError: for data without boxes, or weights of another network
+    :raises OSError: if something cannot be read or written
+    """
+    began, output = time.monotonic(), options.output
+    check_options(options)
+    weights = options.weights or weights_path(options.model)
+    model = options.model if options.weights is None else None
+    network = load_network(model, weights)
+    videos = read_dataset(options.data, options.format)
+    if not videos or not isinstance(videos[0], LabeledVideo):
+        raise ValueError(f'{printable(options.data)}: images, but fine-tuning needs videos')
+    split = split_videos([video for video in videos if isinstance(video, LabeledVideo)],
+                         options.seed)
+    say(split.description)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    work = output / 'work'
+    work.mkdir(parents=True)
+    try:
+        held_out = sequences_in(cache_parts(split.held_out, work / 'held_out', HELD_OUT_SIDE,
+                                            options.held_out_frames))
+        cache = cache_parts(split.training, work / 'training', TRAIN_SIDE)
+        write_material(cache, work / 'material')
+        longest = max(int(np.isfinite(track.boxes).all(1).sum()) for track in cache.tracks)
+        tuner = FineTuner(make_config(network, weights, options, work, longest), work,
+                          choose_device(options.device), held_out, options.patience)
+        left = options.minutes - (time.monotonic() - began) / 60
+        train(tuner, max(0., TRAINING_TIME * left), stop=lambda: tuner.finished)
+        return _finish(options, tuner, network, weights, split, began, say)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _finish(options: FinetuneOptions, tuner: FineTuner, network: TrackerNetwork, weights: Path,
+            split: Split, began: float, say: Callable[[str], object]) -> dict[str, Any]:
+    """Compare the best weights with the first ones, and write the results."""
+    output, before = options.output, tuner.before
+    assert before is not None
+    best = tuner.output / 'best.safetensors'
+    after, tuned = before, network
+    if best.is_file():      # as it is stored, in float16
+        tuned = load_network(weights=best)
+        after = evaluate_network(tuned, tuner.held_out, tuner.device)
+    improved = after.auc >= before.auc + MIN_GAIN
+    if not improved:
+        after, tuned = before, network
+    result = output / RESULT
+    if improved:
+        iteration = max(tuner.history, key=lambda entry: entry[1])[0]
+        save_network(tuned, result, {
+            **read_metadata(weights), 'finetuned': json.dumps({
+                'iteration': iteration, 'held_out_auc': [round(before.auc, 4),
+                                                         round(after.auc, 4)]})})
+    else:
+        with atomic_write(result) as part:
+            shutil.copyfile(weights, part)
+    table = report_table(tuner.held_out, before, after)
+    report = {
+        'data': str(options.data), 'split': split.description, 'model': network.name,
+        'before': before.auc, 'after': after.auc, 'improved': improved,
+        'history': tuner.history, 'weights': str(result), 'sequences': {
+            sequence.name: [old.auc, new.auc] for sequence, old, new in
+            zip(tuner.held_out, before.curves, after.curves, strict=True)},
+        'minutes': round((time.monotonic() - began) / 60, 2)}
+    save_plot(output / 'before_after.png', before, after, tuner.history)
+    shown = save_comparison(output / 'before_after.mp4', tuner.held_out, before, after)
+    with atomic_write(output / 'report.md') as part:
+        part.write_text(f'{split.description}\n\n{table}\n', encoding='utf-8')
+    with atomic_write(output / REPORT) as part:
+        part.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    say(table)
+    if not improved:
+        say('the held-out part did not improve: the result is the original weights')
+    if options.export:
+        _export(tuned, output, say)
+    say(f'{printable(output)}: weights.safetensors, report.md, before_after.png, before_after.mp4 '
+        f'(of {printable(shown)})\n'
+        f'use them: ros2 launch re3_ros tracker.launch.py weights:={printable(result.resolve())}')
+    return report
+
+
+def _export(network: TrackerNetwork, output: Path, say: Callable[[str], object]) -> None:
+    """Write the ONNX files, if the packages for that are there."""
+    try:
+        from re3_core.export import export
+        paths = export(network, 'onnx', 'float32', output / 'onnx')
+    except (ImportError, ValueError) as error:
+        say(f'no ONNX files: {error}; pip install "re3_ros[export]", then python -m '
+            f're3_core.export --weights {printable(output / RESULT)} --output '
+            f'{printable(output / "onnx")}')
+        return
+    say(f'for the other engines: {printable(next(iter(paths.values())).parent)}')
+
+
+def run(options: FinetuneOptions) -> None:
+    """Run the command."""
+    finetune(options, lambda text: print(text, flush=True))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    return run_command(FinetuneOptions, run, arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
