@@ -543,9 +543,11 @@ def clip_box(box: np.ndarray, frame_size: Sequence[int]) -> np.ndarray:
 
 
 def _id_list(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, (str, bytes)):
-        raise ValueError(f'ids must be several target ids, such as [{ids!r}], got {ids!r}')
-    return list(ids)
+    found = None if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) else list(ids)
+    if found is None or not all(isinstance(target_id, str) for target_id in found):
+        raise ValueError("ids must be several target ids, such as ['a', 'b'], got "
+                         f'{ids if found is None else found!r}')
+    return found
 
 
 def _fraction_inside(box: np.ndarray, frame_size: Sequence[int]) -> float:

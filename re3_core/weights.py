@@ -8,7 +8,8 @@ A weights file is a safetensors file. Its metadata holds the network's name (`mo
 arguments that rebuild it (`config`, JSON), so a file is enough to get the network back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
@@ -122,12 +123,23 @@ def load_network(model: str | None = None, weights: PathLike | None = None,
     if model and model != name:
         raise ValueError(f'{path} holds weights of model {name!r}, not of {model!r}')
     try:
-        with torch.device('cpu'), torch.random.fork_rng(devices=()):
+        # The default dtype first: constants that networks compute would be rounded to it.
+        with _float32_by_default(), torch.device('cpu'), torch.random.fork_rng(devices=()):
             network = network_class(name)(**json.loads(metadata['config'])).float()
     except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f'{path} has a config that does not fit {name}: {error}') from None
     load_state_dict_strict(network, path, network.name)
     return network.to(device).eval()
+
+
+@contextmanager
+def _float32_by_default() -> Iterator[None]:
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def load_state_dict_strict(module: nn.Module, path: PathLike, name: str) -> None:

@@ -26,12 +26,14 @@ def natural_key(path: Path | str) -> tuple[tuple[int, str], ...]:
 
 def printable(path: str | os.PathLike[str]) -> str:
     r"""
-    Return a path for messages, bytes that are not UTF-8 as escapes.
+    Return a path for messages in one line: bytes that are not UTF-8, line ends, ... as escapes.
 
-    >>> printable(os.fsdecode(b'caf\xe9.mp4'))
-    'caf\\xe9.mp4'
+    >>> printable(os.fsdecode(b'caf\xe9\n.mp4'))
+    'caf\\xe9\\n.mp4'
     """
-    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+    text = os.fsencode(path).decode('utf-8', 'backslashreplace')
+    return ''.join(character if character.isprintable() else
+                   character.encode('unicode_escape').decode() for character in text)
 
 
 def check_utf8(path: str | os.PathLike[str]) -> str:

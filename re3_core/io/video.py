@@ -200,7 +200,7 @@ def open_source(name: str | int | os.PathLike[str], start: int = 0,
     if not text or not path.exists():
         if text.isascii() and text.isdigit():
             return CameraDevice(int(text))
-        raise FileNotFoundError(f'no video at {printable(path) if text else repr(text)}: give a '
+        raise FileNotFoundError(f'no video at {printable(text) if text else repr(text)}: give a '
                                 'file, a folder of images or a camera number')
     if path.is_dir() or is_image(path):
         return ImageFolder(path, start, end)

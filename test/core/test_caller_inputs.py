@@ -176,8 +176,8 @@ def test_ids_are_any_iterable(network, frames, kind):
     assert tracker.update_frames(iter(())) == {}
 
 
-@pytest.mark.parametrize('ids', ['a', 'abc', b'a'])
-def test_a_string_in_place_of_ids_is_refused(network, frames, ids):
+@pytest.mark.parametrize('ids', ['a', 'abc', b'a', 3, [1], [None], [['a']], [b'a'], [{}]])
+def test_what_is_no_iterable_of_ids_is_refused(network, frames, ids):
     tracker = Tracker(network=network, device='cpu')
     tracker.init('a', frames[0], BOX)
     with pytest.raises(ValueError, match='ids must be several target ids'):

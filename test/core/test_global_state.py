@@ -56,6 +56,8 @@ def strict_numpy():
 SETTINGS = {
     'default dtype': lambda: setting(
         torch.get_default_dtype, torch.set_default_dtype, torch.float64),
+    'default dtype of half precision': lambda: setting(
+        torch.get_default_dtype, torch.set_default_dtype, torch.bfloat16),
     'default device': lambda: default_device('meta'),
     'no grad': torch.no_grad,
     'grad': torch.enable_grad,

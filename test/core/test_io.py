@@ -184,6 +184,33 @@ def test_undecodable_image_is_named(tmp_path, data):
         open_source(tmp_path).read()
 
 
+@pytest.mark.parametrize('suffix', ['.png', '.tiff'])
+def test_images_of_16_bits_are_refused_and_masks_are_not(tmp_path, suffix):
+    path = tmp_path / f'depth{suffix}'
+    depth = np.full((4, 6), 900, np.uint16)
+    path.write_bytes(cv2.imencode(suffix, depth)[1].tobytes())
+    with pytest.raises(ValueError, match=f'depth{suffix}: has uint16 pixels; convert it to 8'):
+        read_image(path)
+    assert (read_image(path, cv2.IMREAD_UNCHANGED) == depth).all()
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_gray_images_and_those_with_transparency_are_read_as_rgb(tmp_path, channels):
+    path = tmp_path / '1.png'
+    path.write_bytes(cv2.imencode('.png', np.full((4, 6, channels), 7, np.uint8))[1].tobytes())
+    assert (read_image(path) == np.full((4, 6, 3), 7)).all()
+
+
+def test_folders_are_no_images_and_broken_links_are_named(tmp_path):
+    save_image(tmp_path / '1.png', np.zeros((4, 6, 3), np.uint8))
+    (tmp_path / '2.png').mkdir()
+    os.mkfifo(tmp_path / '3.png')
+    assert [path.name for path in list_images(tmp_path)] == ['1.png']
+    (tmp_path / '4.png').symlink_to(tmp_path / 'nowhere.png')
+    with pytest.raises(FileNotFoundError, match='4.png'):
+        list(open_source(tmp_path))
+
+
 def test_image_is_saved_as_rgb_and_complete(tmp_path):
     save_image(tmp_path / 'new' / 'red.png', np.full((4, 6, 3), (255, 0, 0), np.uint8)[::-1])
     assert tuple(cv2.imread(str(tmp_path / 'new' / 'red.png'))[0, 0]) == (0, 0, 255)

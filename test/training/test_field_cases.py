@@ -240,6 +240,33 @@ def test_folders_of_any_name_are_data_sets(name, tmp_path):
     assert len(cache_videos([video], tmp_path / 'cache').frames(0)) == COUNT
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    write_otb(tmp_path / 'disk')
+    root = tmp_path / 'data'
+    root.mkdir()
+    (root / 'Ball').symlink_to(tmp_path / 'disk' / 'Ball')
+    (root / 'Ball2').symlink_to(tmp_path / 'disk' / 'Ball')
+    (root / 'all').symlink_to(root)
+    (tmp_path / 'disk' / 'Ball' / 'up').symlink_to(tmp_path / 'disk' / 'Ball')
+    assert [(video.name, len(video.frames)) for video in read_videos(root)] == [
+        ('Ball', COUNT), ('Ball2', COUNT)]
+    assert len(read_dataset(root / 'Ball', 'images')) == COUNT
+
+
+def test_links_to_videos_of_imagenet(tmp_path):
+    xml = ('<annotation><size><width>96</width><height>60</height></size><object><trackid>0'
+           '</trackid><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>'
+           '</object></annotation>')
+    for kind, name, data in (('Annotations', '000000.xml', xml.encode()),
+                             ('Data', '000000.JPEG', b'not read')):
+        (tmp_path / 'disk' / kind).mkdir(parents=True)
+        (tmp_path / 'disk' / kind / name).write_bytes(data)
+        (tmp_path / 'vid' / kind / 'VID' / 'train').mkdir(parents=True)
+        (tmp_path / 'vid' / kind / 'VID' / 'train' / 'a').symlink_to(tmp_path / 'disk' / kind)
+    video, = read_dataset(tmp_path / 'vid', 'vid')
+    assert video.name == 'train/a' and len(video.frames) == len(video.tracks) == 1
+
+
 def test_hidden_files_are_skipped(tmp_path):
     """As macOS and Windows leave them."""
     root = write_otb(tmp_path)
@@ -250,8 +277,7 @@ def test_hidden_files_are_skipped(tmp_path):
     (root / '.hidden').mkdir()
     (root / '.hidden' / 'groundtruth.txt').write_text('1,2,3,4')
     (root / '__MACOSX' / 'Ball' / 'img' / '._1.png').write_bytes(b'\x00')
-    videos = [video for video in read_videos(root) if video.frames]
-    assert [len(video.frames) for video in videos] == [COUNT]
+    assert [len(video.frames) for video in read_videos(root)] == [COUNT]
     assert len(read_dataset(root / 'Ball' / 'img', 'images')) == COUNT
     annotations = tmp_path / 'alov' / 'alov300++_rectangleAnnotation_full' / '01-Light'
     annotations.mkdir(parents=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+import os
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +212,33 @@ def path_key(path: Path | str) -> list:
     return [natural_key(part) for part in Path(path).parts]
 
 
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """
+    Yield every folder from `root` on, with the names of its files.
+
+    Hidden folders are left out; links to folders are followed, but not in circles.
+    """
+    for name, folders, files in os.walk(root, followlinks=True):
+        place = Path(name)
+        yield place, files
+        above = {ancestor.resolve() for ancestor in (place, *place.parents)
+                 if ancestor.is_relative_to(root)}
+        folders[:] = [sub for sub in folders if not sub.startswith('.') and not (
+            (place / sub).is_symlink() and (place / sub).resolve() in above)]
+
+
 def visible_files(folder: Path, pattern: str = '*') -> list[Path]:
-    """Return the files that match a pattern, in natural order, hidden ones left out."""
-    return sorted((path for path in folder.glob(pattern) if path.is_file() and not any(
+    """
+    Return the files that match a pattern, in natural order, hidden ones left out.
+
+    :param pattern: as for `Path.glob`; with `**/` at its start also behind links to folders
+    """
+    if pattern.startswith('**/'):
+        paths = [place / name for place, names in walk(folder)
+                 for name in names if (place / name).match(pattern[3:])]
+    else:
+        paths = list(folder.glob(pattern))
+    return sorted((path for path in paths if path.is_file() and not any(
         part.startswith('.') for part in path.relative_to(folder).parts)), key=path_key)
 
 

@@ -7,7 +7,7 @@ OTB and VOT folders, plain folders of images, and video files, with or without b
 Below the given folder each of these is a video: `<Name>/img/*.jpg`, `<Name>/color/*.jpg` or
 `<Name>/video.mp4` with `groundtruth_rect.txt` (or any `groundtruth*.txt`: several are several
 targets) beside them; a folder that holds at least two images; a video file. Without a file of
-boxes there are no tracks. Hidden files and folders are skipped.
+boxes there are no tracks. Hidden files and folders are skipped, links to folders are followed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from training.data.base import (
     read_each,
     VIDEO_SUFFIXES,
     visible_files,
+    walk,
 )
 
 TRUTH_FILES = 'groundtruth*.txt'
@@ -46,11 +47,10 @@ def read_videos(folder: os.PathLike | str, *, first_pixel: float = 0.0,
     :raises DataError: if there are none, or one is malformed
     """
     folder = Path(folder)
-    paths = []
-    for name, folders, files in os.walk(folder):
-        folders[:] = [sub for sub in folders if not sub.startswith('.')]
-        paths += _videos_in(Path(name), files)
-    found = read_each(lambda path: _read_video(path, folder, first_pixel), paths, on_error)
+    paths = [path for place, files in walk(folder) for path in _videos_in(place, files)]
+    read = read_each(lambda path: _read_video(path, folder, first_pixel), paths, on_error)
+    # Without frames and boxes it is only a folder with the name of one of images.
+    found = [video for video in read if video.files or video.tracks]
     if not found:
         on_error(DataError(f'{printable(folder)}: no folder of images and no video in it'))
     return sorted(found, key=lambda video: path_key(video.name))
