@@ -43,7 +43,8 @@ setup(
         for sub in ('', '.*')]),
     package_data={
         're3_core': ['py.typed', 'weights/*.safetensors'], 're3_ros': ['py.typed'],
-        're3_web': ['py.typed', 'static/*'], 'training': ['py.typed', 'toolkits/*.ini']},
+        're3_web': ['py.typed', 'static/*', 'label/static/*'],
+        'training': ['py.typed', 'toolkits/*.ini']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE_NAME}']),
         (f'share/{PACKAGE_NAME}', ['package.xml', 'LICENSE', 'NOTICE']),

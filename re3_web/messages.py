@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 import json
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Mapping, TypeVar
 
 from re3_web.source import Box
 
@@ -73,10 +73,11 @@ Message = Watch | Ack | Init | Remove | Rename | Call
 Value = TypeVar('Value')
 
 
-def parse(text: str) -> Message:
+def parse(text: str, builders: Mapping[str, Callable[['Fields'], Any]] | None = None) -> Any:
     """
     Return the message that a JSON text holds.
 
+    :param builders: make the messages from their fields by type; default: BUILDERS.
     :raises MessageError: it is no JSON object of a known type with valid fields.
     """
     try:
@@ -86,10 +87,11 @@ def parse(text: str) -> Message:
     if not isinstance(data, dict):
         raise MessageError('message must be a JSON object')
     kind = data.pop('type', None)
-    build = BUILDERS.get(kind) if isinstance(kind, str) else None
+    known = BUILDERS if builders is None else builders
+    build = known.get(kind) if isinstance(kind, str) else None
     if build is None:
-        raise MessageError(f'type must be one of {", ".join(BUILDERS)}, got {_short(kind)}')
-    return build(_Fields(data))
+        raise MessageError(f'type must be one of {", ".join(known)}, got {_short(kind)}')
+    return build(Fields(data))
 
 
 def _short(value: object) -> str:
@@ -97,7 +99,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else f'{text[:40]}...'
 
 
-class _Fields:
+class Fields:
     """The fields of a message; each method raises MessageError if a field is not valid."""
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -120,6 +122,11 @@ class _Fields:
         """Return an integer from 0 to `most`."""
         return self._get(name, f'an integer from 0 to {most}', lambda value: value if (
             type(value) is int and 0 <= value <= most) else None)
+
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        return self._get(name, 'true or false', lambda value: (value,) if (
+            isinstance(value, bool)) else None)[0]
 
     def stamp(self) -> int:
         """Return the stamp: it comes as text, as numbers of JavaScript have 53 bits only."""
@@ -145,7 +152,7 @@ def _as_box(value: Any) -> Box | None:
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-BUILDERS: dict[str, Callable[[_Fields], Message]] = {
+BUILDERS: dict[str, Callable[[Fields], Message]] = {
     'watch': lambda get: Watch(get.text('camera', empty=True), get.integer('side', 10000)),
     'ack': lambda get: Ack(get.integer('sequence', 2 ** 53)),
     'init': lambda get: Init(get.text('camera', empty=True), get.text('id', empty=True),

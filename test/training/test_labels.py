@@ -17,12 +17,12 @@ from training.data import detect_format, read_dataset
 from training.data.base import DataError, frames_of
 from training.labels import (
     detect_label_format,
-    LABEL_FORMATS,
     link_boxes,
     read_labels,
     TargetLabels,
     VideoLabels,
     write_labels,
+    WRITTEN,
 )
 from training.labels.__main__ import main
 from training.labels.model import frame_names
@@ -51,7 +51,7 @@ def same_boxes(found, expected, tolerance=2e-3):
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=tolerance)
 
 
-@pytest.mark.parametrize('form', LABEL_FORMATS)
+@pytest.mark.parametrize('form', WRITTEN)
 def test_labels_and_images_are_read_back(tmp_path, form):
     labels = make_labels(tmp_path / 'frames')
     write_labels(labels, tmp_path / 'out', form)
@@ -81,7 +81,7 @@ def test_labels_and_images_are_read_back(tmp_path, form):
         assert [int(frame.mean().round()) for frame in frames] == [0, 10, 20, 30, 40]
 
 
-@pytest.mark.parametrize('form', LABEL_FORMATS)
+@pytest.mark.parametrize('form', WRITTEN)
 def test_all_formats_serve_as_data_sets(tmp_path, form):
     write_labels(make_labels(tmp_path / 'frames'), tmp_path / 'out', form)
     videos = read_dataset(tmp_path / 'out')

@@ -66,7 +66,10 @@ def test_no_other_files(serve, source, path):
 
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS'])
 def test_no_other_methods(serve, source, method):
-    assert asyncio.run(get(serve(source), method=method))[0] == 405
+    served = serve(source)
+    own = {'Host': f'localhost:{served.port}', 'Origin': f'http://localhost:{served.port}'}
+    assert asyncio.run(get(served, method=method, headers=own))[0] == 405
+    assert asyncio.run(get(served, method=method))[0] == 403
 
 
 def test_a_rebound_host_name_is_refused(serve, source):

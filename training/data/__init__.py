@@ -85,7 +85,7 @@ FORMATS = {
     'lasot': Format(read_lasot, lambda folder: _has(
         folder, '*/full_occlusion.txt', '*/*/full_occlusion.txt'),
         'LaSOT: [<class>/]<class>-<number>/ with img, groundtruth.txt and labels'),
-    **{form: _labels(form) for form in ('cvat', 'coco', 'mot', 'yolo')},
+    **{form: _labels(form) for form in ('project', 'cvat', 'coco', 'mot', 'yolo')},
     'videos': Format(read_videos, _holds_videos,
                      'OTB and VOT folders, folders of frames, videos: with or without boxes'),
     'images': Format(read_images, lambda folder: True,

@@ -22,6 +22,7 @@ from training.labels.coco import find_coco, read_coco, write_coco
 from training.labels.cvat import FILE as CVAT_FILE
 from training.labels.cvat import read_cvat, write_cvat
 from training.labels.model import labels_of, link_boxes, TargetLabels, VideoLabels
+from training.labels.project import is_project, LABELS_FILE, read_project
 from training.labels.text_formats import (
     plain_name,
     read_got10k_labels,
@@ -35,7 +36,7 @@ from training.labels.text_formats import (
 )
 
 __all__ = ['detect_label_format', 'LABEL_FORMATS', 'LabelFormat', 'labels_of', 'link_boxes',
-           'plain_name', 'read_labels', 'TargetLabels', 'VideoLabels', 'write_labels']
+           'plain_name', 'read_labels', 'TargetLabels', 'VideoLabels', 'write_labels', 'WRITTEN']
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,14 @@ def _nested(read: Callable[[Path], list[VideoLabels]], write: Callable,
                        lambda path: matches(path) or path.is_dir() and bool(folders(path)))
 
 
+def _write_project(labels: VideoLabels, folder: Path) -> str:
+    raise DataError('projects are made by training.label, which also imports labels')
+
+
 # In the order in which they are tried.
 LABEL_FORMATS = {
+    'project': _nested(read_project, _write_project, lambda path: path.name == LABELS_FILE
+                       or is_project(path)),
     'cvat': _nested(read_cvat, write_cvat, lambda path: path.suffix == '.xml'
                     or (path / CVAT_FILE).is_file()),
     'coco': _nested(read_coco, write_coco, lambda path: path.suffix == '.json'
@@ -92,6 +99,10 @@ LABEL_FORMATS = {
     'otb': LabelFormat(read_otb, write_otb, lambda path: path.suffix == '.txt'
                        or bool(visible_files(path, '**/groundtruth*.txt'))),
 }
+
+
+# Formats that can be written.
+WRITTEN = tuple(name for name in LABEL_FORMATS if name != 'project')
 
 
 def detect_label_format(path: os.PathLike | str) -> str:

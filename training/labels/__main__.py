@@ -12,7 +12,7 @@ import sys
 from re3_core.io.files import printable
 from training.config import run_command
 from training.data.base import DataError
-from training.labels import LABEL_FORMATS, plain_name, read_labels, write_labels
+from training.labels import plain_name, read_labels, write_labels, WRITTEN
 import tyro
 
 
@@ -38,8 +38,8 @@ class ConvertOptions:
 
 def convert(options: ConvertOptions) -> None:
     """Run the command."""
-    if options.to not in LABEL_FORMATS:
-        raise DataError(f'--to must be one of {", ".join(LABEL_FORMATS)}, got {options.to!r}')
+    if options.to not in WRITTEN:
+        raise DataError(f'--to must be one of {", ".join(WRITTEN)}, got {options.to!r}')
     videos = read_labels(options.source, options.format)
     names = [plain_name(labels.name) for labels in videos]
     for number, (labels, name) in enumerate(zip(videos, names, strict=True)):

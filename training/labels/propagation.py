@@ -15,9 +15,9 @@ A key without a box marks the target as absent until the next key frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from re3_core.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
@@ -32,6 +32,16 @@ UNCERTAIN = .5
 # Cost of changing between two tracks that do not overlap, in frames without confidence.
 CHANGE_COST = 4.
 TARGET = 'target'
+
+
+class Frames(Protocol):
+    """Frames (H, W, 3) uint8 RGB by index."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Return a frame."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class Run:
         self._tracker: AnyTracker | None = None
         self._failed = False
 
-    def extend(self, frames: Sequence[np.ndarray], count: int,
+    def extend(self, frames: Frames, count: int,
                make_tracker: Callable[[], AnyTracker]) -> Iterator[None]:
         """Track until `count` frames are known, the key frame included; yield after each one."""
         while len(self.boxes) < count:
@@ -83,7 +93,7 @@ class Run:
             self._advance(frames[self.start + self.step * len(self.boxes)])
             yield
 
-    def _restart(self, frames: Sequence[np.ndarray], tracker: AnyTracker) -> None:
+    def _restart(self, frames: Frames, tracker: AnyTracker) -> None:
         """Start the tracker in the key frame, or where a suspended run was."""
         self._tracker, self._failed = tracker, False
         known = len(self.boxes)
@@ -194,7 +204,7 @@ class Propagation:
     :param make_tracker: returns a tracker; the same one may be returned again
     """
 
-    def __init__(self, frames: Sequence[np.ndarray], make_tracker: Callable[[], AnyTracker]):
+    def __init__(self, frames: Frames, make_tracker: Callable[[], AnyTracker]):
         self.frames, self.make_tracker = frames, make_tracker
         self._runs: dict[tuple[int, Box, int], Run] = {}
 
