@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Clips of the demo: which frames, which target, and boxes drawn by hand to judge against."""
+"""Clips of the demo: frames, target and true boxes drawn by hand."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any
 
 import numpy as np
 from re3_core.boxes import check_box, xywh_to_xyxy
@@ -17,30 +17,32 @@ FIELDS = {'video', 'target', 'credit', 'size', 'frames', 'start', 'end', 'boxes'
 @dataclass(frozen=True)
 class DemoClip:
     """
-    What the demo plays and what it knows about it.
+    A video and the target in it.
 
     `video` is a path or a camera number, `box` the `xyxy` box of the target in frame `start`,
     `end` the frame after the last one (None: to the end), `boxes` the annotated boxes by frame
-    number (empty: nothing is known about the target), `size` (width, height) in pixels.
+    number (may be empty).
     """
 
     video: str
     box: np.ndarray
     start: int = 0
-    end: Optional[int] = None
-    boxes: dict = field(default_factory=dict)
+    end: int | None = None
+    boxes: dict[int, np.ndarray] = field(default_factory=dict)
     target: str = 'target'
     credit: str = ''
 
     @property
-    def live(self):
+    def live(self) -> bool:
         """Whether the video is a camera."""
         return self.video.isdigit()
 
 
-def parse_box(text):
+def parse_box(text: str) -> np.ndarray:
     """
-    Return the `xyxy` box (4,) of text `x,y,width,height`; raises ValueError saying what is wrong.
+    Return the `xyxy` box (4,) of a text `x,y,width,height`.
+
+    :raises ValueError: not such a text, or a size of 0 or less.
 
     >>> parse_box('10, 20, 30, 40')
     array([10., 20., 40., 60.])
@@ -57,7 +59,7 @@ def parse_box(text):
     return check_box(xywh_to_xyxy(values))
 
 
-def load_annotation(path):
+def load_annotation(path: Path | str) -> dict[str, Any]:
     """
     Read an annotation file (see `config/demo`) as a dict with the keys of `FIELDS`.
 
@@ -78,37 +80,41 @@ def load_annotation(path):
     return data
 
 
-def find_annotation(video, facts, folder):
+def find_annotation(video: str, properties: tuple[tuple[int, int], int] | None,
+                    folder: Path) -> dict[str, Any] | None:
     """
     Return the annotation that belongs to a video, or None.
 
-    It belongs if the file's name and the `facts` ((width, height), number of frames) agree, so
-    that another file of the same name is not judged by it.
+    The file's name and its `properties` ((width, height), number of frames) must agree: another
+    file of the same name has other boxes.
     """
     for path in sorted(Path(folder).glob('*.yaml')):
         data = load_annotation(path)
-        if data['video'] == Path(video).name and (tuple(data['size']), data['frames']) == facts:
+        annotated = tuple(data['size']), data['frames']
+        if data['video'] == Path(video).name and annotated == properties:
             return data
     return None
 
 
-def choose_clip(video, box, start, end, annotation):
+def choose_clip(video: str, box: np.ndarray | None, start: int | None, end: int | None,
+                annotation: dict[str, Any] | None) -> DemoClip:
     """
-    Put together what the user asked for and what is known about the video.
+    Return the DemoClip of the user's choices, with the annotation for what is not given.
 
     :param box: `xyxy` box, or None to take the annotated one.
     :param start: first frame, None for the annotation's, else 0.
     :param end: frame after the last one, None for the annotation's, else all.
     :param annotation: from `find_annotation`, or None.
-    Raises ValueError if there is no box to begin with.
+    :raises ValueError: no box for the first frame.
     """
-    known = annotation or {'boxes': {}, 'start': 0, 'end': None, 'target': 'target', 'credit': ''}
+    known: dict[str, Any] = annotation or {
+        'boxes': {}, 'start': 0, 'end': None, 'target': 'target', 'credit': ''}
     start = known['start'] if start is None else start
     end = known['end'] if end is None else end
     if box is None and start not in known['boxes']:
         raise ValueError(f'no box is known for frame {start} of {video}: give the target in that '
                          'frame as --box x,y,width,height (make demo VIDEO=... BOX=x,y,w,h)')
-    boxes = {frame: drawn for frame, drawn in known['boxes'].items()
+    boxes = {frame: true for frame, true in known['boxes'].items()
              if start <= frame and (end is None or frame < end)}
     return DemoClip(str(video), boxes[start] if box is None else box, start, end, boxes,
                     known['target'], known['credit'])

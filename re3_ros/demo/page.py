@@ -37,7 +37,7 @@ class DemoPage(Process):
     """The process of the web page, on the default port if that is free."""
 
     def __init__(self, folder: Path, buffer_seconds: float | None = None) -> None:
-        """Start it; its log goes into `folder`, `buffer_seconds` is what the tracker keeps."""
+        """Start it; its log goes into `folder`; the tracker keeps images of `buffer_seconds`."""
         parameters: dict[str, float] = {'web_port': _free_port(DEFAULT_PORT)}
         if buffer_seconds is not None:
             parameters['init_buffer_seconds'] = buffer_seconds
@@ -55,7 +55,7 @@ class DemoPage(Process):
         return bool(self.address) or self.ended
 
     def announcement(self) -> str:
-        """Return the line that tells where the page is, or why there is none."""
+        """Return a line with the address of the page, or with the reason why there is none."""
         if self.address:
             return f'web page: {self.address}'
         return f'no web page: {self.tail(1) or "it did not start in time"}'

@@ -1,23 +1,26 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Processes that the demo starts: where their executables are, their environment, their end."""
+"""Processes that the demo starts: their commands, their environment, their end."""
 
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 import signal
 import subprocess
 import sys
+from typing import TypeVar
 
 from ament_index_python.packages import get_package_prefix, PackageNotFoundError
 
 PACKAGE = 're3_ros'
-# What a process may take to end by itself after an interrupt, in seconds.
+# Seconds that a process may take to end after an interrupt.
 PATIENCE = 10
 # The distributions whose Fast DDS is older than 3 and knows the variable by its former name.
 FAST_DDS_2 = ('humble', 'iron', 'jazzy')
+ProcessType = TypeVar('ProcessType', bound='Process')
 
 
-def _installed_prefix():
+def _installed_prefix() -> Path | None:
     """Return the prefix that this package is installed under, or None."""
     try:
         return Path(get_package_prefix(PACKAGE))
@@ -25,7 +28,7 @@ def _installed_prefix():
         return None
 
 
-def find_command(executable):
+def find_command(executable: str) -> list[str]:
     """
     Return the command (list) that starts an executable of this package.
 
@@ -37,21 +40,22 @@ def find_command(executable):
     return [str(prefix / 'lib' / PACKAGE / executable)]
 
 
-def ros_command(executable, parameters, arguments):
+def ros_command(executable: str, parameters: Mapping[str, object],
+                arguments: Sequence[str] = ()) -> list[str]:
     """Return a command with ROS arguments; parameters that are empty text are left out."""
     settings = [part for name, value in parameters.items() if value != ''
                 for part in ('-p', f'{name}:={_as_yaml(value)}')]
     return [*find_command(executable), '--ros-args', *arguments, *settings]
 
 
-def _as_yaml(value):
+def _as_yaml(value: object) -> str:
     """Quote texts, so that the camera `0` and a folder `true` stay texts."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return str(value).lower()
 
 
-def find_config():
+def find_config() -> Path:
     """Return the folder with `tracker.yaml` and `demo/`: the installed one or the source's."""
     prefix = _installed_prefix()
     folder = (Path(__file__).resolve().parents[1] if prefix is None
@@ -61,13 +65,14 @@ def find_config():
     return folder
 
 
-def isolate_ros_domain(environ, domain_id, config):
+def isolate_ros_domain(environ: MutableMapping[str, str], domain_id: int,
+                       config: Path) -> None:
     """
     Give the processes of a demo one ROS domain and one transport, apart from all others.
 
     Images between processes arrive whole with Fast DDS only if the transport has room for them,
-    see `fastdds.xml`; variables that would replace what that file says are removed. To be done
-    before rclpy.init.
+    see `fastdds.xml`; variables that would override that file are removed. To be done before
+    rclpy.init.
 
     :param environ: the environment to change, `os.environ`.
     :param config: the folder from `find_config`.
@@ -84,7 +89,7 @@ def isolate_ros_domain(environ, domain_id, config):
 class Process:
     """A process with its output in a log file, interrupted at the end of the `with` block."""
 
-    def __init__(self, name, command, log):
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         """Start `command` (list of text) with standard output and errors into the path `log`."""
         self.name = name
         self._log = Path(log)
@@ -97,11 +102,11 @@ class Process:
             raise RuntimeError(f'{name} did not start: {error}') from error
 
     @property
-    def ended(self):
-        """Whether the process has come to its end."""
+    def ended(self) -> bool:
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
-    def check(self, must_run=False):
+    def check(self, must_run: bool = False) -> None:
         """
         Raise RuntimeError with the last log lines of the process if it ended with an error.
 
@@ -111,11 +116,11 @@ class Process:
             raise RuntimeError(f'{self.name} ended with code {self._process.returncode}; '
                                f'its last lines (all of them in {self._log}):\n{self.tail()}')
 
-    def tail(self, lines=8):
+    def tail(self, lines: int = 8) -> str:
         """Return the last lines of the process's output."""
         return '\n'.join(self._log.read_text(errors='replace').splitlines()[-lines:])
 
-    def stop(self):
+    def stop(self) -> None:
         """Interrupt the process and wait for its end; kill it on timeout."""
         if not self.ended:
             self._process.send_signal(signal.SIGINT)
@@ -126,10 +131,10 @@ class Process:
             self._process.wait()
         self._file.close()
 
-    def __enter__(self):
+    def __enter__(self: ProcessType) -> ProcessType:
         """Return the process."""
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         """Stop the process."""
         self.stop()

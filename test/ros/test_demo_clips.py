@@ -1,22 +1,22 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo's clips and its pictures, without ROS."""
+"""The demo's clips and its figures, without ROS."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from re3_ros.demo import clips, pictures
+from re3_ros.demo import clips, figures
 from re3_ros.demo.report import Row
 
 CLIPS = Path(__file__).parents[2] / 'config' / 'demo'
 BOX = np.array([8., 12., 40., 30.])
 
 
-def grey_frames(count, shape=(48, 64)):
-    """Return RGB frames whose grey level tells their number."""
+def gray_frames(count, shape=(48, 64)):
+    """Return RGB frames whose gray level is 20 times their number."""
     return [np.full((*shape, 3), 20 * number, np.uint8) for number in range(count)]
 
 
@@ -89,29 +89,29 @@ def test_unknown_video_needs_a_box():
 
 def test_drawing_marks_the_box_and_keeps_the_frame():
     frame = np.zeros((48, 64, 3), np.uint8)
-    picture = pictures.draw_row(frame, row(0))
-    scale = pictures.enlargement(64)
-    assert picture.shape == (48 * scale, 64 * scale, 3)
-    assert tuple(picture[12 * scale, 20 * scale]) == pictures.COLOURS['tracked']
-    assert pictures.draw_row(frame, row(0), width=32).shape == (24, 32, 3)
+    image = figures.draw_row(frame, row(0))
+    scale = figures.enlargement(64)
+    assert image.shape == (48 * scale, 64 * scale, 3)
+    assert tuple(image[12 * scale, 20 * scale]) == figures.COLORS['tracked']
+    assert figures.draw_row(frame, row(0), width=32).shape == (24, 32, 3)
     assert not frame.any()
 
 
-def test_montage_takes_judged_rows_first():
+def test_montage_takes_evaluated_rows_first():
     rows = [row(frame, iou=0.7 if frame % 2 else None) for frame in range(20)]
-    chosen = pictures.choose_frames(rows, 4)
+    chosen = figures.choose_frames(rows, 4)
     assert len(chosen) == 4
     assert all(place % 2 for place in chosen)
-    assert pictures.choose_frames(rows[:2], 4) == [0, 1]
+    assert figures.choose_frames(rows[:2], 4) == [0, 1]
 
 
-def test_montage_and_plot_are_pictures(tmp_path):
+def test_montage_and_plot_are_images(tmp_path):
     rows = [row(0), row(1, None, 'absent'), row(2, BOX + 1, 'lost', 0.7)]
-    frames = [pictures.draw_row(frame, rows[place], BOX)
-              for place, frame in enumerate(grey_frames(3))]
-    pictures.write_montage(tmp_path / 'montage.png', frames, 'credit', columns=2)
-    pictures.write_plot(tmp_path / 'plot.png', rows, {2: BOX})
+    frames = [figures.draw_row(frame, rows[place], BOX)
+              for place, frame in enumerate(gray_frames(3))]
+    figures.write_montage(tmp_path / 'montage.png', frames, 'credit', columns=2)
+    figures.write_plot(tmp_path / 'plot.png', rows, {2: BOX})
     height, width = frames[0].shape[:2]
     montage = cv2.imread(str(tmp_path / 'montage.png'))
-    assert montage.shape == (2 * height + pictures.STRIP, 2 * width, 3)
+    assert montage.shape == (2 * height + figures.STRIP, 2 * width, 3)
     assert cv2.imread(str(tmp_path / 'plot.png')).std() > 5

@@ -46,12 +46,12 @@ def stamp_of(message):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder of pictures, which unlike a video are kept to the last bit."""
-    pictures = tmp_path / 'pictures'
-    pictures.mkdir()
+    """Return a folder of images, which unlike a video are kept to the last bit."""
+    images = tmp_path / 'images'
+    images.mkdir()
     for number in range(COUNT):
-        cv2.imwrite(str(pictures / f'{number:03}.png'), frame(number)[..., ::-1])
-    return pictures
+        cv2.imwrite(str(images / f'{number:03}.png'), frame(number)[..., ::-1])
+    return images
 
 
 class Listener:

@@ -27,9 +27,9 @@ def played(count):
     return {frame: stamp_of(frame) for frame in range(count)}
 
 
-def judge(observations, boxes, count=4):
+def failures_of(observations, boxes, count=4):
     rows = report.build_rows(played(count), observations, boxes)
-    return report.find_failures(report.summarise(rows), min_iou=0.6)
+    return report.find_failures(report.summarize(rows), min_iou=0.6)
 
 
 def test_each_played_frame_gets_the_tracks_with_its_stamp():
@@ -43,15 +43,15 @@ def test_each_played_frame_gets_the_tracks_with_its_stamp():
     assert rows[1].iou == pytest.approx(1 / 3)
 
 
-def test_skipped_frame_is_judged_by_the_last_box_before_it():
+def test_skipped_frame_is_evaluated_by_the_last_box_before_it():
     rows = report.build_rows(played(3), [observe(0)], {2: BOX + [20, 0, 20, 0]})
     assert [row.state for row in rows] == ['tracked', 'skipped', 'skipped']
     assert rows[2].iou == pytest.approx(1 / 3)
-    assert rows[2].score is None
+    assert rows[2].confidence is None
     assert rows[2].latency_ms is None
 
 
-def test_first_frame_is_judged_by_what_was_seen_while_it_was_held():
+def test_first_frame_is_evaluated_by_the_tracks_while_it_was_repeated():
     rows = report.build_rows(played(1), [observe(-2)], {0: BOX})
     assert rows[0].state == 'skipped'
     assert rows[0].iou == 1
@@ -66,13 +66,13 @@ def test_target_missing_from_a_message_is_absent_and_overlaps_nothing():
 def test_summary_counts_and_percentiles():
     seen = [observe(0), observe(1, latency_ms=10), observe(2, latency_ms=30, lost=True)]
     rows = report.build_rows(played(4), seen, {1: BOX, 2: BOX + [20, 0, 20, 0]})
-    summary = report.summarise(rows, (5.0, 9.0), 0.25)
+    summary = report.summarize(rows, (5.0, 9.0), 0.25)
     counts = summary.published, summary.tracked, summary.lost, summary.absent, summary.skipped
     assert counts == (4, 2, 1, 0, 1)
     assert summary.latency_median == 10
     assert summary.latency_p95 == pytest.approx(28)
     assert summary.mean_iou == pytest.approx(2 / 3)
-    assert summary.worst.frame == 2
+    assert summary.lowest_frame == 2
     table = report.format_table(summary)
     assert '10.0 / 28.0 ms' in table
     assert '5.0 / 9.0 ms' in table
@@ -86,35 +86,35 @@ def test_overlap_of_a_box_that_stays_put():
 
 
 def test_followed_target_has_no_faults():
-    assert judge([observe(frame) for frame in range(4)], {2: BOX, 3: BOX}) == []
+    assert failures_of([observe(frame) for frame in range(4)], {2: BOX, 3: BOX}) == []
 
 
 def test_wrong_box_is_a_fault():
     far = BOX + 100
-    faults = judge([observe(frame, far) for frame in range(4)], {2: BOX, 3: BOX})
+    faults = failures_of([observe(frame, far) for frame in range(4)], {2: BOX, 3: BOX})
     assert faults == ['mean IoU 0.000 on 2 annotated boxes is below 0.6']
 
 
 def test_lost_while_visible_is_a_fault_even_with_good_boxes():
-    faults = judge([observe(frame, lost=frame == 1) for frame in range(4)], {3: BOX})
+    faults = failures_of([observe(frame, lost=frame == 1) for frame in range(4)], {3: BOX})
     assert faults == ['reported lost in 1 of 4 frames although it is visible']
 
 
 @pytest.mark.parametrize('lost_frames, followed', [((0,), True), ((0, 1), False)])
 def test_without_annotation_the_share_of_lost_frames_decides(lost_frames, followed):
-    faults = judge([observe(frame, lost=frame in lost_frames) for frame in range(4)], {})
+    faults = failures_of([observe(frame, lost=frame in lost_frames) for frame in range(4)], {})
     assert (faults == []) == followed
 
 
 def test_no_tracks_at_all_is_a_fault():
-    assert judge([], {}) == ['no tracks arrived for the 4 frames played']
+    assert failures_of([], {}) == ['no tracks arrived for the 4 frames played']
 
 
 def test_slow_machine_gets_a_hint():
     def hint(answered):
         seen = [observe(frame) for frame in range(answered)]
         rows = report.build_rows(played(20), seen, {})
-        return report.find_hint(report.summarise(rows))
+        return report.find_hint(report.summarize(rows))
 
     assert hint(18) == ''
     assert '3 frames were skipped' in hint(17)
