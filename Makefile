@@ -1,4 +1,4 @@
-# make test    set up, build and run all tests
+# make test    set up, build and run all tests (PYTEST_ARGS='-n 0 test/core' and others)
 # make demo    set up, build and track an object in a video
 #              (VIDEO=file or camera number, BOX=x,y,width,height in its first frame,
 #              DEMO_ARGS='further options', see docs/demo.md)
@@ -28,8 +28,9 @@ install/.built: $(SOURCES) | setup
 	@echo 'build: re3_ros ...'
 	@scripts/build.sh
 
+# A process for each core; the tests of one file run in one of them.
 test: build
-	@scripts/in_env.sh python -m pytest $(PYTEST_ARGS)
+	@scripts/in_env.sh python -m pytest -n logical --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 demo: build
 	@scripts/in_env.sh install/re3_ros/lib/re3_ros/demo --output demo_output \

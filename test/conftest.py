@@ -4,6 +4,7 @@
 """A real browser, headless, for the tests of the web page; skipped where there is none."""
 
 from contextlib import contextmanager
+import os
 from pathlib import Path
 import shutil
 import sys
@@ -28,6 +29,11 @@ new MutationObserver(() => {
 }).observe(document.getElementById('targets'),
            {subtree: true, childList: true, attributes: true, attributeFilter: ['data-box']});
 """
+
+
+def pytest_configure(config):
+    """Give each process of the tests a ROS domain; above 101 the ports may be in use."""
+    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 
 
 def pytest_addoption(parser):

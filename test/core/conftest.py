@@ -5,6 +5,8 @@
 
 import numpy as np
 import pytest
+from re3_core.crops import crop_batch
+from re3_core.engines.torch_engine import TorchEngine
 from re3_core.networks import Re3LiteNet
 import torch
 
@@ -17,6 +19,22 @@ def network():
     with torch.no_grad():
         network.head.box.weight.normal_(0, .3)    # boxes that really move
     return network
+
+
+class TensorEngine(TorchEngine):
+    """Runs on a CPU, but crops by torch as on a GPU."""
+
+    def load_frame(self, frame):
+        return torch.from_numpy(np.array(frame))
+
+    def crop(self, frames, regions, size):
+        return crop_batch(frames, regions, size)
+
+
+@pytest.fixture(scope='session')
+def engine_class():
+    """Return a function that gives the class of engines that crop by torch or by OpenCV."""
+    return lambda tensors: TensorEngine if tensors else TorchEngine
 
 
 @pytest.fixture(scope='session')

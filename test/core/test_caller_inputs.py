@@ -44,12 +44,11 @@ VIEWS = {
 
 
 @pytest.fixture(params=['OpenCV', 'torch'])
-def make_tracker(request, network):
+def make_tracker(request, network, engine_class):
     """Make trackers that cut crops by OpenCV, as on a CPU, or by torch, as on a GPU."""
     def make(**settings):
-        tracker = Tracker(network=network, device='cpu', **settings)
-        tracker._crop_tensors = request.param == 'torch'
-        return tracker
+        engine = engine_class(request.param == 'torch')(network, 'cpu')
+        return Tracker(network=network, engine=engine, **settings)
     return make
 
 
@@ -85,14 +84,13 @@ def test_frame_may_be_overwritten_after_the_call(make_tracker, frames):
     assert found == run(make_tracker(), frames[:6])
 
 
-def test_both_ways_of_cropping_agree(network):
+def test_both_ways_of_cropping_agree(network, engine_class):
     rng = np.random.default_rng(0)
     smooth = [cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (160, 120),
                          interpolation=cv2.INTER_CUBIC) for _ in range(4)]
     found = []
     for tensors in (False, True):
-        tracker = Tracker(network=network, device='cpu')
-        tracker._crop_tensors = tensors
+        tracker = Tracker(network=network, engine=engine_class(tensors)(network, 'cpu'))
         tracker.init('a', smooth[0], BOX)
         found.append([tracker.update(frame)['a'].box for frame in smooth[1:]])
     np.testing.assert_allclose(*found, atol=3)

@@ -11,9 +11,12 @@ import cv2
 import numpy as np
 import pytest
 from re3_core import Tracker
+from re3_core.weights import load_network
 import torch
 
 BOX = (40., 30., 90., 80.)
+# Networks with and without memory; crops cut by OpenCV as on a CPU, by torch as on a GPU.
+RUNS = [('re3_lite', False), ('re3_lite', True), ('goturn_lite', False)]
 
 
 @contextmanager
@@ -71,40 +74,41 @@ SETTINGS = {
 }
 
 
-def run(frames, model, tensors):
-    """Load the packaged network and track for a few frames."""
-    tracker = Tracker(model, device='cpu', lost_confidence=.6, found_confidence=.65, lost_after=1)
-    tracker._crop_tensors = tensors
-    tracker.init('a', frames[0], BOX)
-    tracks = [tracker.update(frame)['a'] for frame in frames[1:5]]
-    return [(*track.box.tolist(), track.confidence, track.lost) for track in tracks]
+@pytest.fixture(scope='module')
+def run(frames, engine_class):
+    """Return a function that loads a packaged network and tracks for a few frames."""
+    def track(model, tensors):
+        engine = engine_class(tensors)(load_network(model), 'cpu')
+        tracker = Tracker(engine=engine, lost_confidence=.6, found_confidence=.65, lost_after=1)
+        tracker.init('a', frames[0], BOX)
+        tracks = [tracker.update(frame)['a'] for frame in frames[1:4]]
+        return [(*track.box.tolist(), track.confidence, track.lost) for track in tracks]
+    return track
 
 
 @pytest.fixture(scope='module')
-def expected(frames):
-    return {(model, tensors): run(frames, model, tensors)
-            for model in ('re3_lite', 'goturn_lite') for tensors in (False, True)}
+def expected(run):
+    return {(model, tensors): run(model, tensors) for model, tensors in RUNS}
 
 
 @pytest.mark.filterwarnings('ignore:Anomaly Detection')
-@pytest.mark.parametrize('tensors', [False, True], ids=['OpenCV', 'torch'])
+@pytest.mark.parametrize(('model', 'tensors'), RUNS)
 @pytest.mark.parametrize('name', SETTINGS)
-def test_settings_change_no_result_and_stay(frames, expected, name, tensors):
-    for model in ('re3_lite', 'goturn_lite'):
-        with SETTINGS[name]():
-            found = run(frames, model, tensors)
-        assert found == expected[model, tensors]
+def test_settings_change_no_result_and_stay(run, expected, name, model, tensors):
+    with SETTINGS[name]():
+        found = run(model, tensors)
+    assert found == expected[model, tensors]
 
 
-def test_all_settings_at_once(frames, expected):
+def test_all_settings_at_once(run, expected):
     with ExitStack() as stack:
         for name in SETTINGS:
             if name not in ('grad', 'anomaly detection'):
                 stack.enter_context(SETTINGS[name]())
-        assert run(frames, 're3_lite', True) == expected['re3_lite', True]
+        assert run('re3_lite', True) == expected['re3_lite', True]
 
 
-def test_random_states_and_other_settings_are_not_changed(frames):
+def test_random_states_and_other_settings_are_not_changed(run):
     def state():
         return (torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state()),
                 torch.get_num_threads(), torch.is_grad_enabled(),
@@ -113,8 +117,8 @@ def test_random_states_and_other_settings_are_not_changed(frames):
                 np.geterr(), np.get_printoptions(), cv2.getNumThreads(), cv2.useOptimized(),
                 len(warnings.filters))
     before = state()
-    run(frames, 're3_lite', False)
-    run(frames, 'goturn_lite', True)
+    run('re3_lite', False)
+    run('goturn_lite', True)
     assert state() == before
 
 

@@ -5,7 +5,6 @@
 
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 import time
@@ -79,6 +78,9 @@ def in_workspace(workspace, *command):
 def rclpy():
     """Return rclpy, initialized; skip without it."""
     module = pytest.importorskip('rclpy')
+    if module.ok():     # by the tests of the node in the same process
+        yield module
+        return
     module.init()
     yield module
     module.try_shutdown()
@@ -87,17 +89,13 @@ def rclpy():
 @pytest.fixture
 def node(workspace, tiny_weights, tmp_path):
     """Start the installed tracker node with its installed parameters file."""
-    log = tmp_path / 'node.log'
-    with open(log, 'wb') as file:
-        process = subprocess.Popen(
-            in_workspace(workspace, '{prefix}/lib/re3_ros/tracker_node', '--ros-args',
-                         '--params-file', '{prefix}/share/re3_ros/config/tracker.yaml',
-                         '-r', '__ns:=/re3', '-p', f'weights:={tiny_weights}', '-p',
-                         'device:=cpu'),
-            cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
-    yield process, log
-    process.send_signal(signal.SIGINT)
-    process.wait(PATIENCE)
+    from stress.node_process import RosProcess
+    config = workspace / 'install/re3_ros/share/re3_ros/config/tracker.yaml'
+    with RosProcess(tmp_path / 'node.log',
+                    in_workspace(workspace, '{prefix}/lib/re3_ros/tracker_node'),
+                    ['--params-file', config, '-r', '__ns:=/re3'],
+                    weights=tiny_weights, device='cpu') as process:
+        yield process
 
 
 def test_colcon_installs_everything(workspace, tmp_path):
@@ -114,7 +112,6 @@ def test_colcon_installs_everything(workspace, tmp_path):
 def test_installed_node_tracks(node, rclpy):
     from sensor_msgs.msg import Image
     from vision_msgs.msg import Detection2D, Detection2DArray
-    process, log = node
     client = rclpy.create_node('client')
     received = []
     images = client.create_publisher(Image, '/re3/image', 10)
@@ -126,7 +123,7 @@ def test_installed_node_tracks(node, rclpy):
     image = Image(height=60, width=80, encoding='rgb8', step=240, data=bytes(60 * 240))
     end = time.monotonic() + PATIENCE
     while not any(message.detections for message in received):
-        assert process.poll() is None and time.monotonic() < end, log.read_text()
+        assert node.alive and time.monotonic() < end, node.log
         image.header.stamp = client.get_clock().now().to_msg()
         images.publish(image)
         if not received or not inits.get_subscription_count():

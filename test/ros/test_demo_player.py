@@ -3,10 +3,7 @@
 
 """The camera player as a process of its own, heard over real topics."""
 
-from contextlib import contextmanager
 import os
-import signal
-import subprocess
 import sys
 import time
 
@@ -26,6 +23,7 @@ from re3_ros.demo import player as camera_player  # noqa: E402
 from re3_ros.demo.processes import find_config, isolate_ros_domain  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
+from stress.node_process import RosProcess  # noqa: E402
 
 COUNT = 8
 PATIENCE = 180
@@ -69,7 +67,7 @@ class Listener:
     def spin_until(self, condition):
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, 'nothing happened for a long time'
+            assert time.monotonic() < deadline, 'timeout'
             self._executor.spin_once(timeout_sec=0.1)
 
     def close(self):
@@ -82,7 +80,7 @@ class Listener:
 def own_domain():
     """Set the demo's transport and a domain of this process, until the end of the test."""
     before = dict(os.environ)
-    isolate_ros_domain(os.environ, 1 + os.getpid() % 100, find_config())
+    isolate_ros_domain(os.environ, int(os.environ['ROS_DOMAIN_ID']), find_config())
     yield
     os.environ.clear()
     os.environ.update(before)
@@ -102,29 +100,23 @@ def listen(own_domain):
         listener.close()
 
 
-@contextmanager
-def player(program=('-m', 're3_ros.demo.player'), **parameters):
-    """Run the camera player with parameters until the end of the block."""
-    defaults = {'rate': 50.0, 'depth': 100, 'wait_for_subscribers': 1}
-    settings = [part for name, value in {**defaults, **parameters}.items()
-                for part in ('-p', f'{name}:={value}')]
-    process = subprocess.Popen(
-        [sys.executable, *program, '--ros-args', *settings],
-        stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+@pytest.fixture
+def player(own_domain, tmp_path):
+    """Return a context manager that runs the camera player with parameters."""
+    def run(program=('-m', 're3_ros.demo.player'), **parameters):
+        parameters = {'rate': 50.0, 'depth': 100, 'wait_for_subscribers': 1, **parameters}
+        return RosProcess(tmp_path / 'player.txt', [sys.executable, *program], **parameters)
+    return run
 
 
 @pytest.mark.parametrize('encoding, order', [('rgb8', (0, 1, 2)), ('bgr8', (2, 1, 0))])
-def test_all_frames_arrive_in_order_with_their_stamps(folder, listen, tmp_path, encoding, order):
+def test_all_frames_arrive_in_order_with_their_stamps(
+        folder, listen, player, tmp_path, encoding, order):
     listener = listen()
     log = tmp_path / 'stamps.csv'
     with player(video=folder, encoding=encoding, frame_id='lens', stamps_file=log) as process:
         listener.spin_until(lambda: len(listener.images) == COUNT)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait_for_end() == 0
     for number, image in enumerate(listener.images):
         assert (image.height, image.width, image.step) == (30, 40, 120)
         assert (image.encoding, image.header.frame_id) == (encoding, 'lens')
@@ -135,11 +127,11 @@ def test_all_frames_arrive_in_order_with_their_stamps(folder, listen, tmp_path, 
     assert camera_player.read_stamps(log) == list(enumerate(stamps))
 
 
-def test_compressed_images(folder, listen):
+def test_compressed_images(folder, listen, player):
     listener = listen(CompressedImage, '/camera/image_raw/compressed')
     with player(video=folder, image_transport='compressed') as process:
         listener.spin_until(lambda: len(listener.images) == COUNT)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait_for_end() == 0
     for number, image in enumerate(listener.images):
         assert 'jpeg' in image.format
         decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
@@ -151,7 +143,7 @@ def numbers(listener):
             for image in listener.images]
 
 
-def test_held_video_repeats_its_first_frame_until_it_is_told_to_go_on(folder, listen):
+def test_paused_video_repeats_its_first_frame_until_it_is_played(folder, listen, player):
     listener = listen()
     play = listener.node.create_client(SetBool, '/camera/camera_player/play')
     with player(video=folder, paused='true', start=2) as process:
@@ -159,9 +151,9 @@ def test_held_video_repeats_its_first_frame_until_it_is_told_to_go_on(folder, li
         assert set(numbers(listener)) == {2}
         play.call_async(SetBool.Request(data=True))
         listener.spin_until(lambda: number_of_last(listener) == COUNT - 1)
-        assert process.wait(PATIENCE) == 0
-    heard = numbers(listener)
-    assert heard[heard.count(2) - 1:] == list(range(2, COUNT))
+        assert process.wait_for_end() == 0
+    received = numbers(listener)
+    assert received[received.count(2) - 1:] == list(range(2, COUNT))
     stamps = [stamp_of(image) for image in listener.images]
     assert stamps == sorted(set(stamps))
 
@@ -170,12 +162,11 @@ def number_of_last(listener):
     return numbers(listener)[-1]
 
 
-def test_loop_goes_on_until_an_interrupt_which_is_no_error(folder, listen):
+def test_loop_plays_until_an_interrupt_which_is_no_error(folder, listen, player):
     listener = listen()
     with player(video=folder, loop='true', end=3) as process:
         listener.spin_until(lambda: len(listener.images) >= 8)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0, process.stderr.read()
+        assert process.end() == 0, process.log
     assert numbers(listener)[:8] == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
@@ -193,13 +184,12 @@ sys.exit(camera_player.main(sys.argv))
 
 
 @pytest.mark.parametrize('method, sent', [('send', 0), ('flush', COUNT)])
-def test_shutdown_in_the_middle_is_no_error(folder, own_domain, tmp_path, method, sent):
+def test_shutdown_in_the_middle_is_no_error(folder, player, tmp_path, method, sent):
     program, log = OVERTAKEN.format(method=method), tmp_path / 'stamps.csv'
     with player(('-c', program), video=folder, stamps_file=log,
                 wait_for_subscribers=0) as process:
-        _, said = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, said
-    assert 'Traceback' not in said
+        assert process.wait_for_end() == 0, process.log
+    assert 'Traceback' not in process.log
     assert len(camera_player.read_stamps(log)) == sent
 
 
@@ -221,7 +211,7 @@ class FakeCamera:
         self.index = None
 
 
-def test_camera_is_recorded_as_it_was_sent(own_domain, tmp_path, monkeypatch):
+def test_camera_is_recorded_as_it_was_published(own_domain, tmp_path, monkeypatch):
     camera = FakeCamera()
     monkeypatch.setattr(camera_player, 'open_source', lambda *arguments: camera)
     context = Context()
@@ -250,9 +240,8 @@ def test_camera_is_recorded_as_it_was_sent(own_domain, tmp_path, monkeypatch):
     ({'video': 'missing.mp4'}, 'no video at missing.mp4'),
     ({'encoding': 'yuv'}, 'encoding must be one of rgb8, bgr8, mono8'),
     ({'rate': -1.0}, 'rate out of range')])
-def test_bad_parameters_end_with_one_clear_line(folder, own_domain, parameters, error):
+def test_bad_parameters_end_with_one_clear_line(folder, player, parameters, error):
     with player(**{'video': folder, **parameters}) as process:
-        _, said = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 1
-    assert error in said
-    assert 'Traceback' not in said
+        assert process.wait_for_end() == 1
+    assert error in process.log
+    assert 'Traceback' not in process.log

@@ -4,6 +4,7 @@
 """The demo as a user runs it: processes, topics, output folder and exit code."""
 
 import csv
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -65,7 +66,8 @@ def run_demo(folder, *options):
     """Run the demo; returns the finished process and its output folder."""
     output = folder / 'output'
     done = subprocess.run(
-        [sys.executable, '-m', 're3_ros', 'demo', '--output', str(output), *map(str, options)],
+        [sys.executable, '-m', 're3_ros', 'demo', '--output', str(output),
+         '--domain-id', os.environ['ROS_DOMAIN_ID'], *map(str, options)],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
     return done, output
 

@@ -223,7 +223,7 @@ def test_launch_system_starts_a_node_that_tracks(launch, make_client, tiny_weigh
 def test_launch_of_several_cameras(launch, make_client, tiny_weights):
     launch('tracker.launch.py', namespace='rigged', cameras='front,rear',
            image='/rigged/{camera}/color', weights=tiny_weights, device='cpu')
-    client = make_client(namespace='/rigged', prefix='rear/', image='color').connect()
+    client = make_client(namespace='/rigged', camera='rear', image='color').connect()
     client.start_target('cup', (40., 30., 80., 90.))
 
 

@@ -115,8 +115,8 @@ def test_status_is_true_in_every_lifecycle_state(start_node, make_client):
 
 def test_box_that_names_no_camera_or_several_is_refused(start_node, make_client):
     with start_node('-r', '__ns:=/pair', cameras='[front, rear]', lost_confidence=0.0) as node:
-        front = make_client(namespace='/pair', prefix='front/').connect()
-        rear = make_client(namespace='/pair', prefix='rear/').connect()
+        front = make_client(namespace='/pair', camera='front').connect()
+        rear = make_client(namespace='/pair', camera='rear').connect()
         shared = make_client(namespace='/pair')
         shared.wait_until(shared.inits.get_subscription_count, 'the shared init topic')
         shared.frame_id = ''
@@ -158,10 +158,10 @@ def test_hints_when_no_image_arrives(start_node, make_client):
         node.wait_for_log('no image on /hint/rear/image')
         node.wait_for_log('nobody publishes there (camera running? topic name right?)')
         assert '/hint/tracker/debug' not in node.log
-        make_client(namespace='/hint', prefix='rear/', transport='compressed')
+        make_client(namespace='/hint', camera='rear', transport='compressed')
         node.wait_for_log('/hint/rear/image/compressed has images: set rear.image_transport to '
                           'compressed')
-        make_client(namespace='/hint', prefix='front/')
+        make_client(namespace='/hint', camera='front')
         node.wait_for_log('/hint/front/image has images: set front.image_transport to raw')
 
 

@@ -53,7 +53,7 @@ def test_every_replay_gives_the_same_tracks(start_node, make_client):
 
 def test_no_image_of_a_recording_is_left_out_with_two_cameras(start_node, make_client):
     with start_node('-r', '__ns:=/pair', cameras='[front, rear]', process_every_frame=True):
-        clients = [make_client(namespace='/pair', prefix=f'{name}/', depth=FRAMES).connect()
+        clients = [make_client(namespace='/pair', camera=name, depth=FRAMES).connect()
                    for name in ('front', 'rear')]
         sent = [[client.send() for _ in range(FRAMES)] for client in clients]
         for client, stamps in zip(clients, sent, strict=True):

@@ -81,8 +81,8 @@ def test_two_cameras_have_their_own_targets(start_node, make_client):
     from sensor_msgs.msg import CompressedImage
     with start_node('-r', '__ns:=/rig', cameras='[front, rear]', lost_confidence=0.0,
                     **{'rear.image_transport': 'compressed'}) as node:
-        front = make_client(namespace='/rig', prefix='front/').connect()
-        rear = make_client(namespace='/rig', prefix='rear/', transport='compressed').connect()
+        front = make_client(namespace='/rig', camera='front').connect()
+        rear = make_client(namespace='/rig', camera='rear', transport='compressed').connect()
         front.init('cup', BOX)
         front.track_until(lambda tracks: 'cup' in tracks, 'cup in front')
         assert rear.track() == {}

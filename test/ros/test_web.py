@@ -191,7 +191,7 @@ def test_what_the_status_says_is_shown_once(web_page):
 def test_several_cameras(start_node, start_web, make_client, page):
     with start_node('-r', '__ns:=/two', cameras="['front', 'rear']") as node:
         node.wait_for_log('active, waiting for images')
-        clients = [make_client(namespace='/two', prefix=prefix) for prefix in ('front/', 'rear/')]
+        clients = [make_client(namespace='/two', camera=name) for name in ('front', 'rear')]
         page.open(address_of(start_web('-r', '__ns:=/two')))
         for number, client in enumerate(clients, 1):
             page.wait_until(lambda: len(page.script(

@@ -151,10 +151,10 @@ class _History:
 
     def _change(self, name):
         begin = time.monotonic()
-        self._client.call(ChangeState, 'change_state', transition=Transition(
+        self._client.call(ChangeState, 'tracker/change_state', transition=Transition(
             id=getattr(Transition, f'TRANSITION_{name.upper()}')))
         self.times[name].append(time.monotonic() - begin)
-        label = self._client.call(GetState, 'get_state').current_state.label
+        label = self._client.call(GetState, 'tracker/get_state').current_state.label
         if label != STATES[name]:
             self.failures.append(f'{label} after {name}')
 
