@@ -8,8 +8,6 @@ The mean of networks on one path of training is often better than each of them (
 2018, stochastic weight averaging).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

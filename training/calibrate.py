@@ -12,8 +12,6 @@ that the tracker reaches on whole clips, not on the short ones of training. The 
 into `re3_core.networks.re3_lite`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

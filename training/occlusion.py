@@ -9,8 +9,6 @@ sequence with true boxes becomes an event: an opaque occluder, whose texture is 
 background of the same frame, slides in, covers every place of the hidden target, and slides out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass

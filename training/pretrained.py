@@ -3,8 +3,6 @@
 
 """Networks with the weights that training starts from: random, published, or of another run."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 import os
 from pathlib import Path

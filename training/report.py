@@ -3,8 +3,6 @@
 
 """Figures of evaluation runs: dictionaries for JSON, Markdown tables and plots."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 import json

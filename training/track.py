@@ -9,8 +9,6 @@ file or folder of images with --box. Each sequence gets a folder in OUT: `frames
 drawn in, `track.mp4`, `boxes.txt` (x,y,w,h a line) and `scores.txt`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

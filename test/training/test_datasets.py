@@ -14,7 +14,7 @@ from training.data.alov import ANNOTATIONS, IMAGES, read_alov, VOT_OVERLAP
 from training.data.base import DataError, read_boxes
 from training.data.check import check_dataset, main
 from training.data.got10k import read_got10k, read_lasot
-from training.data.ilsvrc import GOTURN_MAX_BOX_RATIO, read_det, read_vid
+from training.data.ilsvrc import read_det, read_vid
 from training.data.images import read_images
 from training.data.otb import read_videos
 from training.labels import TargetLabels, VideoLabels, write_labels
@@ -23,7 +23,7 @@ from training.labels.model import images_in
 HEIGHT, WIDTH = 48, 64
 
 
-def picture(path, seed=0):
+def write_image(path, seed=0):
     """Write an image of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
@@ -31,10 +31,10 @@ def picture(path, seed=0):
     path.write_bytes(cv2.imencode('.jpg', image)[1].tobytes())
 
 
-def pictures(folder, count, suffix='.jpg', first=1):
+def write_images(folder, count, suffix='.jpg', first=1):
     """Write numbered images."""
     for number in range(first, first + count):
-        picture(folder / f'{number:08d}{suffix}', number)
+        write_image(folder / f'{number:08d}{suffix}', number)
 
 
 def text(path, content):
@@ -45,10 +45,10 @@ def text(path, content):
 
 def make_otb(root, separator=','):
     """Make two OTB sequences, the second with two targets."""
-    pictures(root / 'Ball' / 'img', 3)
+    write_images(root / 'Ball' / 'img', 3)
     text(root / 'Ball' / 'groundtruth_rect.txt', '\n'.join(
         separator.join(str(number) for number in (5 + step, 6, 10, 8)) for step in range(3)))
-    pictures(root / 'Jogging' / 'img', 2)
+    write_images(root / 'Jogging' / 'img', 2)
     for target in (1, 2):
         text(root / 'Jogging' / f'groundtruth_rect.{target}.txt', '1,2,3,4\nnan,nan,nan,nan\n')
     return root
@@ -57,7 +57,7 @@ def make_otb(root, separator=','):
 def make_alov(root):
     """Make an ALOV video annotated in frames 1 and 5, and one that is excluded."""
     for name in ('01-Light_video00001', VOT_OVERLAP[0]):
-        pictures(root / IMAGES / '01-Light' / name, 5)
+        write_images(root / IMAGES / '01-Light' / name, 5)
         text(root / ANNOTATIONS / '01-Light' / f'{name}.ann',
              '1 21 11 11 11 11 31 21 31\n5 25 11 15 11 15 31 25 31\n')
     return root
@@ -75,7 +75,7 @@ def annotation(objects):
 
 def make_vid(root):
     """Make a VID video of three frames with two tracks, one of them in one frame."""
-    pictures(root / 'Data' / 'VID' / 'train' / 'a' / 'v1', 3, '.JPEG', 0)
+    write_images(root / 'Data' / 'VID' / 'train' / 'a' / 'v1', 3, '.JPEG', 0)
     for number in range(3):
         objects = [('dog', 0, 5, 6, 20, 30)] + [('cat', 1, 30, 6, 50, 30)] * (number == 1)
         text(root / 'Annotations' / 'VID' / 'train' / 'a' / 'v1' / f'{number:08d}.xml',
@@ -84,10 +84,10 @@ def make_vid(root):
 
 
 def make_det(root):
-    """Make DET: one picture with a small and a large object, one without objects."""
+    """Make DET: one image with a small and a large object, one without objects."""
     for name, objects in (('p1', [('dog', '', 5, 6, 20, 30), ('cat', '', 2, 2, 62, 20)]),
                           ('p2', [])):
-        picture(root / 'Data' / 'DET' / 'train' / 'n1' / f'{name}.JPEG')
+        write_image(root / 'Data' / 'DET' / 'train' / 'n1' / f'{name}.JPEG')
         text(root / 'Annotations' / 'DET' / 'train' / 'n1' / f'{name}.xml', annotation(objects))
     return root
 
@@ -95,12 +95,12 @@ def make_det(root):
 def make_got10k(root):
     """Make a GOT-10k training and a test sequence."""
     place = root / 'train' / 'GOT-10k_Train_000001'
-    pictures(place, 3)
+    write_images(place, 3)
     text(place / 'groundtruth.txt', '5.0,6.0,10.0,8.0\n' * 3)
     text(place / 'absence.label', '0\n0\n1\n')
     text(place / 'cover.label', '8\n4\n8\n')
     place = root / 'test' / 'GOT-10k_Test_000001'
-    pictures(place, 2)
+    write_images(place, 2)
     text(place / 'groundtruth.txt', '5.0,6.0,10.0,8.0\n')
     return root
 
@@ -108,7 +108,7 @@ def make_got10k(root):
 def make_lasot(root):
     """Make a LaSOT sequence whose target is hidden in the third frame, outside in the fourth."""
     place = root / 'cat' / 'cat-1'
-    pictures(place / 'img', 4)
+    write_images(place / 'img', 4)
     text(place / 'groundtruth.txt', '5,6,10,8\n' * 3 + '0,0,0,0\n')
     text(place / 'full_occlusion.txt', '0,0,1,0')
     text(place / 'out_of_view.txt', '0,0,0,1')
@@ -116,9 +116,9 @@ def make_lasot(root):
 
 
 def make_images(root):
-    """Make a folder of two photographs, one with two boxes and a mask."""
-    picture(root / 'a' / '1.jpg')
-    picture(root / 'a' / '2.jpg')
+    """Make a folder of two images, one with two boxes and a mask."""
+    write_image(root / 'a' / '1.jpg')
+    write_image(root / 'a' / '2.jpg')
     text(root / 'a' / 'boxes.json', json.dumps(
         {'1.jpg': {'boxes': [[5, 6, 10, 8], [30, 6, 20, 20]], 'labels': ['cat', 'dog']}}))
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -132,7 +132,7 @@ def make_labels(form):
     """Return a function that makes two videos in one of the formats of labels."""
     def make(root):
         boxes = np.tile((5., 6., 15., 14.), (3, 1))
-        pictures(root / 'frames', 3)
+        write_images(root / 'frames', 3)
         for name in ('a', 'b'):
             labels = VideoLabels(name, (WIDTH, HEIGHT), images_in(root / 'frames'), {
                 'cat': TargetLabels.of(boxes, label='cat')}, root / 'frames')
@@ -148,7 +148,7 @@ MAKERS = {'alov': make_alov, 'vid': make_vid, 'det': make_det, 'got10k': make_go
 
 
 @pytest.mark.parametrize('form', FORMATS)
-def test_every_format_is_detect_formatd_and_read_without_problems(form, tmp_path):
+def test_every_format_is_detected_and_read_without_problems(form, tmp_path):
     """Each made data set is taken for what it is and checks clean."""
     MAKERS[form](tmp_path)
     assert detect_format(tmp_path) == form
@@ -160,8 +160,8 @@ def test_every_format_is_detect_formatd_and_read_without_problems(form, tmp_path
 @pytest.mark.parametrize('separator', [',', '\t', ' ', ', '])
 def test_otb_boxes_with_any_separator(separator, tmp_path):
     """The x, y, w, h of a text become xyxy."""
-    recording = read_videos(make_otb(tmp_path, separator) / 'Ball')[0]
-    np.testing.assert_allclose(recording.tracks[0].boxes[2], (7, 6, 17, 14))
+    video = read_videos(make_otb(tmp_path, separator) / 'Ball')[0]
+    np.testing.assert_allclose(video.tracks[0].boxes[2], (7, 6, 17, 14))
 
 
 def test_otb_with_several_targets_and_absent_ones(tmp_path):
@@ -175,8 +175,8 @@ def test_otb_with_several_targets_and_absent_ones(tmp_path):
 
 def test_otb_files_that_count_pixels_from_one(tmp_path):
     """The coordinate of the first pixel is taken off."""
-    recording = read_videos(make_otb(tmp_path) / 'Ball', first_pixel=1)[0]
-    np.testing.assert_allclose(recording.tracks[0].boxes[0], (4, 5, 14, 13))
+    video = read_videos(make_otb(tmp_path) / 'Ball', first_pixel=1)[0]
+    np.testing.assert_allclose(video.tracks[0].boxes[0], (4, 5, 14, 13))
 
 
 def test_otb_sequences_whose_boxes_are_for_a_part_of_the_images(tmp_path):
@@ -187,72 +187,63 @@ def test_otb_sequences_whose_boxes_are_for_a_part_of_the_images(tmp_path):
         for number in range(1, images + 1):
             (folder / f'{number:04d}.jpg').touch()
         text(tmp_path / name / 'groundtruth_rect.txt', '1,2,3,4\n' * boxes)
-        recording = read_videos(tmp_path / name)[0]
-        assert [path.stem for path in recording.frames] == [
+        video = read_videos(tmp_path / name)[0]
+        assert [path.stem for path in video.frames] == [
             f'{number:04d}' for number in range(first, first + boxes)]
 
 
 def test_vot_folders_with_corners(tmp_path):
     """Images lie in `color`, and four corners become the upright box around them."""
-    pictures(tmp_path / 'ball' / 'color', 2)
+    write_images(tmp_path / 'ball' / 'color', 2)
     text(tmp_path / 'ball' / 'groundtruth.txt', '5,5,15,10,12,20,2,12\n1,2,3,4\n')
     track = read_videos(tmp_path)[0].tracks[0]
     np.testing.assert_allclose(track.boxes, ((2, 5, 15, 20), (1, 2, 4, 6)))
 
 
 def test_plain_videos_and_folders_of_frames_have_no_tracks(tmp_path):
-    """A video file and a folder of images are recordings; a single image is none."""
-    pictures(tmp_path / 'walk', 2)
-    picture(tmp_path / 'alone' / '1.jpg')
+    """A video file and a folder of images are videos; a single image is none."""
+    write_images(tmp_path / 'walk', 2)
+    write_image(tmp_path / 'alone' / '1.jpg')
     writer = cv2.VideoWriter(str(tmp_path / 'run.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10,
                              (WIDTH, HEIGHT))
     for _ in range(3):
         writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     writer.release()
-    recordings = read_videos(tmp_path)
-    assert [item.name for item in recordings] == ['run', 'walk']
-    assert not any(item.tracks for item in recordings)
+    videos = read_videos(tmp_path)
+    assert [item.name for item in videos] == ['run', 'walk']
+    assert not any(item.tracks for item in videos)
     assert check_dataset(tmp_path)[0].frames == 5
 
 
 def test_alov_takes_annotated_frames_and_leaves_vot_out(tmp_path):
     """Corners count from 1; the overlap with VOT is left out unless asked for."""
-    recordings = read_alov(make_alov(tmp_path))
-    assert [item.name for item in recordings] == ['01-Light_video00001']
-    assert [path.stem for path in recordings[0].frames] == ['00000001', '00000005']
-    np.testing.assert_allclose(recordings[0].tracks[0].boxes, ((10, 10, 20, 30),
+    videos = read_alov(make_alov(tmp_path))
+    assert [item.name for item in videos] == ['01-Light_video00001']
+    assert [path.stem for path in videos[0].frames] == ['00000001', '00000005']
+    np.testing.assert_allclose(videos[0].tracks[0].boxes, ((10, 10, 20, 30),
                                                                (14, 10, 24, 30)))
     assert len(read_alov(tmp_path, excluded=())) == 2
     assert len(VOT_OVERLAP) == 7
 
 
-def test_alov_interpolated(tmp_path):
-    """Frames in between get boxes on a straight line."""
-    recording = read_alov(make_alov(tmp_path), interpolate=True)[0]
-    assert len(recording.frames) == 5
-    np.testing.assert_allclose(recording.tracks[0].boxes[:, 0], (10, 11, 12, 13, 14))
-
-
 def test_vid_tracks(tmp_path):
     """Every trackid is a track, nan where it does not appear."""
-    recording, = read_vid(make_vid(tmp_path))
-    assert [track.name for track in recording.tracks] == ['0', '1']
-    assert np.isfinite(recording.tracks[0].boxes).all()
-    assert np.isfinite(recording.tracks[1].boxes).all(axis=1).tolist() == [False, True, False]
+    video, = read_vid(make_vid(tmp_path))
+    assert [track.name for track in video.tracks] == ['0', '1']
+    assert np.isfinite(video.tracks[0].boxes).all()
+    assert np.isfinite(video.tracks[1].boxes).all(axis=1).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize('packed', [False, True])
-def test_det_drops_large_objects_and_empty_pictures(packed, tmp_path):
-    """Objects above the limit and pictures without any are left out, in both layouts."""
+def test_det_leaves_out_images_without_objects(packed, tmp_path):
     make_det(tmp_path)
     if packed:
         (tmp_path / 'Data' / 'DET').rename(tmp_path / 'ILSVRC2014_DET_train')
         (tmp_path / 'Annotations' / 'DET').rename(tmp_path / 'ILSVRC2014_DET_bbox_train')
-    assert [len(still.boxes) for still in read_det(tmp_path)] == [2]
-    still, = read_det(tmp_path, max_box_ratio=GOTURN_MAX_BOX_RATIO)
-    assert still.labels == ('dog',)
-    np.testing.assert_allclose(still.boxes, [(5, 6, 20, 30)])
-    assert still.annotated_size == (HEIGHT, WIDTH)
+    image, = read_det(tmp_path)
+    assert 'dog' in image.labels and len(image.boxes) == 2
+    np.testing.assert_allclose(image.boxes[image.labels.index('dog')], (5, 6, 20, 30))
+    assert image.annotated_size == (HEIGHT, WIDTH)
 
 
 def test_got10k_absence_and_cover(tmp_path):
@@ -265,14 +256,14 @@ def test_got10k_absence_and_cover(tmp_path):
 
 def test_lasot_hidden_targets(tmp_path):
     """Hidden targets have no box and are not visible."""
-    recording, = read_lasot(make_lasot(tmp_path))
-    known = np.isfinite(recording.tracks[0].boxes).all(axis=1)
+    video, = read_lasot(make_lasot(tmp_path))
+    known = np.isfinite(video.tracks[0].boxes).all(axis=1)
     assert known.tolist() == [True, True, False, False]
-    np.testing.assert_allclose(recording.tracks[0].visible[2:], 0)
+    np.testing.assert_allclose(video.tracks[0].visible[2:], 0)
 
 
 def test_stills_with_boxes_and_masks(tmp_path):
-    """Boxes of the JSON become xyxy; a picture without an entry has none."""
+    """Boxes of the JSON become xyxy; an image without an entry has none."""
     first, second = read_images(make_images(tmp_path))
     np.testing.assert_allclose(first.boxes, ((5, 6, 15, 14), (30, 6, 50, 26)))
     assert first.mask.name == '1.png' and first.labels == ('cat', 'dog')
@@ -338,10 +329,10 @@ def test_missing_folder_and_unknown_format(tmp_path):
 
 
 def test_check_finds_unreadable_pictures_and_boxes_outside(tmp_path):
-    """Every file that is no picture is named, and boxes that show nothing."""
+    """Every file that is no image is named, and boxes that show nothing."""
     make_otb(tmp_path)
     unreadable = tmp_path / 'Ball' / 'img' / '00000002.jpg'
-    unreadable.write_text('not a picture')
+    unreadable.write_text('not an image')
     text(tmp_path / 'Jogging' / 'groundtruth_rect.2.txt', '1,2,3,4\n900,5,10,10\n')
     report, _ = check_dataset(tmp_path)
     assert len(report.problems) == 2

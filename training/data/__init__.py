@@ -3,8 +3,6 @@
 
 """Data sets that trackers are trained on and evaluated with: all readers by name and by layout."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 import os

@@ -9,8 +9,6 @@ ALOV300++: folders of frames and rectangle annotations of every fifth frame or s
 frame (from 1) and four corners (x, y from 1).
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -37,24 +35,22 @@ VOT_OVERLAP = ('01-Light_video00016', '01-Light_video00022', '01-Light_video0002
 
 
 def read_alov(folder: os.PathLike | str, *, excluded: tuple[str, ...] = VOT_OVERLAP,
-              interpolate: bool = False, on_error: OnError = raise_error) -> list[LabeledVideo]:
+              on_error: OnError = raise_error) -> list[LabeledVideo]:
     """
-    Read ALOV300++.
+    Read the annotated frames of ALOV300++.
 
     :param excluded: names of videos to leave out
-    :param interpolate: take all frames between the first and the last annotated one, with boxes
-        in between on straight lines; otherwise only the annotated frames, as GOTURN does
     :raises DataError: if the layout is another one, or a file is malformed
     """
     folder = Path(folder)
     files = visible_files(folder / ANNOTATIONS, '*/*.ann')
     if not files:
         on_error(DataError(f'{printable(folder / ANNOTATIONS)}: no <category>/<video>.ann in it'))
-    return read_each(lambda file: _read_video(folder, file, interpolate),
+    return read_each(lambda file: _read_video(folder, file),
                      (file for file in files if file.stem not in excluded), on_error)
 
 
-def _read_video(folder: Path, file: Path, interpolate: bool) -> LabeledVideo:
+def _read_video(folder: Path, file: Path) -> LabeledVideo:
     images = folder / IMAGES / file.parent.name / file.stem
     if not images.is_dir():
         raise DataError(f'{printable(file)}: its folder of frames {printable(images)} is missing')
@@ -64,23 +60,19 @@ def _read_video(folder: Path, file: Path, interpolate: bool) -> LabeledVideo:
     if all(path.stem.isdecimal() for path in frames):
         numbered = {int(path.stem): path for path in frames}
     numbers, boxes = read_annotations(file)
-    if interpolate:
-        every = np.arange(numbers[0], numbers[-1] + 1)
-        boxes = np.stack([np.interp(every, numbers, side) for side in boxes.T], axis=1)
-        numbers = every
-    missing = [number for number in numbers.tolist() if number not in numbered]
+    missing = [number for number in numbers if number not in numbered]
     if missing:
         raise DataError(f'{printable(file)}: frame {missing[0]} is annotated, but it is not among '
                         f'the {len(frames)} images in {printable(images)}')
-    return LabeledVideo(file.stem, tuple(numbered[number] for number in numbers.tolist()),
+    return LabeledVideo(file.stem, tuple(numbered[number] for number in numbers),
                         tracks=(LabeledTrack('', boxes.astype(np.float32)),))
 
 
-def read_annotations(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_annotations(file: Path) -> tuple[list[int], np.ndarray]:
     """
     Read one `.ann` file.
 
-    :return: numbers (N,) of the frames, from 1 and rising, and xyxy boxes (N, 4)
+    :return: N numbers of frames, from 1 and rising, and xyxy boxes (N, 4)
     :raises DataError: naming the line that is malformed
     """
     numbers: list[int] = []
@@ -102,4 +94,4 @@ def read_annotations(file: Path) -> tuple[np.ndarray, np.ndarray]:
         boxes.append(np.concatenate((points.min(axis=0), points.max(axis=0))))
     if not numbers:
         raise DataError(f'{printable(file)}: no annotation in it')
-    return np.array(numbers), np.array(boxes)
+    return numbers, np.array(boxes)

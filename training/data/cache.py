@@ -10,8 +10,6 @@ shape, boxes and visible fractions. An image is a video of one frame whose objec
 Items are appended one by one, so a build that was killed continues with the next item.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 import fcntl

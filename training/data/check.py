@@ -8,8 +8,6 @@ Counts what is in it, names every unreadable or malformed file, and writes a con
 samples with their boxes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

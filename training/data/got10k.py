@@ -9,8 +9,6 @@ LaSOT: `<class>/<class>-<number>/` with `img/*.jpg`, `groundtruth.txt`, `full_oc
 `out_of_view.txt`. The box of a target that is hidden or out of view counts as absent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 import os
 from pathlib import Path

@@ -9,8 +9,6 @@ DET: `Data/DET/...` and `Annotations/DET/...` in the same way, or, as ILSVRC2014
 `ILSVRC2014_DET_train/...` and `ILSVRC2014_DET_bbox_train/...`.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 import os
@@ -31,9 +29,6 @@ from training.data.base import (
     read_each,
     visible_files,
 )
-
-# GOTURN leaves out objects larger than this fraction of the image's width or height.
-GOTURN_MAX_BOX_RATIO = 0.66
 
 
 @dataclass(frozen=True)
@@ -112,13 +107,11 @@ def det_folders(folder: Path) -> tuple[Path, Path] | None:
     return next((pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()), None)
 
 
-def read_det(folder: os.PathLike | str, *, max_box_ratio: float | None = None,
+def read_det(folder: os.PathLike | str, *,
              on_error: OnError = raise_error) -> list[LabeledImage]:
     """
     Read ImageNet DET; images without an object are left out.
 
-    :param max_box_ratio: leave out objects wider or higher than this fraction of the image, see
-        GOTURN_MAX_BOX_RATIO
     :raises DataError: if the layout is another one, or a file is malformed
     """
     folder = Path(folder)
@@ -129,18 +122,15 @@ def read_det(folder: os.PathLike | str, *, max_box_ratio: float | None = None,
         return []
     images, annotations = pair
     found = read_each(
-        lambda file: _read_image(file, images / file.relative_to(annotations).parent,
-                                 max_box_ratio), visible_files(annotations, '**/*.xml'), on_error)
+        lambda file: _read_image(file, images / file.relative_to(annotations).parent),
+        visible_files(annotations, '**/*.xml'), on_error)
     return [image for image in found if len(image.boxes)]
 
 
-def _read_image(file: Path, images: Path, max_box_ratio: float | None) -> LabeledImage:
+def _read_image(file: Path, images: Path) -> LabeledImage:
     annotation = read_annotation(file)
     path = images / f'{file.stem}.JPEG'
     if not path.is_file():
         raise DataError(f'{printable(file)}: its image {printable(path)} is missing')
-    sides = (annotation.boxes[:, 2:] - annotation.boxes[:, :2]) / annotation.size[::-1]
-    kept = np.ones(len(sides), bool) if max_box_ratio is None else (
-        sides <= max_box_ratio).all(axis=1)
-    labels = tuple(label for label, keep in zip(annotation.labels, kept, strict=True) if keep)
-    return LabeledImage(path, annotation.boxes[kept], labels, annotated_size=annotation.size)
+    return LabeledImage(path, annotation.boxes, annotation.labels,
+                        annotated_size=annotation.size)

@@ -9,8 +9,6 @@ Without boxes any tree of image files will do. Boxes are in `boxes.json` beside 
 the objects' masks, value k for the k-th box.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -10,8 +10,6 @@ targets) beside them; a folder that holds at least two images; a video file. Wit
 boxes there are no tracks. Hidden files and folders are skipped, links to folders are followed.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -12,8 +12,6 @@ The toolkit runs this in one of two ways, see `trackers.ini` beside this file:
   toolkit's own environment and needs nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
