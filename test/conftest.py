@@ -21,10 +21,10 @@ FLAGS = ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '-
 # Notes box and frame number of a target in the page whenever they change.
 RECORD = """
 window.recorded = [];
-const id = arguments[0], moment = document.getElementById('moment');
+const id = arguments[0], frameInfo = document.getElementById('frame-info');
 new MutationObserver(() => {
   const item = [...document.querySelectorAll('#targets li')].find((li) => li.dataset.id === id);
-  if (item) window.recorded.push([moment.dataset.number, moment.dataset.stamp,
+  if (item) window.recorded.push([frameInfo.dataset.number, frameInfo.dataset.stamp,
                                   item.dataset.box.split(' ').map(Number)]);
 }).observe(document.getElementById('targets'),
            {subtree: true, childList: true, attributes: true, attributeFilter: ['data-box']});
@@ -38,7 +38,7 @@ def pytest_configure(config):
 
 def pytest_addoption(parser):
     parser.addoption('--screenshots', default='', metavar='FOLDER',
-                     help='have the tests of the web page write pictures of it')
+                     help='have the tests of the web page write screenshots of it')
 
 
 class Page:
@@ -57,12 +57,12 @@ class Page:
         """Wait until `condition()` is true; return what it returned."""
         end = time.monotonic() + PATIENCE
         while not (result := condition()):
-            assert time.monotonic() < end, f'waited in vain for {what}; {self.describe()}'
+            assert time.monotonic() < end, f'waited for {what}; {self.describe()}'
             time.sleep(.05)
         return result
 
     def describe(self):
-        """Return what the page says, for failures."""
+        """Return the texts of the page, for failures."""
         shown = {name: self.text(name) for name in (
             'connection', 'problem', 'targets', 'messages', 'health')}
         return f'the page shows {shown}, the browser logged {self.errors()}'
@@ -86,7 +86,7 @@ class Page:
 
     def stamp(self):
         """Return the stamp of the newest frame as text; '' before the first."""
-        return self.script("return document.getElementById('moment').dataset.stamp ?? ''")
+        return self.script("return document.getElementById('frame-info').dataset.stamp ?? ''")
 
     def wait_for_image(self):
         """Wait until an image is drawn."""
@@ -186,7 +186,7 @@ def page(driver):
 
 @pytest.fixture
 def save_screenshot(request):
-    """Return a function that writes a Page's picture to the folder `--screenshots`, if given."""
+    """Return a function that writes a screenshot to the folder `--screenshots`, if given."""
     def save(page, name):
         folder = request.config.getoption('--screenshots')
         if folder:

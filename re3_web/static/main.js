@@ -111,21 +111,21 @@ function showFrame({header, bitmap, bytes}) {
   }
   image.show(header, bitmap);
   plot.add(header.tracks);
-  const moment = find('moment');
-  moment.dataset.stamp = header.stamp;
-  moment.dataset.number = header.number ?? '';
+  const frameInfo = find('frame-info');
+  frameInfo.dataset.stamp = header.stamp;
+  frameInfo.dataset.number = header.number ?? '';
   targets.update(header.tracks, cameraState()?.states ?? {});
   showMoment(header.number);
 }
 
 function showMoment(number) {
-  const moment = find('moment');
+  const frameInfo = find('frame-info');
   if (paused) {
     const seconds = (performance.now() - pausedAt) / 1000;
-    moment.textContent = `paused ${seconds.toFixed(1)} s ago`
+    frameInfo.textContent = `paused ${seconds.toFixed(1)} s ago`
       + (seconds > bufferSeconds ? ', older than the images that the tracker keeps' : '');
   } else {
-    moment.textContent = number === null ? 'live' : `frame ${number}`;
+    frameInfo.textContent = number === null ? 'live' : `frame ${number}`;
   }
 }
 

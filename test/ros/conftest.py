@@ -111,7 +111,7 @@ class Recording:
     def __init__(self, folder):
         self._folder = folder
 
-    def picture(self, number, size=SIZE):
+    def pixels(self, number, size=SIZE):
         """Return an image, H x W x 3 uint8 RGB, of smooth noise that drifts."""
         height, width = size
         noise = np.random.default_rng(0).integers(0, 255, (15, 60, 3), np.uint8)
@@ -125,7 +125,7 @@ class Recording:
         """Return the message of an image."""
         import cv2
         from re3_ros.bag import message_types as types
-        rgb = self.picture(number)
+        rgb = self.pixels(number)
         message = types.new(types.COMPRESSED_IMAGE if compressed else types.IMAGE)
         types.set_stamp(message.header.stamp, self.stamp(number))
         message.header.frame_id = 'optical_frame'

@@ -135,7 +135,7 @@ def test_track_part_of_a_bag(recording, run):
 
 
 def test_finished_results_are_kept_and_unfinished_ones_are_not(recording, run, monkeypatch):
-    """An interrupted command goes on with the first unfinished bag."""
+    """An interrupted command continues with the first unfinished bag."""
     recording.record('one')
     recording.record('two', frames=range(5))
     command = ('track', 'one', 'two', '--init', CUP_OPTION, '--output', 'results')
@@ -344,7 +344,7 @@ def test_extract_images(recording, run):
         (number, recording.stamp(number)) for number in range(12)]
     for number, row in enumerate(rows):
         rgb = read_image(Path('recording_frames') / row['file'])
-        assert np.array_equal(rgb, recording.picture(number))
+        assert np.array_equal(rgb, recording.pixels(number))
 
 
 def test_extract_recorded_jpegs_as_they_are(recording, run):
@@ -363,7 +363,7 @@ def test_extract_a_video(recording, run):
     assert run('extract', 'recording', '--format', 'video', '--start', '.1')[0] == DONE
     video = open_source('recording_frames/frames.mp4')
     assert video.properties() == ((160, 120), 9) and video.rate == pytest.approx(25)
-    wrong = video.read().astype(int) - recording.picture(3)
+    wrong = video.read().astype(int) - recording.pixels(3)
     video.release()
     assert np.abs(wrong).mean() < 40
     assert len(table('recording_frames/frames.csv')) == 9
@@ -409,7 +409,7 @@ def test_images_that_change_their_size(recording, run, monkeypatch):
     def larger(number, *arguments):
         message = image(number, *arguments)
         if number >= 6:
-            rgb = np.ascontiguousarray(cv2.resize(recording.picture(number), (320, 240)))
+            rgb = np.ascontiguousarray(cv2.resize(recording.pixels(number), (320, 240)))
             message.height, message.width, message.step = 240, 320, 960
             message.data = rgb.reshape(-1)
         return message

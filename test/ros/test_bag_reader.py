@@ -40,7 +40,7 @@ def test_images_come_as_they_were_written(recording, storage, compression):
         assert (bag.start, bag.end) == (recording.first + recording.delay,
                                         recording.stamp(11) + recording.delay)
     for number, message in enumerate(images.values()):
-        assert np.array_equal(image_to_rgb(message), recording.picture(number))
+        assert np.array_equal(image_to_rgb(message), recording.pixels(number))
         assert image_to_rgb(message).flags.writeable
 
 
@@ -48,7 +48,7 @@ def test_compressed_images(recording):
     with Bag(recording.record(compressed=True)) as bag:
         messages = images_of(bag, recording.topic).values()
     for number, message in enumerate(messages):
-        wrong = compressed_to_rgb(message).astype(int) - recording.picture(number)
+        wrong = compressed_to_rgb(message).astype(int) - recording.pixels(number)
         assert np.abs(wrong).mean() < 20
 
 

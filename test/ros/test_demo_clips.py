@@ -54,7 +54,7 @@ def test_annotation_belongs_to_the_file_with_its_name_and_facts():
     ({'boxes': {1: [0, 0, 5, 5]}}, 'include the first'),
     ({'boxes': {0: [0, 0, 5, 5], 9: [0, 0, 5, 5]}}, 'must lie within frames'),
     ({'boxes': {0: [5, 0, 5, 5]}}, 'x1 < x2'),
-    ({'colour': 'red'}, 'has the keys')])
+    ({'color': 'red'}, 'has the keys')])
 def test_bad_annotation_is_named(tmp_path, change, error):
     data = {'video': 'a.mp4', 'target': 't', 'credit': 'c', 'size': [64, 48], 'frames': 8,
             'start': 0, 'end': 8, 'boxes': {0: [0, 0, 5, 5]}, **change}

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The camera player as a process of its own, heard over real topics."""
+"""The camera player as a process of its own, received over real topics."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ PATIENCE = 180
 
 
 def frame(number):
-    """Return an RGB frame whose red tells its number and whose channels differ."""
+    """Return an RGB frame whose red is its number and whose channels differ."""
     return np.dstack([np.full((30, 40), value, np.uint8) for value in (20 * number, 100, 250)])
 
 
@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 
 class Listener:
-    """A node that keeps the images that it hears."""
+    """A node that keeps the images that it receives."""
 
     def __init__(self, kind, topic):
         self.images = []

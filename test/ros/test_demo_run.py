@@ -95,8 +95,8 @@ def test_untrained_network_is_reported_as_not_following(
     assert answered
     assert all(0 < float(row['latency_ms']) for row in answered)
     assert open_source(output / 'tracked.mp4').properties()[1] == COUNT
-    for picture in ('tracked.png', 'tracks.png'):
-        assert cv2.imread(str(output / picture)).std() > 5
+    for image in ('tracked.png', 'tracks.png'):
+        assert cv2.imread(str(output / image)).std() > 5
 
 
 def test_video_without_annotation_and_box_is_refused(tmp_path, clip):

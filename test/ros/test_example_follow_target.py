@@ -13,12 +13,12 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'follow_target.py'
 HEIGHT, WIDTH, SIZE = 240, 320, 50
 LEFT, RIGHT, STEP = 40, 230, 6
-# Commands in a row after which it may be said that it stands still.
+# Commands in a row after which the robot counts as standing.
 STILL = 10
 
 
 def texture(seed, height, width, cell):
-    """Return a smooth random picture."""
+    """Return a smooth random image."""
     grid = np.random.default_rng(seed).integers(
         0, 255, (height // cell + 2, width // cell + 2, 3), np.uint8)
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -33,7 +33,7 @@ def box_at(x):
     return (x, 140., x + SIZE, 140. + SIZE)
 
 
-def picture(x):
+def pixels(x):
     """Return a frame with the ball."""
     rgb = BACKGROUND.copy()
     rgb[140:140 + SIZE, x:x + SIZE] = BALL
@@ -41,7 +41,7 @@ def picture(x):
 
 
 class Scene:
-    """A camera that looks at a ball, and the robot that hears the example's commands."""
+    """A camera directed at a ball, and the robot that receives the example's commands."""
 
     def __init__(self, client):
         from geometry_msgs.msg import Twist
@@ -50,7 +50,7 @@ class Scene:
 
     def film(self):
         """Send an image and wait for its tracks."""
-        return self.client.tracks_of(self.client.send(picture(self.x)))
+        return self.client.tracks_of(self.client.send(pixels(self.x)))
 
     def film_until(self, condition, what):
         """Send images until a condition on the commands that come meanwhile holds."""

@@ -23,29 +23,29 @@ def run(latency, count=20):
     return camera
 
 
-def judge(camera, states=(), frame_age=0.):
+def level_of(camera, states=(), frame_age=0.):
     """Return level and text of a camera that loses nothing."""
     return diagnostics.diagnostic_level(camera, StreamMonitor(), list(states), VALUES, frame_age)
 
 
 def test_all_is_well():
-    assert judge(run(.03), ['tracked', 'tracked']) == (diagnostics.OK, 'tracking 2 targets')
+    assert level_of(run(.03), ['tracked', 'tracked']) == (diagnostics.OK, 'tracking 2 targets')
 
 
 @pytest.mark.parametrize('latency, level', [
     (.49, diagnostics.OK), (.51, diagnostics.WARN), (.99, diagnostics.WARN),
     (1.01, diagnostics.ERROR)])
 def test_latency(latency, level):
-    assert judge(run(latency))[0] == level
+    assert level_of(run(latency))[0] == level
 
 
 def test_lost_target():
-    level, text = judge(run(.03), ['tracked', 'lost'])
+    level, text = level_of(run(.03), ['tracked', 'lost'])
     assert level == diagnostics.WARN and text == '1 of 2 targets lost'
 
 
 def test_no_image():
-    level, text = judge(diagnostics.CameraHealth(), frame_age=6.)
+    level, text = level_of(diagnostics.CameraHealth(), frame_age=6.)
     assert level == diagnostics.ERROR and 'no image for 6 s' in text
 
 
@@ -67,7 +67,7 @@ def test_clocks_that_do_not_fit_are_named_not_averaged(stamp, now, text):
     camera = diagnostics.CameraHealth()
     camera.published(stamp, now, 0., .02)
     assert text in camera.clocks.problem
-    level, found = judge(camera)
+    level, found = level_of(camera)
     assert level == diagnostics.WARN and text in found
     shown = diagnostics.diagnostic_values(camera, StreamMonitor(), [], 0.)
     assert shown['pipeline_latency_ms_mean'] == 'nan' and text in shown['clock']

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whatever comes in, the node says what is wrong with it and goes on with the other targets."""
+"""Any bad input: the node logs the reason and continues with the other targets."""
 
 import numpy as np
 import pytest

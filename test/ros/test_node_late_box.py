@@ -13,7 +13,7 @@ SEEN, ARRIVES, LAST = 3, 12, 45
 
 
 def texture(seed, height, width, cell):
-    """Return a smooth random picture."""
+    """Return a smooth random image."""
     grid = np.random.default_rng(seed).integers(
         0, 255, (height // cell + 2, width // cell + 2, 3), np.uint8)
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -28,7 +28,7 @@ def box_at(number):
     return np.array((40. + 6 * number, 90., 100. + 6 * number, 150.))
 
 
-def picture(number):
+def pixels(number):
     """Return a frame."""
     rgb = BACKGROUND.copy()
     x1, y1, x2, y2 = box_at(number).astype(int)
@@ -47,7 +47,7 @@ def test_late_box_finds_its_object_where_the_naive_start_fails(start_node, make_
                 client.init('naive', box_at(SEEN))
                 node.wait_for_log("target 'late' started")
                 node.wait_for_log("target 'naive' started")
-            message = client.tracks_of(client.send(picture(number)))
+            message = client.tracks_of(client.send(pixels(number)))
         overlap = {track.id: float(iou(read_box(track.bbox), box_at(LAST)))
                    for track in message.detections}
     assert overlap['late'] > .5

@@ -10,7 +10,7 @@ PERIOD = 33_333_333
 BOXES = {'cup': (40., 30., 80., 90.), 'dog': (90., 20., 140., 70.)}
 
 
-def picture(number):
+def pixels(number):
     """Return a frame of smooth noise that drifts."""
     noise = np.random.default_rng(0).integers(0, 255, (15, 60, 3), np.uint8)
     return np.kron(noise, np.ones((8, 8, 1), np.uint8))[:, 2 * number:160 + 2 * number]
@@ -28,10 +28,10 @@ def replay(node, client, inits_at):
         if number == inits_at:
             for identity, box in BOXES.items():
                 client.init(identity, box, stamp=first + 5 * PERIOD)
-        client.send(picture(number))
+        client.send(pixels(number))
     for identity in BOXES:
         node.wait_for_log(f"target '{identity}' started")
-    client.tracks_of(client.send(picture(FRAMES - 1)))
+    client.tracks_of(client.send(pixels(FRAMES - 1)))
     assert len(client.tracks) == FRAMES
     return {((stamp - first) // PERIOD, track.id): (track.bbox, track.results[0].hypothesis.score)
             for stamp, message in client.tracks.items() for track in message.detections}
@@ -66,12 +66,12 @@ def test_images_of_a_recording_that_were_missed_are_told(start_node, make_client
     with start_node('-r', '__ns:=/fast', process_every_frame=True, **{override: 1}) as node:
         client = make_client(namespace='/fast').connect()
 
-        def told():
+        def warned():
             for _ in range(FRAMES):
                 client.send()
             client.tracks_of(client.send())
             return 'images of the recording were missed' in node.log
-        client.wait_until(told, 'the node to say that images were missed')
+        client.wait_until(warned, 'the warning that images were missed')
         assert f'{override} above 1' in node.log
 
 

@@ -46,7 +46,7 @@ def test_silence_is_explained_and_its_end_told(start_node, make_client):
         client = make_client(namespace='/deaf').connect()
         node.wait_for_log('the camera stands still')
         client.wait_until(lambda: client.track() == {} and 'images arrive again' in node.log,
-                          'the node to tell that images arrive again')
+                          'the line that images arrive again')
 
 
 def test_wrong_transport_is_named(start_node, make_client):

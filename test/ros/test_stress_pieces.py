@@ -25,11 +25,11 @@ from re3_ros.messages import (  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from stress import bad_messages, report  # noqa: E402
 from stress.__main__ import run_scenario  # noqa: E402
-from stress.bench import Effort, Result  # noqa: E402
+from stress.bench import Result, StressConfig  # noqa: E402
 from stress.client import Arrival  # noqa: E402
 from stress.fuzzing import difference  # noqa: E402
 from stress.load import share_on_target  # noqa: E402
-from stress.scene import LENGTH, Reel, Scene  # noqa: E402
+from stress.scene import LENGTH, PrerenderedSequence, Scene  # noqa: E402
 from vision_msgs.msg import Detection2D  # noqa: E402
 
 STAMP = 1_500_000_000_123_456_789
@@ -37,7 +37,7 @@ STAMP = 1_500_000_000_123_456_789
 
 def test_scene_shows_its_targets_where_it_says():
     scene = Scene((240, 320), 4)
-    before, after = scene.picture(0), scene.picture(LENGTH // 2)
+    before, after = scene.pixels(0), scene.pixels(LENGTH // 2)
     moved = scene.boxes(0) - scene.boxes(LENGTH // 2)
     assert np.abs(moved).max() > 1
     for (x1, y1, x2, y2), (u1, v1, u2, v2) in zip(
@@ -51,12 +51,13 @@ def test_scene_is_the_same_at_another_resolution():
     np.testing.assert_allclose(large.boxes(3), 2 * small.boxes(3), atol=4)
 
 
-def test_reel_stamps_its_pictures():
+def test_sequence_stamps_its_images():
     scene = Scene((60, 80), 1)
-    message = deserialize_message(Reel(scene, 'lens', 'rgb8').message(LENGTH + 2, STAMP), Image)
+    sequence = PrerenderedSequence(scene, 'lens', 'rgb8')
+    message = deserialize_message(sequence.message(LENGTH + 2, STAMP), Image)
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == divmod(STAMP, 10 ** 9)
     assert message.header.frame_id == 'lens'
-    np.testing.assert_array_equal(image_to_rgb(message), scene.picture(2))
+    np.testing.assert_array_equal(image_to_rgb(message), scene.pixels(2))
 
 
 def read_image(message):
@@ -66,7 +67,7 @@ def read_image(message):
 
 
 # What is wrong with these shows only beside other images or targets.
-IN_CONTEXT = {'foreign time', 'late', 'outside', 'removal without id', 'removal of nobody',
+IN_CONTEXT = {'outlier stamp', 'late', 'outside', 'removal without id', 'removal of an unknown id',
               'too old', 'too new', 'waiting'}
 
 
@@ -127,7 +128,7 @@ def test_scenario_that_breaks_down_fails():
 @pytest.fixture
 def result():
     """Return a small Result."""
-    result = Result('Title', 'Text.', report.circumstances(Effort()))
+    result = Result('Title', 'Text.', report.circumstances(StressConfig()))
     result.table('a', 'b').rows.append([np.float64(1.5), 'x|y'])
     result.check('it holds', True, 'seen')
     return result

@@ -59,7 +59,7 @@ def square_at(index, speed=4):
     return np.array((x, 30., x + SIZE, 30. + SIZE))
 
 
-def picture(index, speed=4, size=(80, 320), visible=True):
+def pixels(index, speed=4, size=(80, 320), visible=True):
     """Return a black image with the moving square."""
     rgb = np.zeros((*size, 3), np.uint8)
     x, y = square_at(index, speed)[:2].astype(int)
@@ -84,7 +84,7 @@ class Camera:
     def step(self, rgb=None, **kwargs):
         """Process the next frame; return {id: Target} of what would be published."""
         self.index += 1
-        rgb = picture(self.index, **kwargs) if rgb is None else rgb
+        rgb = pixels(self.index, **kwargs) if rgb is None else rgb
         message = SimpleNamespace(data=rgb.tobytes(), header=None)
         frame = Frame(self.index, self.stamp(self.index), message, rgb.shape[:2], lambda _: rgb)
         keys = self.targets.begin_frame(frame)
@@ -340,7 +340,7 @@ def test_image_size_changes(camera):
     camera.init('a', square_at(0))
     camera.init('gone', (200, 60, 210, 70))
     camera.step()
-    large = np.kron(picture(1), np.ones((2, 2, 1), np.uint8))
+    large = np.kron(pixels(1), np.ones((2, 2, 1), np.uint8))
     shown = camera.step(large)
     assert list(shown) == ['a']
     np.testing.assert_allclose(shown['a'].track.box, 2 * square_at(1), atol=2)

@@ -77,7 +77,7 @@ def test_a_box_drawn_in_the_page_is_followed_in_the_demo_clip(
         page.wait_until(lambda: 'bollard' in page.targets(), 'the target')
         client.call(SetBool, '/camera/camera_player/play', data=True)
         player.wait_for_end()
-        # The camera is gone, and the page says so.
+        # The camera is gone, and the page reports it.
         page.wait_until(lambda: 'No image on /camera/image_raw' in page.text('problem')
                         and 'nobody publishes there' in page.text('problem'), 'the problem')
         boxes = {stamp: box for _, stamp, box in page.recorded()}
@@ -123,7 +123,7 @@ def test_a_box_on_a_paused_image_carries_its_stamp(web_page):
     page.client.node.create_subscription(Detection2D, 'init', boxes.append, 10)
     wait_for_image(page)
     page.element('#pause').click()
-    page.wait_until(lambda: 'paused' in page.text('moment'), 'the pause')
+    page.wait_until(lambda: 'paused' in page.text('frame-info'), 'the pause')
     sent = [page.client.track() for _ in range(5)]
     assert len(sent) == 5
     paused_at = page.client.stamp

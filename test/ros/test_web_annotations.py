@@ -32,7 +32,7 @@ MESSAGES = SimpleNamespace(
 
 
 class FakeNode:
-    """Makes one publisher, with as many subscribers as a test says."""
+    """Makes one publisher, with as many subscribers as a test sets."""
 
     def __init__(self):
         self.sent, self.subscribers = [], 0

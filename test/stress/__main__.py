@@ -12,7 +12,7 @@ import traceback
 from re3_ros.demo.processes import find_config, isolate_ros_domain
 from tqdm import tqdm
 
-# Not the domain of whoever else runs ROS here; above 101 the ports clash with ephemeral ones.
+# Apart from other users of ROS on this machine; above 101 the ports may be in use.
 DOMAIN = 1 + os.getpid() % 100
 
 
@@ -38,15 +38,16 @@ def main():
     # Only now: the middleware reads the environment when it is loaded.
     import rclpy
     from stress import report
-    from stress.bench import Bench, Effort, Result
+    from stress.bench import Result, StressBench, StressConfig
     from stress.scenarios import SCENARIOS
     arguments = parse_arguments(list(SCENARIOS))
-    effort = Effort.quick(arguments.minutes) if arguments.quick else Effort(arguments.minutes)
-    bench = Bench(arguments.output, effort)
+    make_config = StressConfig.quick if arguments.quick else StressConfig
+    config = make_config(arguments.minutes)
+    bench = StressBench(arguments.output, config)
     rclpy.init()
     passed = True
     for name in tqdm(arguments.only, unit='scenario'):
-        about = report.circumstances(effort)
+        about = report.circumstances(config)
         result = run_scenario(SCENARIOS[name], bench, Result)
         result.about = about
         result.write(bench.result_file(name))
@@ -65,7 +66,7 @@ def main():
 
 
 def run_scenario(scenario, bench, result_type):
-    """Return a scenario's Result; if it breaks down, one that says so."""
+    """Return a scenario's Result; if it raises an error, one with the error."""
     try:
         return scenario(bench)
     except (RuntimeError, OSError) as error:

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Messages that no node should have to see, by name.
+Invalid messages, by name.
 
-Each entry of the tables is a Bad: a function (rng, stamp) that returns a message or its serialized
-bytes, and the words in which the node has to name that kind of fault (None where the middleware
-drops the message before the node sees it). `stamp` is that of the newest image in nanoseconds.
+Each entry of the tables is an Invalid: a function (rng, stamp) that returns a message or its
+serialized bytes, and the text by which the node must name that kind of error (None where the
+middleware drops the message before the node receives it). `stamp` is that of the newest image in
+nanoseconds.
 """
 
 from typing import NamedTuple
@@ -25,11 +26,11 @@ SIZE = (240, 320)
 BOX = (20., 20., 60., 60.)
 UNPRINTABLE = ['\n', '\t', '\x1b', '\x7f', '\u202e']
 NOT_UTF8 = b'\xff\xfe\xc3\x28'
-# Bytes of a serialized message before and with the stamp; beyond them it is spoiled.
+# Bytes of a serialized message before and with the stamp; beyond them it is corrupt.
 HEAD = 12
 
 
-class Bad(NamedTuple):
+class Invalid(NamedTuple):
     """How to make a bad message, and how the node names it."""
 
     make: object
@@ -64,7 +65,7 @@ def empty_image(rng, stamp):
     return message
 
 
-def foreign_time(rng, stamp):
+def outlier_stamp(rng, stamp):
     """Return a time in nanoseconds that has nothing to do with the others, nor with another."""
     away = int(rng.integers(100 * DAY, 1000 * DAY))
     return stamp + int(rng.choice([-1, 1])) * away
@@ -76,27 +77,28 @@ def replaced_bytes(message, old, new):
 
 
 IMAGES = {
-    'encoding': Bad(lambda rng, stamp: image(rng, stamp, encoding='32FC1'),
+    'encoding': Invalid(lambda rng, stamp: image(rng, stamp, encoding='32FC1'),
                     'unknown image encoding'),
-    'long encoding': Bad(lambda rng, stamp: image(rng, stamp, encoding='x' * 100_000),
+    'long encoding': Invalid(lambda rng, stamp: image(rng, stamp, encoding='x' * 100_000),
                          'unknown image encoding'),
-    'encoding not UTF-8': Bad(lambda rng, stamp: replaced_bytes(
+    'encoding not UTF-8': Invalid(lambda rng, stamp: replaced_bytes(
         image(rng, stamp, encoding='ABCD'), b'ABCD', NOT_UTF8), 'unknown image encoding'),
-    'step': Bad(lambda rng, stamp: image(rng, stamp, step=int(rng.integers(0, 960))),
+    'step': Invalid(lambda rng, stamp: image(rng, stamp, step=int(rng.integers(0, 960))),
                 'is less than the 960 bytes'),
-    'step and length': Bad(lambda rng, stamp: image(
+    'step and length': Invalid(lambda rng, stamp: image(
         rng, stamp, step=int(rng.integers(961, 2 ** 32))), 'bytes of data, but step'),
-    'length': Bad(cut_image, 'bytes of data, but step'),
-    'empty': Bad(empty_image, 'empty image'),
-    'huge': Bad(lambda rng, stamp: image(rng, stamp, width=2 ** 32 - 1, height=2 ** 32 - 1,
+    'length': Invalid(cut_image, 'bytes of data, but step'),
+    'empty': Invalid(empty_image, 'empty image'),
+    'huge': Invalid(lambda rng, stamp: image(rng, stamp, width=2 ** 32 - 1, height=2 ** 32 - 1,
                                          step=2 ** 32 - 1), 'is larger than'),
-    'odd width': Bad(lambda rng, stamp: image(rng, stamp, encoding='yuyv', width=319),
+    'odd width': Invalid(lambda rng, stamp: image(rng, stamp, encoding='yuyv', width=319),
                      'must have an even width'),
-    'foreign time': Bad(lambda rng, stamp: image(rng, foreign_time(rng, stamp)),
+    'outlier stamp': Invalid(lambda rng, stamp: image(rng, outlier_stamp(rng, stamp)),
                         'image stamp is far from those before it'),
-    'late': Bad(lambda rng, stamp: image(rng, stamp - int(rng.integers(2, 40)) * SECOND // 100),
-                'image is older than the one before it'),
-    'long frame_id': Bad(lambda rng, stamp: _with_frame_id(image(rng, stamp), 'f' * 1_000_000),
+    'late': Invalid(lambda rng, stamp: image(
+        rng, stamp - int(rng.integers(2, 40)) * SECOND // 100),
+        'image is older than the one before it'),
+    'long frame_id': Invalid(lambda rng, stamp: _with_frame_id(image(rng, stamp), 'f' * 1_000_000),
                          'image with a frame_id'),
 }
 
@@ -134,18 +136,18 @@ def long_format(rng, stamp):
 
 
 COMPRESSED = {
-    'format': Bad(lambda rng, stamp: compressed(rng, stamp, change=lambda data, rng: rng.bytes(
+    'format': Invalid(lambda rng, stamp: compressed(rng, stamp, change=lambda data, rng: rng.bytes(
         int(rng.integers(1, 2000)))), 'neither JPEG nor PNG'),
-    'empty': Bad(lambda rng, stamp: compressed(rng, stamp, change=lambda data, rng: b''),
+    'empty': Invalid(lambda rng, stamp: compressed(rng, stamp, change=lambda data, rng: b''),
                  'empty compressed image'),
-    'no frame header': Bad(lambda rng, stamp: compressed(
+    'no frame header': Invalid(lambda rng, stamp: compressed(
         rng, stamp, change=lambda data, rng: data[:int(rng.integers(4, 20))]),
         'damaged'),
-    'damaged': Bad(lambda rng, stamp: compressed(
+    'damaged': Invalid(lambda rng, stamp: compressed(
         rng, stamp, '.png', lambda data, rng: data[:33] + rng.bytes(200)), 'damaged'),
-    'huge': Bad(lambda rng, stamp: compressed(rng, stamp, '.png', _claim_much),
+    'huge': Invalid(lambda rng, stamp: compressed(rng, stamp, '.png', _claim_much),
                 'is larger than'),
-    'long format': Bad(long_format, 'image with a format'),
+    'long format': Invalid(long_format, 'image with a format'),
 }
 
 
@@ -181,28 +183,30 @@ def waiting(rng, stamp):
 
 
 BOXES = {
-    'not finite': Bad(not_finite, 'must be finite'),
-    'negative': Bad(lambda rng, stamp: boxed(width=-rng.uniform(0, 1e3)),
+    'not finite': Invalid(not_finite, 'must be finite'),
+    'negative': Invalid(lambda rng, stamp: boxed(width=-rng.uniform(0, 1e3)),
                     'size must be positive'),
-    'no area': Bad(lambda rng, stamp: boxed(height=0), 'size must be positive'),
-    'outside': Bad(lambda rng, stamp: boxed(x=rng.uniform(500, 1e5)), 'lies outside the frame'),
-    'huge': Bad(lambda rng, stamp: boxed(width=10 ** rng.uniform(7, 300)), 'exceeds'),
-    'long id': Bad(lambda rng, stamp: detection('x' * int(rng.integers(65, 100_000)), BOX),
+    'no area': Invalid(lambda rng, stamp: boxed(height=0), 'size must be positive'),
+    'outside': Invalid(lambda rng, stamp: boxed(x=rng.uniform(500, 1e5)),
+                       'lies outside the frame'),
+    'huge': Invalid(lambda rng, stamp: boxed(width=10 ** rng.uniform(7, 300)), 'exceeds'),
+    'long id': Invalid(lambda rng, stamp: detection('x' * int(rng.integers(65, 100_000)), BOX),
                    'at most 64 are allowed'),
-    'unprintable id': Bad(lambda rng, stamp: detection(
+    'unprintable id': Invalid(lambda rng, stamp: detection(
         f'a{rng.choice(UNPRINTABLE)}b', BOX), 'is not printable'),
-    'id not UTF-8': Bad(lambda rng, stamp: replaced_bytes(
+    'id not UTF-8': Invalid(lambda rng, stamp: replaced_bytes(
         detection('ABCD', BOX), b'ABCD', NOT_UTF8), 'is not UTF-8'),
-    'long class_id': Bad(classed, 'class_id'),
-    'removal without id': Bad(lambda rng, stamp: detection('', None), 'it needs the id'),
-    'removal of nobody': Bad(lambda rng, stamp: detection(f'nobody {rng.integers(1000)}', None),
-                             "cannot remove 'nobody"),
-    'too old': Bad(lambda rng, stamp: detection(
+    'long class_id': Invalid(classed, 'class_id'),
+    'removal without id': Invalid(lambda rng, stamp: detection('', None), 'it needs the id'),
+    'removal of an unknown id': Invalid(
+        lambda rng, stamp: detection(f'nobody {rng.integers(1000)}', None),
+        "cannot remove 'nobody"),
+    'too old': Invalid(lambda rng, stamp: detection(
         'bad', BOX, max(1, stamp - int(rng.integers(100, 10_000)) * SECOND)),
         'than the newest image'),
-    'too new': Bad(lambda rng, stamp: detection(
+    'too new': Invalid(lambda rng, stamp: detection(
         'bad', BOX, stamp + int(rng.integers(100, 10_000)) * SECOND), 'than the newest image'),
-    'waiting': Bad(waiting, 'boxes already wait for their image'),
+    'waiting': Invalid(waiting, 'boxes already wait for their image'),
 }
 
 
@@ -215,10 +219,10 @@ def box_array(rng, stamp):
 
 
 ARRAYS = {
-    'bad boxes': Bad(box_array, None),
-    'too many': Bad(lambda rng, stamp: Detection2DArray(detections=[boxed(width=-1)] * 1200),
+    'bad boxes': Invalid(box_array, None),
+    'too many': Invalid(lambda rng, stamp: Detection2DArray(detections=[boxed(width=-1)] * 1200),
                     'only the first 1000 are used'),
-    'too old': Bad(lambda rng, stamp: Detection2DArray(
+    'too old': Invalid(lambda rng, stamp: Detection2DArray(
         header=header_of(max(1, stamp - 100 * SECOND)), detections=[detection('bad', BOX)]),
         'than the newest image'),
 }
@@ -226,7 +230,7 @@ ARRAYS = {
 
 # ---- bytes ----
 
-def spoiled_bytes(rng, message):
+def corrupt_bytes(rng, message):
     """Return a message's bytes cut short, overwritten in places, or replaced altogether."""
     data = bytearray(serialize_message(message))
     way = rng.integers(4)
@@ -242,33 +246,33 @@ def spoiled_bytes(rng, message):
     return bytes(data)
 
 
-def spoiled_image(rng, stamp):
-    """Return the spoiled bytes of an image, of a foreign time in case it is one after all."""
-    return spoiled_bytes(rng, image(rng, foreign_time(rng, stamp)))
+def corrupt_image(rng, stamp):
+    """Return the corrupt bytes of an image, of an outlier stamp in case it is one after all."""
+    return corrupt_bytes(rng, image(rng, outlier_stamp(rng, stamp)))
 
 
-SPOILED_IMAGES = {'spoiled bytes': Bad(spoiled_image, None)}
-SPOILED_BOXES = {'spoiled bytes': Bad(
-    lambda rng, stamp: spoiled_bytes(rng, boxed(width=-1)), None)}
-SPOILED_ARRAYS = {'spoiled bytes': Bad(
-    lambda rng, stamp: spoiled_bytes(rng, Detection2DArray(detections=[boxed(width=-1)])), None)}
-SPOILED_COMPRESSED = {'spoiled bytes': Bad(
-    lambda rng, stamp: spoiled_bytes(rng, CompressedImage(
-        header=header_of(foreign_time(rng, stamp)), data=rng.bytes(100))), None)}
+CORRUPT_IMAGES = {'corrupt bytes': Invalid(corrupt_image, None)}
+CORRUPT_BOXES = {'corrupt bytes': Invalid(
+    lambda rng, stamp: corrupt_bytes(rng, boxed(width=-1)), None)}
+CORRUPT_ARRAYS = {'corrupt bytes': Invalid(
+    lambda rng, stamp: corrupt_bytes(rng, Detection2DArray(detections=[boxed(width=-1)])), None)}
+CORRUPT_COMPRESSED = {'corrupt bytes': Invalid(
+    lambda rng, stamp: corrupt_bytes(rng, CompressedImage(
+        header=header_of(outlier_stamp(rng, stamp)), data=rng.bytes(100))), None)}
 
-# {topic below the camera's name: (message type, {name: Bad})}
+# {topic below the camera's name: (message type, {name: Invalid})}
 OF_RAW_CAMERA = {
-    'image': (Image, {**IMAGES, **SPOILED_IMAGES}),
-    'init': (Detection2D, {**BOXES, **SPOILED_BOXES}),
-    'detections': (Detection2DArray, {**ARRAYS, **SPOILED_ARRAYS}),
+    'image': (Image, {**IMAGES, **CORRUPT_IMAGES}),
+    'init': (Detection2D, {**BOXES, **CORRUPT_BOXES}),
+    'detections': (Detection2DArray, {**ARRAYS, **CORRUPT_ARRAYS}),
 }
 OF_COMPRESSED_CAMERA = {
-    'image/compressed': (CompressedImage, {**COMPRESSED, **SPOILED_COMPRESSED}),
+    'image/compressed': (CompressedImage, {**COMPRESSED, **CORRUPT_COMPRESSED}),
     'init': OF_RAW_CAMERA['init'],
 }
 # On the topics of no camera in particular: all of these name a camera that there is not.
 SHARED = {
-    'init': (Detection2D, {'no camera': Bad(
+    'init': (Detection2D, {'no camera': Invalid(
         lambda rng, stamp: _with_frame_id(detection('bad', BOX), f'camera {rng.integers(1000)}'),
         'names no camera')}),
 }

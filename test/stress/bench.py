@@ -29,7 +29,7 @@ class Result:
     """
     What a scenario found: tables, conditions with what was seen, names of plot files.
 
-    `about` says when and how it was found.
+    `about` describes the measurement.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Result:
     plots: list = field(default_factory=list)
 
     def check(self, condition, passed, seen=''):
-        """Note a hard condition in words, whether it holds, and the figure it was judged by."""
+        """Record a hard condition in words, whether it holds, and its figure."""
         self.checks.append({'condition': condition, 'passed': bool(passed), 'seen': str(seen)})
 
     def table(self, *columns):
@@ -67,7 +67,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Effort:
+class StressConfig:
     """How long and how often to do things."""
 
     minutes: float = 30.        # of soak
@@ -77,7 +77,7 @@ class Effort:
 
     @property
     def text(self):
-        """The effort in words."""
+        """The config in words."""
         return (f'{self.seconds:g} s each, {self.times} signals, {self.messages} messages, '
                 f'{self.minutes:g} min soak')
 
@@ -87,18 +87,18 @@ class Effort:
         return cls(minutes, seconds=4., times=3, messages=600)
 
 
-class Bench:
+class StressBench:
     """Starts nodes, cameras and clients for a scenario, all ended when it ends."""
 
-    def __init__(self, output, effort):
+    def __init__(self, output, config):
         """
         Prepare a bench.
 
         :param output: folder for logs and plots.
-        :param effort: `Effort`.
+        :param config: `StressConfig`.
         """
         self.output = Path(output)
-        self.effort = effort
+        self.config = config
         self._logs = self.output / 'logs'
         self._logs.mkdir(parents=True, exist_ok=True)
 

@@ -10,12 +10,12 @@ import time
 import rclpy
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from stress.scene import LENGTH, Reel, Scene
+from stress.scene import LENGTH, PrerenderedSequence, Scene
 
 PATIENCE = 180
 
 
-class _Film:
+class VideoPublisher:
     """What the camera's process does: publish the scene at a rate, obey commands."""
 
     def __init__(self, connection, topic):
@@ -24,29 +24,29 @@ class _Film:
         self._publisher = node.create_publisher(Image, topic, QoSProfile(depth=5))
         self._connection = connection
         self._frame_id = f'{node.get_name()}_optical_frame'
-        self._reel = None
+        self._sequence = None
         self._rate = 0.
         self._next = 0.
         self._sent = 0
 
     def run(self):
-        """Publish and obey until told to stop."""
-        while self._obey(self._due()):
+        """Publish and handle commands until `stop`."""
+        while self._handle_command(self._due()):
             if self._rate and self._due() <= 0:
                 self._publish()
 
     def _due(self):
-        """Return the seconds until the next picture; None while paused."""
+        """Return the seconds until the next image; None while paused."""
         return max(0., self._next - time.monotonic()) if self._rate else None
 
-    def _obey(self, seconds):
+    def _handle_command(self, seconds):
         """Wait that long for a command, or for ever if None; return whether to go on."""
         while self._connection.poll(seconds):
             command, *arguments = self._connection.recv()
             if command == 'stop':
                 return False
             if command == 'show':
-                self._reel = Reel(Scene(*arguments), self._frame_id)
+                self._sequence = PrerenderedSequence(Scene(*arguments), self._frame_id)
             if command == 'rate':
                 self._rate, = arguments
                 self._next = time.monotonic()
@@ -55,16 +55,16 @@ class _Film:
         return True
 
     def _publish(self):
-        # The stamp's last nanoseconds tell which picture of the loop this is.
+        # The stamp's last nanoseconds are the number of the image in the loop.
         stamp = time.time_ns() // LENGTH * LENGTH + self._sent % LENGTH
-        self._publisher.publish(self._reel.message(self._sent, stamp))
+        self._publisher.publish(self._sequence.message(self._sent, stamp))
         self._sent += 1
         # A camera that is late does not hurry after its time.
         self._next = max(self._next + 1 / self._rate, time.monotonic())
 
 
 def _film(connection, topic):
-    _Film(connection, topic).run()
+    VideoPublisher(connection, topic).run()
 
 
 class Camera:
@@ -93,12 +93,12 @@ class Camera:
         return Scene(size, targets, seed)
 
     def play(self, rate):
-        """Publish `rate` pictures a second from now on; return how many were sent so far."""
+        """Publish `rate` images a second from now on; return how many were sent so far."""
         self.rate = rate
         return self._command('rate', float(rate))
 
     def pause(self):
-        """Stand still; return how many pictures were sent so far."""
+        """Pause; return how many images were sent so far."""
         return self._command('rate', 0.)
 
     def __enter__(self):

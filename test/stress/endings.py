@@ -15,19 +15,19 @@ RATE = 30
 # So many that the network runs nearly all the time.
 TARGETS = 16
 LIMIT = 1.
-# A random moment within this many seconds.
+# A random time within this many seconds.
 WITHIN = .5
 
 
 def run_signals(bench):
     """Interrupt the node in the middle of its work."""
     result = Result('SIGINT and SIGTERM', (
-        f'Sent at a random moment while {TARGETS} targets are followed at {RATE} Hz, to a new '
+        f'Sent at a random time while {TARGETS} targets are tracked at {RATE} Hz, to a new '
         'process each time; the time is that until the process has ended.'))
     table = result.table('signal', 'times', 'median s', 'p95 s', 'max s', 'exit codes')
     rng = np.random.default_rng(0)
     signals = (signal.SIGINT, signal.SIGTERM)
-    runs = [which for which in signals for _ in range(bench.effort.times)]
+    runs = [which for which in signals for _ in range(bench.config.times)]
     ends = {which: [] for which in signals}
     tracebacks, left = 0, 0
     with Camera() as camera, bench.client() as client:
@@ -61,9 +61,9 @@ def run_kill(bench):
     """Kill the node and start it again."""
     result = Result('Killed and started again', (
         'The node is killed (signal 9) in the middle of its work and started again; the camera '
-        'goes on all the time, the box is sent again.'))
+        'continues all the time, the box is sent again.'))
     table = result.table('', 'median', 'max')
-    kills = max(3, bench.effort.times // 4)
+    kills = max(3, bench.config.times // 4)
     starts, tracks, segments = [], [], []
     with Camera() as camera, bench.client() as client:
         scene = camera.show(VGA, 1)

@@ -13,7 +13,7 @@ from stress.load import share_on_target, VGA
 RATE = 30
 TARGETS = 4
 FRAME_TIMEOUT = 2.
-# Seconds that the camera stands still: unnoticed, noticed.
+# Seconds that the camera pauses: unnoticed, noticed.
 PAUSES = (.5, 1., 3., 6.)
 # The same view in other resolutions, in turn.
 RESOLUTIONS = ((720, 960), (240, 320), (1080, 1440), VGA)
@@ -28,33 +28,33 @@ STATES = {'configure': 'inactive', 'activate': 'active', 'deactivate': 'inactive
 def run_dropouts(bench):
     """Let the camera drop out for a while, and change its resolution."""
     result = Result('Dropouts and changes of resolution', (
-        f'A camera of {RATE} Hz, {TARGETS} targets. It stands still for some seconds, then goes '
-        'on; then it changes to the same view in another resolution while running. Targets have '
-        'to go on with their ids.'))
+        f'A camera of {RATE} Hz, {TARGETS} targets. It pauses for some seconds, then continues; '
+        'then it changes to the same view in another resolution while running. Targets must keep '
+        'their ids.'))
     with bench.following('dropouts', VGA, TARGETS, RATE, frame_timeout=FRAME_TIMEOUT) as (
             node, client, camera, scene):
-        pauses = result.table('pause', 'targets before', 'targets after', 'on target after',
+        pauses = result.table('pause', 'targets before', 'targets after', 'IoU >= 0.5 after',
                               'ms until the first tracks')
-        # At the start, too, the node may have waited for the camera, and said so.
+        # At the start, too, the node may have waited for the camera, and logged it.
         begin = len(node.log)
         for seconds in bench.progress(PAUSES, 'pause'):
             pauses.rows.append(_pause(client, camera, scene, seconds))
         log = node.log[begin:]
         changes = result.table('change to', 'targets before', 'targets after',
-                               'on target after', 'ms until the first tracks')
+                               'IoU >= 0.5 after', 'ms until the first tracks')
         for size in bench.progress(RESOLUTIONS, 'change'):
             changes.rows.append(_change(client, camera, size))
         resized = node.log.count('image size changed')
     rows = pauses.rows + changes.rows
     result.check(f'all {TARGETS} targets are there before and after',
                  all(row[1] == row[2] == TARGETS for row in rows))
-    result.check('at least 90 % of the boxes are on target afterwards',
+    result.check('at least 90 % of the boxes have an IoU of at least 0.5 afterwards',
                  all(float(row[3].rstrip('%')) >= 90 for row in rows))
-    said, again = log.count('no image on'), log.count('images arrive again')
+    silent, again = log.count('no image on'), log.count('images arrive again')
     long = sum(seconds > FRAME_TIMEOUT for seconds in PAUSES)
-    result.check(f'each pause longer than frame_timeout ({FRAME_TIMEOUT:.0f} s) is said once, '
-                 'and its end', said == again == long, f'{said} and {again} of {long}')
-    result.check('the change of size is said', resized >= 1, f'{resized} lines')
+    result.check(f'each pause longer than frame_timeout ({FRAME_TIMEOUT:.0f} s) is logged once, '
+                 'and its end', silent == again == long, f'{silent} and {again} of {long}')
+    result.check('the change of size is logged', resized >= 1, f'{resized} lines')
     return result
 
 
@@ -76,7 +76,7 @@ def _change(client, camera, size):
 
 
 def _afterwards(client, before, scene):
-    """Return the columns that say how it went on after `before`."""
+    """Return the columns about the time after `before`."""
     client.arrivals.clear()
     begin = time.monotonic()
     client.next_tracks()
@@ -89,7 +89,7 @@ def _afterwards(client, before, scene):
 
 def run_lifecycle(bench):
     """Send the node through its life cycle again and again while images flow."""
-    cycles = round(2.5 * bench.effort.times)
+    cycles = round(2.5 * bench.config.times)
     result = Result('Life cycle under load', (
         f'Deactivate and activate, every {WHOLE_CYCLE}th time with cleanup and configure in '
         f'between, while a camera of {RATE} Hz plays and boxes are sent.'))

@@ -56,7 +56,7 @@ class Lane:
     def _send(self, number):
         """Send an image; return the boxes {id: box} in it."""
         self.stamp += PERIOD
-        pixels = self._scene.picture(number % LENGTH)
+        pixels = self._scene.pixels(number % LENGTH)
         message = (bad_messages.good_compressed(pixels, self.stamp) if self._compressed
                    else fill_image(Image(header=header_of(self.stamp)), pixels))
         self._publisher.publish(message)
@@ -140,7 +140,7 @@ def difference(clean, fuzzed):
 
 def run_fuzz(bench):
     """Publish bad messages of every kind; a good target must not notice."""
-    frames = bench.effort.messages // BURST
+    frames = bench.config.messages // BURST
     result = Result('Bad messages', (
         'Between any two sound images bad images, boxes and bytes arrive on all topics of two '
         'cameras, one raw and one compressed, in each of which a target is followed. Its boxes '

@@ -22,7 +22,7 @@ GROWTH, GROWTH_MS = 1.5, 50.
 # Of the images, in the diagnostics.
 COUNTS = ('processed', 'skipped', 'lost')
 COLUMNS = ('camera images/s', 'tracks/s', 'skipped', 'latency ms median', 'p95', 'max',
-           'node ms mean', 'node ms p95', 'processor', 'MB', 'on target')
+           'node ms mean', 'node ms p95', 'processor', 'MB', 'IoU >= 0.5')
 
 
 class Measurement:
@@ -89,7 +89,7 @@ def measure(seconds, node, *subjects):
     for one in measured:
         one.start()
     subjects[0][0].spin(seconds)
-    # One that goes on while others are counted would have the network to itself.
+    # One that continues while others are counted would have the network to itself.
     for one in measured:
         one.stop()
     for one in measured:
@@ -114,7 +114,7 @@ def check_load(result, measured, expected):
         all(m.arrivals and len(m.arrivals[-1].boxes) == expected[name]
             for name, m in measured.items()))
     worst = min(measured, key=lambda name: measured[name].on_target)
-    result.check('boxes on target (overlap 0.5) in at least 90 % of all tracks',
+    result.check('boxes with an IoU of at least 0.5 in at least 90 % of all tracks',
                  measured[worst].on_target >= .9, f'{measured[worst].on_target:.0%} ({worst})')
     growing = [name for name, m in measured.items() if not m.arrivals or m.grows()]
     result.check(f'the delay does not grow (last third below {GROWTH} x first third + '
@@ -141,7 +141,7 @@ def run_load(bench):
                 client.next_tracks()
                 client.start_targets(scene.boxes(0))
                 name = f'{size[1]}x{size[0]}, {number}'
-                measured[name], = measure(bench.effort.seconds, node, (client, camera, scene))
+                measured[name], = measure(bench.config.seconds, node, (client, camera, scene))
                 expected[name] = number
                 table.rows.append([f'{size[1]}x{size[0]}', number, *measured[name].row()])
     check_load(result, measured, expected)
@@ -172,7 +172,7 @@ def run_two_cameras(bench):
             client.connect().next_tracks()
             client.start_targets(scene.boxes(0))
             subjects.append((client, camera, scene))
-        measured = dict(zip(names, measure(bench.effort.seconds, node, *subjects), strict=True))
+        measured = dict(zip(names, measure(bench.config.seconds, node, *subjects), strict=True))
     for name, one in measured.items():
         table.rows.append([name, 4, *one.row()])
     check_load(result, measured, dict.fromkeys(names, 4))
@@ -188,7 +188,7 @@ def run_fast_camera(bench):
         f'A camera of 640x480 at {FAST} Hz, 16 targets. The newest image is used, the others are '
         'skipped and counted.'))
     table = result.table('image', 'targets', *COLUMNS)
-    seconds = 2 * bench.effort.seconds
+    seconds = 2 * bench.config.seconds
     with bench.following('fast_camera', VGA, 16, FAST) as (node, client, camera, scene):
         measured, = measure(seconds, node, (client, camera, scene))
     table.rows.append(['640x480', 16, *measured.row()])
@@ -197,8 +197,8 @@ def run_fast_camera(bench):
     bound = 3 * float(measured.figures['processing_ms_p95']) + 100
     result.check('the delay stays bounded: p95 at most three times the node time p95 + 100 ms',
                  p95 <= bound, f'{p95:.0f} ms of {bound:.0f} ms')
-    told, sent = sum(measured.counts[name] for name in COUNTS), measured.counts['sent']
+    counted, sent = sum(measured.counts[name] for name in COUNTS), measured.counts['sent']
     result.check('images processed, skipped and lost add up to those sent, within 5 %',
-                 abs(told - sent) <= .05 * sent,
+                 abs(counted - sent) <= .05 * sent,
                  ' + '.join(f'{measured.counts[name]} {name}' for name in COUNTS) + f' of {sent}')
     return result

@@ -52,11 +52,11 @@ class RosProcess:
 
     @property
     def log(self):
-        """All that it has said so far."""
+        """Its output so far."""
         return self._log.read_text(errors='replace')
 
     def wait_for_log(self, text, count=1):
-        """Wait until it has said `text` that often; RuntimeError if it ends or does not."""
+        """Wait until its output has `text` that often; RuntimeError if it ends or does not."""
         end = time.monotonic() + PATIENCE
         while self.log.count(text) < count:
             if not self.alive:

@@ -27,10 +27,10 @@ def machine():
             f'{torch.__version__}, numpy {np.__version__}')
 
 
-def circumstances(effort):
+def circumstances(config):
     """Return what a scenario is run with, as {word: text}."""
     return {'when': time.strftime('%d %B %Y'), 'load before': f'{os.getloadavg()[0]:.1f}',
-            'effort': effort.text}
+            'config': config.text}
 
 
 def to_markdown(results):

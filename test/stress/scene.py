@@ -14,10 +14,10 @@ from sensor_msgs.msg import Image
 
 # Pictures in the loop that the scene is; the motion is periodic.
 LENGTH = 16
-# A target moves by this share of its size to either side, slow enough for every second picture
+# A target moves by this share of its size to either side, slow enough for every second image
 # to be skipped, or seven of eight.
 SWING = 0.2
-# Side of a target as a share of its cell, and at most of the picture's height.
+# Side of a target as a share of its cell, and at most of the image's height.
 OF_CELL, OF_HEIGHT = 0.6, 1 / 7
 # Of a serialized message the stamp is what follows the four bytes that name the byte order.
 STAMP_AT = 4
@@ -57,27 +57,27 @@ class Scene:
         self._phases = rng.uniform(0, 2 * np.pi, (targets, 2))
 
     def corners(self, position):
-        """Return the upper left corners (N, 2) of the targets in the picture at `position`."""
+        """Return the upper left corners (N, 2) of the targets in the image at `position`."""
         angles = 2 * np.pi * position / LENGTH + self._phases
         corners = self._centers + SWING * self.side * np.sin(angles) - self.side / 2
         return corners.round().astype(int)
 
     def boxes(self, position):
-        """Return the true `xyxy` boxes (N, 4) in the picture at `position`."""
+        """Return the true `xyxy` boxes (N, 4) in the image at `position`."""
         corners = self.corners(position)
         return np.hstack([corners, corners + self.side]).astype(float)
 
-    def picture(self, position):
-        """Return the picture at `position`, H x W x 3 uint8 RGB."""
+    def pixels(self, position):
+        """Return the image at `position`, H x W x 3 uint8 RGB."""
         rgb = self._background.copy()
         for (x, y), texture in zip(self.corners(position), self._textures, strict=True):
             rgb[y:y + self.side, x:x + self.side] = texture
         return rgb
 
 
-class Reel:
+class PrerenderedSequence:
     """
-    The pictures of a scene as serialized `sensor_msgs/Image` messages, to be sent in a loop.
+    The images of a scene as serialized `sensor_msgs/Image` messages, to be sent in a loop.
 
     A message of many megabytes is made once; only its stamp is written anew, so that the
     camera takes as little of the machine as a camera driver would.
@@ -86,12 +86,12 @@ class Reel:
     def __init__(self, scene, frame_id, encoding='bgr8'):
         self._messages = []
         for position in range(LENGTH):
-            message = fill_image(Image(), scene.picture(position), encoding)
+            message = fill_image(Image(), scene.pixels(position), encoding)
             message.header.frame_id = frame_id
             self._messages.append(bytearray(serialize_message(message)))
 
     def message(self, number, stamp):
-        """Return the bytes of the picture at `number`, stamped with `stamp` nanoseconds."""
+        """Return the bytes of the image at `number`, stamped with `stamp` nanoseconds."""
         message = self._messages[number % LENGTH]
         struct.pack_into('<iI', message, STAMP_AT, *divmod(stamp, 1_000_000_000))
         return bytes(message)

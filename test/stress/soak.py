@@ -109,7 +109,7 @@ class Samples:
 
 def run_soak(bench):
     """Let targets come and go for a long time."""
-    minutes = bench.effort.minutes
+    minutes = bench.config.minutes
     result = Result('Soak', (
         f'{minutes:g} minutes of 640x480 at {RATE} Hz; every second, if the last change has come '
         f'about, the number of targets changes to a random one of 0 to {MOST}: started on `init` '

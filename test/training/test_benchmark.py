@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The benchmark: it measures what it says and prints the tables of the documentation."""
+"""The benchmark: it measures and prints the tables of the documentation."""
 
 import json
 

@@ -47,14 +47,14 @@ def files_of(folder):
 
 
 def write_images(folder, count, shape=(40, 60)):
-    """Write numbered pictures without loss; return paths and pictures."""
+    """Write numbered images without loss; return paths and images."""
     folder.mkdir(parents=True)
-    pictures = [np.random.default_rng(number).integers(0, 255, (*shape, 3), np.uint8)
-                for number in range(count)]
+    images = [np.random.default_rng(number).integers(0, 255, (*shape, 3), np.uint8)
+              for number in range(count)]
     paths = [folder / f'{number:03d}.png' for number in range(count)]
-    for path, picture in zip(paths, pictures, strict=True):
-        cv2.imwrite(str(path), picture[..., ::-1])
-    return paths, pictures
+    for path, image in zip(paths, images, strict=True):
+        cv2.imwrite(str(path), image[..., ::-1])
+    return paths, images
 
 
 def video(folder, count=10, boxes=None):
@@ -212,7 +212,7 @@ def test_videos_are_decoded_once(tmp_path):
 def test_failed_builds_leave_nothing(tmp_path):
     """An unreadable frame stops the build; no half cache is left to be opened."""
     source = video(tmp_path / 'ball')
-    source.frames[5].write_text('no picture')
+    source.frames[5].write_text('no image')
     with pytest.raises(ValueError, match='005.png'):
         cache_videos([source], tmp_path / 'cache')
     assert all(path.suffix == '.lock' for path in (tmp_path / 'cache').iterdir())
@@ -263,7 +263,7 @@ def test_boxes_must_match_the_frames(tmp_path):
 
 def test_images_are_cached_with_boxes_and_masks(tmp_path):
     """Masks keep their values, boxes follow the size, also to one that the annotation gives."""
-    paths, pictures = write_images(tmp_path / 'images', 2)
+    paths, pixels = write_images(tmp_path / 'images', 2)
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20, 20:40] = 1
     cv2.imwrite(str(tmp_path / 'mask.png'), mask)
@@ -271,7 +271,7 @@ def test_images_are_cached_with_boxes_and_masks(tmp_path):
     images = [LabeledImage(paths[0], box, mask=tmp_path / 'mask.png'),
               LabeledImage(paths[1], box, annotated_size=(80, 120))]
     cached = cache_images(images, tmp_path / 'cache')
-    np.testing.assert_array_equal(cached.frames(0)[0], pictures[0])
+    np.testing.assert_array_equal(cached.frames(0)[0], pixels[0])
     np.testing.assert_array_equal(cached.mask(0), mask)
     assert cached.mask(1) is None
     np.testing.assert_allclose(cached.boxes(0), box)

@@ -303,7 +303,7 @@ def broken(form, root):
 
 @pytest.mark.parametrize('form', FORMATS)
 def test_malformed_files_are_named(form, tmp_path):
-    """Reading stops at the malformed file; the check names it and goes on."""
+    """Reading stops at the malformed file; the check names it and continues."""
     MAKERS[form](tmp_path)
     message = broken(form, tmp_path)
     with pytest.raises(DataError) as error:

@@ -58,7 +58,7 @@ def weights(tmp_path_factory):
 
 
 class Puppet:
-    """A tracker that gives the truth but for the frames in which it is told to miss."""
+    """A tracker that gives the truth but for given frames, which it misses."""
 
     def __init__(self, boxes, missed=()):
         self.boxes, self.missed, self.started = boxes, missed, []
@@ -171,7 +171,7 @@ def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
 
 
 class Still:
-    """An OpenCV tracker that stays where it starts, until it is told to fail."""
+    """An OpenCV tracker that stays where it starts, until a given frame."""
 
     def __init__(self):
         self.fails = self.score = None

@@ -320,7 +320,7 @@ def test_other_texts_may_have_a_byte_order_mark(tmp_path):
 
 
 class Picky:
-    """An OpenCV tracker that stays where it starts, and fails as told by the box's left side."""
+    """An OpenCV tracker that stays where it starts, and fails by the box's left side."""
 
     failures: dict = {}
 

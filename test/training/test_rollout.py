@@ -70,7 +70,7 @@ def test_true_crops_are_cut_where_the_target_was_in_the_frame_before(network, cl
     assert torch.equal(seen.crops.previous.view(5, 4, *expected.shape[1:])[3], expected)
 
 
-def test_first_moment_of_a_memory_is_the_first_frame_twice(network, clips):
+def test_first_step_of_a_memory_is_the_first_frame_twice(network, clips):
     seen = roll_out(network, batch_of(clips), STILL)
     assert len(seen.regions) == 5
     frames = [clip.frames[0] for clip in clips]

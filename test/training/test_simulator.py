@@ -48,7 +48,7 @@ def drawn_box(layer):
 
 
 def disc(side=61):
-    """Return a sprite of a disc, and its picture."""
+    """Return a sprite of a disc, and its image."""
     image = rng(1).integers(0, 255, (side, side, 3), np.uint8)
     mask = np.zeros((side, side), np.uint8)
     cv2.circle(mask, (side // 2, side // 2), side // 2 - 2, 255, -1)
@@ -96,7 +96,7 @@ def test_box_of_an_undistorted_rectangle_is_exact():
     mask = np.zeros((20, 30), np.uint8)
     mask[5:10, 3:13] = 255
     sprite = Sprite(np.zeros((20, 30, 3), np.uint8), mask)
-    # The border that the sprite adds shifts its points; the offset of the outline tells it.
+    # The border that the sprite adds shifts its points; by the offset of the outline.
     shift = np.array((2.5, 4.5)) - sprite.outline.min(axis=0)
     matrix = np.column_stack((np.eye(2), shift))
     np.testing.assert_allclose(sprite.box(matrix), (3, 5, 13, 10))

@@ -29,15 +29,15 @@ def data(tmp_path_factory):
     for name in ('One', 'Two'):
         (root / 'videos' / name / 'img').mkdir(parents=True)
         for number in range(8):
-            picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (96, 72))
-            cv2.imwrite(str(root / 'videos' / name / 'img' / f'{number:04}.jpg'), picture)
+            image = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (96, 72))
+            cv2.imwrite(str(root / 'videos' / name / 'img' / f'{number:04}.jpg'), image)
         (root / 'videos' / name / 'groundtruth_rect.txt').write_text(
             '\n'.join(f'{20 + 2 * t},20,24,30' for t in range(8)))
     (root / 'images').mkdir()
     boxes = {'small.png': [[30, 20, 30, 30]], 'large.png': [[2, 2, 90, 20], [10, 10, 20, 20]]}
     for name in boxes:
-        picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (96, 72))
-        cv2.imwrite(str(root / 'images' / name), picture)
+        image = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (96, 72))
+        cv2.imwrite(str(root / 'images' / name), image)
     (root / 'images' / 'boxes.json').write_text(json.dumps(
         {name: {'boxes': some} for name, some in boxes.items()}))
     return root

@@ -73,11 +73,11 @@ def test_trained_weights_track(finished):
 
 def test_progress_and_results_are_printed_without_a_terminal(tiny_config, tmp_path, capsys):
     assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run')]) == 0
-    told = capsys.readouterr()
-    assert 'iteration 0: 0 frames, validation AUC 0.' in told.out
-    assert 'iteration 6: 96 frames, validation AUC 0.' in told.out
-    assert 'time of a step: data ' in told.out
-    assert '6/6' in told.err and 'frames/s' in told.err and '\r' not in told.err
+    printed = capsys.readouterr()
+    assert 'iteration 0: 0 frames, validation AUC 0.' in printed.out
+    assert 'iteration 6: 96 frames, validation AUC 0.' in printed.out
+    assert 'time of a step: data ' in printed.out
+    assert '6/6' in printed.err and 'frames/s' in printed.err and '\r' not in printed.err
 
 
 def test_without_data_it_trains_on_procedural_sequences_and_improves(tmp_path, logged):

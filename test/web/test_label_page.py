@@ -306,7 +306,7 @@ def label_page(page, serve_labels):
 def wait_for_frame(page, number):
     """Wait until a frame is chosen and drawn."""
     page.wait_until(lambda: page.script(
-        "const {number, shown} = document.getElementById('moment').dataset;"
+        "const {number, shown} = document.getElementById('frame-info').dataset;"
         'return number === shown && number === arguments[0]', str(number)), f'frame {number}')
 
 

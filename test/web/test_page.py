@@ -70,7 +70,7 @@ def play_to(page, held, last):
     for number in range(held.until, last + 1):
         held.until = number
         page.wait_until(lambda number=number: page.script(
-            "return document.getElementById('moment').dataset.number") == str(number),
+            "return document.getElementById('frame-info').dataset.number") == str(number),
             f'frame {number}')
 
 
@@ -100,7 +100,7 @@ def test_a_box_on_a_paused_image_goes_out_with_its_stamp(clip, clip_page):
     held, annotation = clip
     page = clip_page
     page.element('#pause').click()
-    page.wait_until(lambda: 'paused' in page.text('moment'), 'the pause')
+    page.wait_until(lambda: 'paused' in page.text('frame-info'), 'the pause')
     play_to(page, held, annotation['start'] + 15)
     page.drag(annotation['boxes'][annotation['start']], page.size)
     page.wait_until(lambda: page.targets(), 'the target')

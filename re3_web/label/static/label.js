@@ -95,7 +95,7 @@ async function showImage() {
     view.ready = true;
     find('waiting').hidden = true;
     view.show(bitmap, boxesNow(), adding ? null : selected);
-    find('moment').dataset.shown = String(wanted);
+    find('frame-info').dataset.shown = String(wanted);
     if (wanted + 1 < video.count) frames.get(wanted + 1).catch(() => {});
   } catch (error) {
     imageProblem = `frame ${wanted}: ${error.message}`;
@@ -104,8 +104,8 @@ async function showImage() {
 }
 
 function showMoment() {
-  find('moment').textContent = `frame ${frame} of ${video.count}`;
-  find('moment').dataset.number = String(frame);
+  find('frame-info').textContent = `frame ${frame} of ${video.count}`;
+  find('frame-info').dataset.number = String(frame);
 }
 
 function showProblems() {
