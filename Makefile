@@ -7,6 +7,7 @@
 # make setup   only make the environment .venv (PYTHON=python3, TORCH='arguments for pip install')
 # make build   only build the package into install/
 # make lint    check the style (ruff) and the types (mypy)
+# make graphs  make the graphs of packaged weights again (MODEL=re3_lite), see docs/engines.md
 # make docs    build the documentation as a web site into site/
 # make clean   remove everything that was built; make distclean: the environment, too
 
@@ -14,7 +15,7 @@ PYTHON ?= python3
 SOURCES := $(shell find re3_core re3_ros re3_web training launch config examples resource \
 	-name __pycache__ -prune -o -print 2>/dev/null) LICENSE NOTICE package.xml setup.cfg setup.py
 
-.PHONY: all setup build test demo stress lint docs clean distclean
+.PHONY: all setup build test demo stress lint graphs docs clean distclean
 
 all: build
 
@@ -43,6 +44,11 @@ stress: build
 lint: setup
 	@scripts/in_env.sh ruff check .
 	@scripts/in_env.sh mypy
+
+graphs: setup
+	@scripts/in_env.sh python -m re3_core.export --packaged $(if $(MODEL),--model '$(MODEL)') \
+		--calibration $(addprefix .venv/share/re3_demo/,bikes.mp4 carphone_pristine.mp4 \
+		bigbuckbunny.mp4)
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 scripts/in_env.sh mkdocs build --quiet --strict

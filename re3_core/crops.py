@@ -125,9 +125,11 @@ def _crop_array(frame: np.ndarray, region: np.ndarray, size: int, out: np.ndarra
     # Pixel centers are at +.5 in boxes, at integers in OpenCV.
     matrix = np.array([[step_x, 0, x1 + step_x / 2 - .5], [0, step_y, y1 + step_y / 2 - .5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    fine = cv2.warpAffine(frame, matrix, (fine_x, fine_y), flags=flags)
-    out[:] = fine if fine.shape[:2] == (size, size) else cv2.resize(
-        fine, (size, size), interpolation=cv2.INTER_AREA)
+    if (fine_x, fine_y) == (size, size):
+        cv2.warpAffine(frame, matrix, (size, size), dst=out, flags=flags)
+    else:
+        fine = cv2.warpAffine(frame, matrix, (fine_x, fine_y), flags=flags)
+        cv2.resize(fine, (size, size), dst=out, interpolation=cv2.INTER_AREA)
 
 
 def check_frame(frame: np.ndarray) -> None:

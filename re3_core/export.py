@@ -5,7 +5,8 @@
 Export a model for other engines: `python -m re3_core.export --engine onnx --output DIR`.
 
 The folder holds what `re3_core.engines.files` lists, and is used as `Tracker(weights=DIR)`, also
-where torch is not installed. Needs the extra `export`.
+where torch is not installed. Needs the extras `torch` and `export`. With `--packaged` the graphs
+of packaged weights are made again, beside them.
 """
 
 import argparse
@@ -24,11 +25,18 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, TensorProto
 from re3_core.engines.base import EngineError
-from re3_core.engines.files import file_name, find_files, FORMAT, METADATA
+from re3_core.engines.files import (
+    file_name,
+    find_files,
+    FORMAT,
+    manifest_path,
+    METADATA,
+    write_manifest,
+)
 from re3_core.io.files import atomic_write
-from re3_core.model import Crops, ModelInfo, State
+from re3_core.model import available_models, Crops, DEFAULT_MODEL, ModelInfo, State
 from re3_core.networks import TrackerNetwork
-from re3_core.weights import available_models, load_network
+from re3_core.weights import load_network, weights_path
 import torch
 from torch import nn, Tensor
 
@@ -40,6 +48,8 @@ EXPORTS = {'onnx': ('float32', 'float16', 'int8'), 'openvino': ('float32',),
            'tensorrt': ('float32', 'float16', 'int8')}
 # Initializers of fewer values are not stored in float16: that saves nothing.
 MIN_COMPRESSED = 256
+# Types of tensors in weights files that graphs refer to.
+DTYPES = {'F16': np.float16, 'F32': np.float32}
 # The operators of the graphs that TensorRT 8.6 supports (onnx-tensorrt, docs/operators.md).
 TENSORRT_OPERATORS = frozenset((
     'Add', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat', 'Constant',
@@ -196,6 +206,83 @@ def save_model(model: onnx.ModelProto, path: Path, metadata: str) -> None:
         onnx.save(model, part)
 
 
+def refer_to_weights(model: onnx.ModelProto, weights: Path) -> None:
+    """
+    Replace the values of initializers by references into a weights file (ONNX external data).
+
+    Those remain that the file does not have, in this order or transposed.
+
+    :param weights: a safetensors file, in the folder where the model will be.
+    """
+    places = _tensor_places(weights)
+    transposes = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.size < MIN_COMPRESSED:
+            continue
+        if place := places.get(_content_key(values)):
+            _refer(tensor, weights.name, place)
+        elif values.ndim == 2 and (place := places.get(_content_key(values.T))):
+            name, tensor.name = tensor.name, f'{tensor.name}_transposed'
+            tensor.dims[:] = values.T.shape
+            _refer(tensor, weights.name, place)
+            transposes.append(helper.make_node('Transpose', [tensor.name], [name], perm=[1, 0]))
+    nodes = [*transposes, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _tensor_places(weights: Path) -> dict[bytes, tuple[int, int]]:
+    """Return offset and length of the tensors in a safetensors file, by `_content_key`."""
+    content = weights.read_bytes()
+    start = 8 + int.from_bytes(content[:8], 'little')
+    places = {}
+    for name, tensor in json.loads(content[8:start]).items():
+        if name != '__metadata__' and tensor['dtype'] in DTYPES:
+            first, last = tensor['data_offsets']
+            values = np.frombuffer(content[start + first:start + last], DTYPES[tensor['dtype']])
+            places[_content_key(values.reshape(tensor['shape']))] = start + first, last - first
+    return places
+
+
+def _content_key(values: np.ndarray) -> bytes:
+    return hashlib.sha256(
+        f'{values.dtype}{values.shape}'.encode() + values.tobytes()).digest()
+
+
+def _refer(tensor: TensorProto, file: str, place: tuple[int, int]) -> None:
+    offset, length = place
+    tensor.ClearField('raw_data')
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (('location', file), ('offset', offset), ('length', length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def export_packaged(model: str | None, videos: Sequence[str]) -> dict[str, Path]:
+    """
+    Write the graphs of packaged weights in float32 and int8 beside them, with a manifest.
+
+    :param videos: to calibrate int8 with.
+    :return: the files by their names.
+    """
+    weights = weights_path(model or DEFAULT_MODEL)
+    network = load_network(weights=weights)
+    with tempfile.TemporaryDirectory() as temporary:
+        graphs = export_graphs(network, Path(temporary))
+        made = [*graphs.values(),
+                *export_int8(Path(temporary), Path(temporary), network.name, videos).values()]
+        paths = [weights]
+        for source in made:
+            graph = onnx.load(source)
+            refer_to_weights(graph, weights)
+            paths.append(weights.with_name(source.name))
+            with atomic_write(paths[-1]) as part:
+                onnx.save(graph, part)
+            onnx.checker.check_model(paths[-1])
+    write_manifest(manifest_path(weights.parent, network.name), paths)
+    return {path.name: path for path in paths[1:]}
+
+
 def unsupported_by_tensorrt(path: Path) -> list[str]:
     """Return the operators of an ONNX file that are not in TENSORRT_OPERATORS."""
     model = onnx.load(path)
@@ -279,12 +366,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help='videos or folders of images that int8 is calibrated on')
     parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME',
                         help='parts of the names of weights that remain float32 in int8')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument('--output', type=Path, metavar='DIR')
+    place.add_argument('--packaged', action='store_true',
+                       help='make the graphs of packaged weights again, in float32 and int8')
     options = parser.parse_args(arguments)
     try:
-        network = load_network(options.model, options.weights)
-        paths = export(network, options.engine, options.precision, options.output,
-                       options.calibration, options.exclude)
+        if options.packaged:
+            paths = export_packaged(options.model, options.calibration)
+        else:
+            network = load_network(options.model, options.weights)
+            paths = export(network, options.engine, options.precision, options.output,
+                           options.calibration, options.exclude)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

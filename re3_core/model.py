@@ -14,8 +14,15 @@ from typing import Any, NamedTuple
 from re3_core.crops import CropSpec
 
 DEFAULT_MODEL = 're3_lite'
+# Names of the networks, in alphabetical order; `re3_core.networks` has them.
+MODELS = ('goturn', 'goturn_lite', 're3', 're3_conv', 're3_lite')
 
 Arrays = tuple[Any, ...]    # numpy arrays or torch tensors, as the engine computes with
+
+
+def available_models() -> tuple[str, ...]:
+    """Return the names of the networks, in alphabetical order."""
+    return MODELS
 
 
 class Crops(NamedTuple):

@@ -4,10 +4,10 @@
 """
 Exported graphs in int8: post-training quantization, calibrated by tracking in videos.
 
-Weights and activations of convolutions and matrix products are quantized by ONNX Runtime's
-quantizer; the graphs keep QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime and
-TensorRT read. Videos need no annotation: what is calibrated are the ranges of activations, on
-the crops that a tracker takes of whatever it follows.
+Weights and activations of convolutions are quantized by ONNX Runtime's quantizer; the graphs keep
+QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO and TensorRT read. Matrix
+products with the memory of a target remain in floating point. Videos need no annotation: the
+ranges of activations are calibrated on the crops of a tracker, whatever it follows.
 """
 
 from collections import defaultdict
@@ -35,11 +35,12 @@ from re3_core.tracker import Tracker
 
 # Targets per video, frames after which they are chosen anew, frames in all.
 TARGETS, SHOT, MAX_FRAMES = 6, 32, 320
-# Batches that are kept of each graph, evenly spread over the tracked frames.
-BATCHES = 128
+# Batches that are kept of each graph, evenly spread over the tracked frames, and their rows.
+BATCHES, ROWS = 128, 4
 # Sides of the tracked boxes as parts of the frame's smaller side.
 SIDES = (.1, .4)
-QUANTIZED = ['Conv', 'Gemm', 'MatMul']
+QUANTIZED = ['Conv']
+IMAGE_CHANNELS = 3
 
 Values = dict[str, np.ndarray]
 
@@ -90,7 +91,8 @@ def calibration_inputs(files: ModelFiles,
                 tracker.init(str(target), frame, box)
     if 'rescore' in files.paths:
         engine.recorded['rescore'] = list(_rescore_inputs(engine))
-    return {graph: _spread(batches, BATCHES) for graph, batches in engine.recorded.items()}
+    return {graph: _equal_batches(_spread(batches, BATCHES), ROWS)
+            for graph, batches in engine.recorded.items()}
 
 
 def textured_boxes(frame: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -119,6 +121,14 @@ def _spread(batches: list[Values], count: int) -> list[Values]:
     return [batches[row] for row in rows]
 
 
+def _equal_batches(batches: list[Values], size: int) -> list[Values]:
+    """Return the same rows in batches of `size`, without the remainder, if there is any batch."""
+    joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    count = len(next(iter(joined.values())))
+    return [{name: values[first:first + size] for name, values in joined.items()}
+            for first in range(0, max(count - size, 0) + 1, size)]
+
+
 def quantize_graphs(files: ModelFiles, folder: Path, inputs: dict[str, list[Values]],
                     exclude: Sequence[str] = (), symmetric: bool = False) -> dict[str, Path]:
     """
@@ -127,6 +137,7 @@ def quantize_graphs(files: ModelFiles, folder: Path, inputs: dict[str, list[Valu
     :param files: the graphs in float32.
     :param inputs: of `calibration_inputs`.
     :param exclude: parts of the names of weights; operators with such a weight remain float32.
+        So do convolutions of images, which OpenVINO computes otherwise than the graph says.
     :param symmetric: activations around zero, which TensorRT needs; else finer, uint8.
     :return: path by graph.
     """
@@ -144,7 +155,7 @@ def quantize_graphs(files: ModelFiles, folder: Path, inputs: dict[str, list[Valu
                     op_types_to_quantize=QUANTIZED, per_channel=True,
                     activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
                     weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-                    nodes_to_exclude=_nodes_with(onnx.load(prepared), exclude),
+                    nodes_to_exclude=_excluded_nodes(onnx.load(prepared), exclude),
                     extra_options={'ActivationSymmetric': symmetric, 'WeightSymmetric': True,
                                    'QuantizeBias': not symmetric})
             model = onnx.load(quantized)
@@ -167,7 +178,10 @@ def _errors_only() -> Iterator[None]:
         root.setLevel(level)
 
 
-def _nodes_with(model: onnx.ModelProto, parts: Sequence[str]) -> list[str]:
-    """Return the names of the nodes of which a weight has one of `parts` in its name."""
+def _excluded_nodes(model: onnx.ModelProto, parts: Sequence[str]) -> list[str]:
+    """Return the nodes that remain float32: convolutions of images, and those named by `parts`."""
+    image_weights = {weight.name for weight in model.graph.initializer
+                     if len(weight.dims) == 4 and weight.dims[1] == IMAGE_CHANNELS}
     return [node.name for node in model.graph.node
-            if any(part in name for part in parts for name in (*node.input, node.name))]
+            if image_weights & set(node.input)
+            or any(part in name for part in parts for name in (*node.input, node.name))]

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 
 from re3_core.io.files import atomic_write, check_utf8, printable
-from re3_core.model import DEFAULT_MODEL
+from re3_core.model import available_models, DEFAULT_MODEL
 from re3_core.networks import NETWORKS, TrackerNetwork
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -34,11 +34,6 @@ LEGACY_NAMES = {
 }
 
 PathLike = str | os.PathLike[str]
-
-
-def available_models() -> tuple[str, ...]:
-    """Return the names of the networks, in alphabetical order."""
-    return tuple(sorted(NETWORKS))
 
 
 def network_class(model: str) -> type[TrackerNetwork]:

@@ -7,7 +7,8 @@ Measure speed: `python -m training.benchmark --json out.json`.
 Training: frames per second of each part of an iteration, with the convolutions frozen and
 trained. Tracking: milliseconds per frame for several numbers of targets, beside OpenCV's
 trackers in the same run. Everything runs on procedural sequences, since speed does not depend on
-their content; nothing is learned or evaluated. The output is the Markdown of docs/performance.md.
+their content; nothing is learned or evaluated. With `--engines` the engines are compared instead.
+The output is the Markdown of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 import os
 from pathlib import Path
 import platform
@@ -28,9 +30,16 @@ import numpy as np
 from re3_core import Tracker
 from re3_core.boxes import cxcywh_to_xyxy
 from re3_core.crops import crop_batch, region_of
+from re3_core.engines import PACKAGES
 from re3_core.engines.torch_engine import choose_device
 import torch
 from training.config import Config, load_config, LossWeights, one_line, run_command, Stage
+from training.engine_benchmark import (
+    chosen_engines,
+    engine_tables,
+    measure_engines,
+    update_document,
+)
 from training.pretrained import build_network
 from training.report import markdown, write_json
 from training.simulator import ProceduralMaterial, Simulator
@@ -197,6 +206,10 @@ class BenchmarkOptions:
     :param threads: threads of torch and OpenCV
     :param cache: folder of the rendered clips; empty: the user's cache folder
     :param json: file to write all figures to
+    :param engines: engines to compare with each other and OpenCV's trackers, instead of the
+        above: all (that are installed), torch, onnxruntime, openvino or tensorrt
+    :param engine_threads: numbers of threads to compare them with
+    :param document: file whose part about engines is replaced by the tables
     """
 
     model: str = 're3_lite'
@@ -215,6 +228,9 @@ class BenchmarkOptions:
     threads: int | None = None
     cache: str = ''
     json: Path | None = None
+    engines: tuple[str, ...] = ()
+    engine_threads: tuple[int, ...] = (1, 2)
+    document: Path | None = None
 
     def training(self, frozen: bool) -> Config:
         """Return the configuration of the training that is measured."""
@@ -252,8 +268,34 @@ def measure(options: BenchmarkOptions, device: torch.device) -> dict[str, Any]:
     return report
 
 
+def compare_engines(options: BenchmarkOptions) -> int:
+    """Compare the engines; return 1 if one could not be measured."""
+    engines = chosen_engines(options.engines)
+    settings = {'model': options.model, 'weights': options.weights or None,
+                'device': options.device, 'opencv_models': options.opencv_models}
+    report = {'machine': machine(torch.device('cpu')), **measure_engines(
+        engines, options.opencv, options.engine_threads, options.targets, settings)}
+    if options.json:
+        write_json(report, options.json)
+    place = report['machine']
+    tables = (f'{place["cpu"]}, {place["cores"]} cores; {versions(engines)}.\n\n'
+              f'{engine_tables(report)}')
+    if options.document:
+        update_document(options.document, tables)
+    print(tables)
+    return 1 if report['engines_failed'] else 0
+
+
+def versions(engines: Sequence[str]) -> str:
+    """Return the versions of engines and OpenCV in words."""
+    names = dict.fromkeys(PACKAGES[engine] for engine in engines)
+    return ', '.join([*(f'{name} {version(name)}' for name in names), f'OpenCV {cv2.__version__}'])
+
+
 def run(options: BenchmarkOptions) -> int:
     """Run the command; return 1 if a tracker could not be measured."""
+    if options.engines:
+        return compare_engines(options)
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)

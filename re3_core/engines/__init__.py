@@ -17,7 +17,7 @@ import platform
 from typing import Any, TYPE_CHECKING
 
 from re3_core.engines.base import Engine, EngineError, EngineFailure, Output, PRECISIONS
-from re3_core.engines.files import cached_folder, find_files, ModelFiles
+from re3_core.engines.files import cached_folder, find_files, ModelFiles, packaged_files
 from re3_core.io.files import printable
 from re3_core.model import DEFAULT_MODEL
 
@@ -93,7 +93,8 @@ def make_engine(engine: str, source: Source, device: str = 'auto', precision: st
             logger.info('engine %s is not used: %s', name, error)
         else:
             return made, '; '.join(reasons) or 'first choice here'
-    raise EngineError(f'no engine can be used: {"; ".join(reasons)}')
+    raise EngineError(f'no engine can be used: {"; ".join(reasons)}. Install one: '
+                      're3_ros[openvino], re3_ros[onnxruntime] or re3_ros[torch]')
 
 
 def _automatic_order(source: Source, device: str) -> list[str]:
@@ -172,7 +173,7 @@ def _model_files(source: Source, precision: str, engine_class: Any) -> ModelFile
                               f'{" or ".join(wanted)}; make them with re3_core.export')
         return files
     if source.weights is None and source.network is None:
-        if files := find_files(PACKAGED, model, wanted):
+        if files := packaged_files(PACKAGED, model, wanted):
             return files
     if precision == 'int8':
         raise EngineError('no graphs in int8 are there; make them with python -m re3_core.export '

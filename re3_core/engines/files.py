@@ -13,7 +13,8 @@ An exported model is a folder with one file per graph, `<model>.<graph>.<precisi
 - `rescore`: confidences, before, found, reference_* -> confidences, of the same networks.
 
 The metadata of each, under METADATA, are the properties of the model (`ModelInfo`) and the hash
-of the weights.
+of the weights. The packaged graphs do not contain the weights again: they refer to those in the
+weights file beside them, and a manifest of checksums shows that all of these belong together.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ import shutil
 import tempfile
 
 from re3_core.engines.base import EngineError
-from re3_core.io.files import printable
+from re3_core.io.files import atomic_write, printable
 
 METADATA = 're3_core'
 FORMAT = 1      # of the graphs; files of another one are exported again
@@ -75,6 +76,32 @@ def find_files(folder: Path, model: str | None, precisions: Iterable[str],
     return None
 
 
+def manifest_path(folder: Path, model: str) -> Path:
+    """Return the path of the manifest of a model's packaged graphs and weights."""
+    return folder / f'{model}.{MANIFEST}'
+
+
+def packaged_files(folder: Path, model: str, precisions: Iterable[str]) -> ModelFiles | None:
+    """
+    Return the packaged files of a model in the first precision that is there, or None.
+
+    :raises EngineError: if they do not belong to the weights beside them, or are damaged.
+    """
+    if not (manifest := manifest_path(folder, model)).is_file():
+        return None
+    if not _intact(folder, manifest):
+        raise EngineError(f'{printable(manifest)} does not match the files beside it; make the '
+                          f'graphs again with re3_core.export --packaged')
+    return find_files(folder, model, precisions)
+
+
+def write_manifest(path: Path, files: Iterable[Path]) -> None:
+    """Write a manifest, the checksums of files in its folder, atomically."""
+    sums = {file.name: file_hash(file) for file in sorted(files)}
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(sums, indent=1) + '\n')
+
+
 def cache_folder() -> Path:
     """Return the folder of the cache: $RE3_CACHE, or re3_ros in the user's cache folder."""
     if folder := os.environ.get('RE3_CACHE'):
@@ -93,7 +120,7 @@ def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
     :raises EngineError: if the cache cannot be written.
     """
     folder = cache_folder() / name
-    if _intact(folder):
+    if _intact(folder, folder / MANIFEST):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +131,12 @@ def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
             'set RE3_CACHE to a folder that can') from None
     try:
         make(part)
-        sums = {path.name: file_hash(path) for path in sorted(part.iterdir())}
-        (part / MANIFEST).write_text(json.dumps(sums))
-        if not _intact(folder):     # unless another process was faster
+        write_manifest(part / MANIFEST, part.iterdir())
+        if not _intact(folder, folder / MANIFEST):     # unless another process was faster
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
     except OSError as error:
-        if not _intact(folder):
+        if not _intact(folder, folder / MANIFEST):
             raise EngineError(f'the cache folder {printable(folder)} cannot be written: '
                               f'{error}') from None
     finally:
@@ -118,10 +144,10 @@ def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _intact(folder: Path) -> bool:
-    """Return whether a folder of the cache holds what its manifest lists."""
+def _intact(folder: Path, manifest: Path) -> bool:
+    """Return whether a folder holds what its manifest lists."""
     try:
-        sums = json.loads((folder / MANIFEST).read_text())
+        sums = json.loads(manifest.read_text())
         return bool(sums) and all(file_hash(folder / name) == value
                                   for name, value in sums.items())
     except (OSError, ValueError, AttributeError):

@@ -167,7 +167,8 @@ class Re3ConvNet(TrackerNetwork):
             first, previous = first * keep[0], previous * keep[1]
         parts = torch.cat((first.flatten(2), previous.flatten(2)), 2)       # (N, C, 128)
         correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))   # (N, 128, 196)
-        correlation = self.logit_scale.exp() * correlation.unflatten(2, (SEARCH, SEARCH))
+        correlation = self.logit_scale.exp() * correlation.view(
+            -1, 2 * TEMPLATE ** 2, SEARCH, SEARCH)
         coarse = functional.interpolate(self.skip16(features[5]), scale_factor=2., mode='nearest')
         # The embedded map has unit vectors: 7 makes its elements about 1.
         fused = self.fuse(torch.cat(

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -14,11 +15,18 @@ import numpy as np
 import pytest
 from re3_core import Tracker
 from re3_core.crops import crop_arrays, region_of
-from re3_core.engines import EngineError, EngineFailure, files, make_engine, Source
+from re3_core.engines import (
+    EngineError,
+    EngineFailure,
+    files,
+    make_engine,
+    PACKAGED,
+    Source,
+)
 from re3_core.engines.torch_engine import TorchEngine
-from re3_core.model import Crops, ModelInfo
-from re3_core.networks import GoturnLiteNet, Re3LiteNet, Re3Net
-from re3_core.weights import save_network
+from re3_core.model import Crops, DEFAULT_MODEL, ModelInfo
+from re3_core.networks import GoturnLiteNet, Re3ConvNet, Re3LiteNet, Re3Net
+from re3_core.weights import load_network, save_network
 import torch
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +45,8 @@ def tiny_networks():
     with torch.no_grad():
         lite.head.box.weight.normal_(0, .3)
     return {'re3_lite': lite, 're3': Re3Net(channels=(8, 16, 16, 16, 8), fc=32, hidden=16),
-            'goturn_lite': GoturnLiteNet(width=.25, embedding=8, fc=(32,))}
+            'goturn_lite': GoturnLiteNet(width=.25, embedding=8, fc=(32,)),
+            're3_conv': Re3ConvNet(width=.25, embedding=8, hidden=8)}
 
 
 @pytest.fixture(scope='module')
@@ -77,7 +86,7 @@ def crops_of(network, frame, boxes):
 
 
 @pytest.mark.parametrize('engine', COMPILED)
-@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite'])
+@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite', 're3_conv'])
 @pytest.mark.parametrize('count', [1, 3])
 def test_steps_equal_those_of_torch(networks, exported, frames, engine, name, count):
     network, boxes = networks[name], list(BOXES.values())[:count]
@@ -225,7 +234,7 @@ def test_auto_without_any_engine_lists_them(without):
 @pytest.mark.parametrize('engine', COMPILED)
 @pytest.mark.parametrize(('settings', 'text'), [
     ({'precision': 'float16'}, 'runs in float32, .*not in float16'),
-    ({'precision': 'int8'}, 'holds no graphs of a model for .* in int8|not in int8'),
+    ({'precision': 'int8'}, 'holds no graphs of a model for .* in int8'),
     ({'device': 'cuda'}, 'on the CPU'),
     ({'model': 'goturn'}, 'holds no graphs of goturn')])
 def test_settings_that_an_engine_lacks_are_named(exported, engine, settings, text):
@@ -239,6 +248,76 @@ def test_tensorrt_needs_a_build_of_onnxruntime(exported):
         pytest.skip('TensorRT is installed')
     with pytest.raises(EngineError, match='tensorrt needs a build of onnxruntime'):
         Tracker(weights=exported['re3_lite'], engine='tensorrt')
+
+
+# The packaged graphs -------------------------------------------------------------------------
+
+
+def packaged_manifests():
+    """Return the manifests of packaged graphs by the name of the model."""
+    return {path.name.partition('.')[0]: path for path in PACKAGED.glob('*.manifest.json')}
+
+
+def copy_packaged(folder):
+    """Copy the default model's packaged weights and graphs into a folder."""
+    manifest = packaged_manifests()[DEFAULT_MODEL]
+    for name in (manifest.name, *json.loads(manifest.read_text())):
+        shutil.copy(PACKAGED / name, folder)
+
+
+@needs_onnx
+def test_packaged_graphs_are_those_of_the_packaged_weights():
+    import onnx
+    from re3_core.export import weights_key
+    manifests = packaged_manifests()
+    assert DEFAULT_MODEL in manifests
+    for model in manifests:
+        key = weights_key(load_network(model))
+        for precision in ('float32', 'int8'):
+            graphs = files.packaged_files(PACKAGED, model, [precision])
+            assert 'step' in graphs.paths
+            for path in graphs.paths.values():
+                [text] = [item.value for item in onnx.load(
+                    path, load_external_data=False).metadata_props]
+                metadata = json.loads(text)
+                assert (metadata['weights'], metadata['precision']) == (key, precision), (
+                    f'{path.name} is of other weights; make it again: make graphs')
+
+
+def test_packaged_graphs_take_less_space_than_the_weights():
+    for model in packaged_manifests():
+        graphs = sum(path.stat().st_size for path in PACKAGED.glob(f'{model}.*.onnx'))
+        assert graphs < (PACKAGED / f'{model}.safetensors').stat().st_size
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize('precision', ['float32', 'int8'])
+def test_packaged_graphs_need_no_export(monkeypatch, cache, frames, engine, precision):
+    monkeypatch.setattr('re3_core.engines._cached_files', lambda source: pytest.fail('exported'))
+    tracker = Tracker(engine=engine, precision=precision, threads=1)
+    expected = Tracker(engine='torch').network
+    assert ModelInfo.of(tracker.network) == ModelInfo.of(expected)
+    boxes = list(BOXES.values())[:2]
+    crops = crops_of(expected, frames[0], boxes)
+    outputs = [one.start(crops).boxes for one in (TorchEngine(load_network()), tracker._engine)]
+    np.testing.assert_allclose(*outputs, atol=1e-3 if precision == 'float32' else .1)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize('changed', ['weights', 'graph'])
+def test_packaged_graphs_of_other_weights_are_not_used(monkeypatch, tmp_path, changed):
+    pytest.importorskip('onnxruntime')
+    copy_packaged(tmp_path)
+    monkeypatch.setattr('re3_core.engines.PACKAGED', tmp_path)
+    assert Tracker(engine='onnxruntime').precision == 'int8'
+    path = tmp_path / {'weights': f'{DEFAULT_MODEL}.safetensors',
+                       'graph': f'{DEFAULT_MODEL}.step.int8.onnx'}[changed]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(EngineError, match='manifest.json does not match the files beside it'):
+        Tracker(engine='onnxruntime')
+    assert Tracker().engine == 'torch'
 
 
 # Damaged files and the cache -----------------------------------------------------------------
@@ -362,7 +441,7 @@ def test_a_failing_engine_without_another_is_an_error(exported, frames, without)
 
 
 @needs_onnx
-@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite'])
+@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite', 're3_conv'])
 def test_graphs_have_operators_of_tensorrt_and_old_versions(exported, name):
     import onnx
     from re3_core.export import IR_VERSION, OPSET, unsupported_by_tensorrt
