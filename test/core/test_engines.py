@@ -347,7 +347,7 @@ def test_damaged_files_are_refused_by_name(exported, tmp_path, engine, damage):
     assert '\n' not in str(raised.value)
 
 
-@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize('engine', COMPILED[:1])    # the files are the same for all
 def test_a_weights_file_is_exported_once(networks, frames, tmp_path, cache, engine):
     weights = tmp_path / 'tiny.safetensors'
     save_network(networks['re3_lite'], weights)
@@ -461,10 +461,10 @@ def test_graphs_have_operators_of_tensorrt_and_old_versions(exported, name):
 
 
 @needs_onnx
-def test_weights_in_float16_take_half_the_space_without_a_loss(tmp_path):
+def test_weights_in_float16_take_half_the_space_without_a_loss(exported, tmp_path):
     from re3_core.export import export_graphs
     network = tiny_networks()['re3_lite']
-    size = export_graphs(network, tmp_path)['step'].stat().st_size
+    size = (exported['re3_lite'] / 're3_lite.step.float32.onnx').stat().st_size
     network.half().float()
     half = export_graphs(network, tmp_path)['step'].stat().st_size
     assert half < .6 * size
