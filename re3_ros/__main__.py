@@ -9,6 +9,7 @@ end the process quietly, too.
 """
 
 from collections.abc import Sequence
+from functools import partial
 import importlib
 import os
 import signal
@@ -35,24 +36,11 @@ def run(program: str, args: Sequence[str] | None = None) -> Any:
     return main(args)
 
 
-def tracker_node() -> Any:
-    """Run the tracker node."""
-    return run('tracker_node')
-
-
-def camera_player() -> Any:
-    """Play a video as a ROS camera."""
-    return run('camera_player')
-
-
-def demo() -> Any:
-    """Track one object in a video, and report the result."""
-    return run('demo')
-
-
-def web() -> Any:
-    """Serve the web page for a tracker node."""
-    return run('web')
+# The entry points of the executables.
+tracker_node = partial(run, 'tracker_node')
+camera_player = partial(run, 'camera_player')
+demo = partial(run, 'demo')
+web = partial(run, 'web')
 
 
 if __name__ == '__main__':

@@ -4,16 +4,13 @@
 """
 The node's parameters: one table that declares, checks and documents them.
 
-`config/tracker.yaml` and the table in `docs/node.md` repeat it for the reader; a test keeps the
-three together.
+`scripts/parameter_docs.py` makes `config/tracker.yaml` and the table in `docs/node.md` of it.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 import difflib
 import math
 import re
-import textwrap
 from typing import Any, NamedTuple
 
 from re3_core import redetection, tracker
@@ -111,9 +108,9 @@ PARAMETERS = (
     Parameter('latency_error', 1.0, 'Seconds from image stamp to published tracks from which the '
               'diagnostics report an error.', 0.0, 3600.0, live=True),
 )
-# Old names, accepted for one release: set, they replace the value under the present name.
 # Of which a topic name may consist.
 CAMERA_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
+# Old names, accepted for one release: set, they replace the value under the present name.
 DEPRECATED = {
     'lost_score': 'lost_confidence', 'found_score': 'found_confidence',
     'search_candidates': 'redetection_candidates', 'search_limit': 'redetection_limit'}
@@ -190,54 +187,3 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """Return ', did you mean ...?' for a name that is none of those known, or ''."""
     close = difflib.get_close_matches(name, known, 1)
     return f', did you mean {close[0]}?' if close else ''
-
-
-# ---- documentation: `python3 -m re3_ros.parameters yaml` or `markdown` ----
-
-YAML_HEAD = """\
-# All parameters of the tracker node, with their defaults. Those marked "live" may be changed
-# while the node runs (ros2 param set /re3/tracker NAME VALUE), the others only here.
-/**:
-  ros__parameters:
-"""
-
-
-def _yaml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return '[' + ', '.join(map(_yaml_value, value)) + ']'
-    return f"'{value}'" if isinstance(value, str) and not value else str(value)
-
-
-def yaml_text() -> str:
-    """Return the contents of `config/tracker.yaml`."""
-    lines = []
-    for parameter in PARAMETERS:
-        allowed = constraint(parameter)
-        notes = [f'({allowed})'] * bool(allowed) + ['[live]'] * parameter.live
-        text = ' '.join([parameter.description, *notes])
-        lines += textwrap.wrap(text, 95, initial_indent='    # ', subsequent_indent='    # ')
-        lines += [f'    {parameter.name}: {_yaml_value(parameter.default)}', '']
-    return YAML_HEAD + '\n'.join(lines[:-1]) + '\n'
-
-
-def markdown_table() -> str:
-    """Return the table of parameters in `docs/node.md`."""
-    rows = ['| parameter | default | values | live | meaning |', '|---|---|---|---|---|']
-    for parameter in PARAMETERS:
-        live = 'yes' if parameter.live else ''
-        rows.append(f'| `{parameter.name}` | `{_yaml_value(parameter.default)}` | '
-                    f'{constraint(parameter)} | {live} | {parameter.description} |')
-    return '\n'.join(rows) + '\n'
-
-
-def main() -> None:
-    """Print the documentation in the form that is asked for."""
-    parser = argparse.ArgumentParser(description='Print the documentation of the parameters.')
-    parser.add_argument('form', choices=('yaml', 'markdown'))
-    print(yaml_text() if parser.parse_args().form == 'yaml' else markdown_table(), end='')
-
-
-if __name__ == '__main__':
-    main()

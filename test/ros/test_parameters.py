@@ -4,26 +4,28 @@
 """Tests of the parameter table and of what repeats it, without ROS."""
 
 from pathlib import Path
+import runpy
 
 import pytest
 from re3_core import redetection, tracker
 from re3_ros import parameters
-from re3_ros.parameters import markdown_table, yaml_text
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = runpy.run_path(str(ROOT / 'scripts' / 'parameter_docs.py'))
 DEFAULTS = {parameter.name: parameter.default for parameter in parameters.PARAMETERS}
 
 
 def test_config_file_repeats_the_table():
     text = (ROOT / 'config' / 'tracker.yaml').read_text()
-    assert text == yaml_text(), 'write it anew: python3 -m re3_ros.parameters yaml'
+    assert text == DOCS['yaml_text'](), 'update it: python3 scripts/parameter_docs.py yaml'
     assert yaml.safe_load(text) == {'/**': {'ros__parameters': DEFAULTS}}
 
 
 def test_documentation_repeats_the_table():
     text = (ROOT / 'docs' / 'node.md').read_text()
-    assert markdown_table() in text, 'write it anew: python3 -m re3_ros.parameters markdown'
+    assert DOCS['markdown_table']() in text, (
+        'update it: python3 scripts/parameter_docs.py markdown')
 
 
 def test_defaults_are_allowed_and_come_from_the_tracker():

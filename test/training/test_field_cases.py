@@ -376,9 +376,9 @@ def test_a_failing_start_counts_as_failed_and_the_others_are_written(
     picky.failures = {(50, 'init'): error}
     report = tmp_path / 'report.json'
     assert evaluate.main([
-        '--model', 'opencv:static', '--compare', 'opencv:picky', '--dataset', str(tmp_path / 'data'),
-        '--starts', '2', '--jitter', '0', '--protocol', protocol, '--start-timeout', '0',
-        '--speed-frames', '2', '--json', str(report)]) == 0
+        '--model', 'opencv:static', '--compare', 'opencv:picky',
+        '--dataset', str(tmp_path / 'data'), '--starts', '2', '--jitter', '0', '--protocol',
+        protocol, '--start-timeout', '0', '--speed-frames', '2', '--json', str(report)]) == 0
     found = json.loads(report.read_text())['trackers']
     assert set(found['opencv:picky']['failed']) == {'B'}
     assert set(found['opencv:picky']['failed']['B']) == {'0', '1'}
