@@ -127,7 +127,7 @@ class StreamMonitor:
         :param stamp: its stamp in nanoseconds.
         :param busy_seconds: how long the node was occupied since the image before.
         :param at: when it arrived, in seconds of a steady clock; None where that means nothing,
-            as for images of a recording that waited in a queue.
+            as for images of a bag that waited in a queue.
         """
         self.received += 1
         gap = None if self._last is None else stamp - self._last
@@ -234,8 +234,8 @@ def loss_hint(topic: str, loss: float, reliability: str, compressed: bool) -> st
 
 
 def overflow_hint(topic: str, missed: int, depth: int) -> str:
-    """Return a warning that `process_every_frame` missed images of a recording."""
-    return (f'{topic}: {missed} images of the recording were missed, another replay may give '
+    """Return a warning that `process_every_frame` missed images of a bag."""
+    return (f'{topic}: {missed} images of the bag were missed, another replay may give '
             f'other tracks; play it slower (ros2 bag play --rate), or set the parameter '
             f'qos_overrides.{topic}.subscription.depth above {depth}')
 

@@ -62,7 +62,7 @@ class ImageStream:
         """
         stamp = stamp_of(message.header) or now
         size = self._check(message, sequence)
-        # The images of a recording wait in a queue: when they arrive means nothing.
+        # The images of a bag wait in a queue: their times of arrival mean nothing.
         every = self._parameters['process_every_frame']
         arrival = self.monitor.on_image(stamp, busy, sequence, None if every else at)
         if arrival in (Arrival.OUT_OF_ORDER, Arrival.OUTLIER):

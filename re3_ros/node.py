@@ -181,7 +181,7 @@ class TrackerNode(LifecycleNode):
                 self.create_subscription(Detection2D, 'init', self._on_shared_init, depth),
                 self.create_subscription(
                     Detection2DArray, 'detections', self._on_shared_detections, depth)]
-        # On the steady clock: a simulated one may stand still just when there is much to report.
+        # On the steady clock: a simulated one may be paused just when there is much to report.
         self._own_timers = [
             self.create_timer(period, callback, clock=self._steady_clock) for period, callback in (
                 (MONITOR_PERIOD, self._monitor_streams),
@@ -518,7 +518,7 @@ def run(args: Sequence[str] | None) -> int:
             return 1
         executor.spin()
     finally:
-        # Fast DDS with TCP (LARGE_DATA) may wait for ever here, eProsima/Fast-DDS#6066.
+        # Fast DDS with TCP (LARGE_DATA) may block forever here, eProsima/Fast-DDS#6066.
         faulthandler.dump_traceback_later(SHUTDOWN_TIMEOUT, exit=True)
         executor.shutdown()
         node.destroy_node()

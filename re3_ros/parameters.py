@@ -66,7 +66,7 @@ PARAMETERS = (
               'reliable if all of them offer that, else best effort. x.image_reliability sets it '
               'for camera x alone.', allowed=RELIABILITIES),
     Parameter('process_every_frame', False, 'Queue images and process every one, each target on '
-              'its own, so that every replay of a bag gives the same tracks. For recordings: the '
+              'its own, so that every replay of a bag gives the same tracks. For bags: the '
               'delay may grow.'),
     Parameter('frame_timeout', 5.0, 'Seconds without an image after which a warning is logged.',
               0.1, 3600.0),

@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from re3_ros.parameters import RELIABILITIES
 
-# In order not to lose images of a recording while one is tracked.
+# Enough not to lose images of a bag while one is tracked.
 QUEUE_OF_EVERY_FRAME = 100
 
 

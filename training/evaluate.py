@@ -357,7 +357,7 @@ class _Runner:
 def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
              protocol: str = 'one-pass', starts: int = 5, jitter: float = .03, seed: int = 0,
              workers: int = 1, threads: int = 1, speed_frames: int = 30,
-             start_timeout: float = 0, say: Callable[[str], object] = lambda text: None) -> dict:
+             start_timeout: float = 0, log: Callable[[str], object] = lambda text: None) -> dict:
     """
     Run every tracker on every sequence; return the report, see docs/evaluation.md.
 
@@ -383,10 +383,10 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
             name = job.sequence.name
             try:
                 runs[job.spec, name] = runner.finish(job, future)
-                say(_progress(job, runs[job.spec, name]))
+                log(_progress(job, runs[job.spec, name]))
             except (OSError, ValueError, cv2.error) as error:
                 skipped[name] = one_line(error)
-                say(f'skipped {name}: {skipped[name]}')
+                log(f'skipped {name}: {skipped[name]}')
         sequences = [sequence for sequence in sequences if sequence.name not in skipped]
         if not sequences:
             raise ValueError('no sequence could be evaluated; ' + '; '.join(skipped.values()))
@@ -510,7 +510,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
     report = evaluate(
         specs, sequences, protocol, options.starts, options.jitter, options.seed,
         options.workers, options.threads, options.speed_frames, options.start_timeout,
-        say=lambda text: print(text, file=sys.stderr, flush=True))
+        log=lambda text: print(text, file=sys.stderr, flush=True))
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')
     print(reports.failure_lines(report), end='')
     if options.json:

@@ -110,7 +110,7 @@ def core() -> openvino.Core:
     Return OpenVINO's Core, the only one of the process, which is never released.
 
     Its CPU plugin gives the thread that loads it an alternate signal stack, and frees that when
-    the plugin is released, in whatever thread this happens. The next signal with a handler in
+    the plugin is released, in any thread. The next signal with a handler in
     Python, such as Ctrl-C, would then end the process with a segmentation fault.
     """
     return openvino.Core()

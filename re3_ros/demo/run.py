@@ -59,7 +59,7 @@ def loop_command(options: argparse.Namespace, clip: DemoClip) -> list[str]:
 
 
 class Run:
-    """One run of the demo: its processes and the recording node."""
+    """One run of the demo: its processes and the node that records."""
 
     def __init__(self, tracker: Process, player: Process, page: web.DemoPage,
                  recorder: DemoRecorder) -> None:

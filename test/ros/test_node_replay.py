@@ -70,7 +70,7 @@ def test_images_of_a_recording_that_were_missed_are_told(start_node, make_client
             for _ in range(FRAMES):
                 client.send()
             client.tracks_of(client.send())
-            return 'images of the recording were missed' in node.log
+            return 'images of the bag were missed' in node.log
         client.wait_until(warned, 'the warning that images were missed')
         assert f'{override} above 1' in node.log
 
