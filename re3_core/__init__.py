@@ -9,6 +9,7 @@ Re3: real-time recurrent regression trackers.
 
 from typing import Any, TYPE_CHECKING
 
+from re3_core import interrupts  # noqa: F401  (before what takes long to load)
 from re3_core.model import available_models
 from re3_core.tracker import Track, Tracker
 

@@ -4,6 +4,7 @@
 """Declare the parameters of `re3_ros.parameters` on a node, and check changes to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 import itertools
 import os
 import re
@@ -85,6 +86,26 @@ def _matches(pattern: str, name: str) -> bool:
     return re.fullmatch(expression, name) is not None
 
 
+def _as_present_type(old: str, value: Any) -> Any:
+    """Return the value of a deprecated name in the type of the present one, or ValueError."""
+    kind = type(parameters.find(parameters.DEPRECATED[old]).default)
+    allowed = (int, float) if kind is float else (kind,)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise ValueError(f'{old} must be of type {kind.__name__}, got {value!r}')
+    return kind(value)
+
+
+def _add_present_names(changes: list[RosParameter]) -> list[RosParameter]:
+    """Return the changes, and those of the present names for deprecated ones."""
+    added = []
+    for change in changes:
+        if change.name in parameters.DEPRECATED and change.value is not None:
+            with suppress(ValueError):    # reported when the change is checked
+                added.append(RosParameter(parameters.DEPRECATED[change.name],
+                                          value=_as_present_type(change.name, change.value)))
+    return [*changes, *added]
+
+
 class Parameters:
     """
     The node's parameters, declared and checked.
@@ -102,7 +123,10 @@ class Parameters:
         self.values: dict[str, Any] = {
             parameter.name: node.get_parameter(parameter.name).value
             for parameter in parameters.PARAMETERS}
-        self.values.update(self._declare_deprecated())
+        deprecated = self._declare_deprecated()
+        node.set_parameters([RosParameter(name, value=value)
+                             for name, value in deprecated.items()])
+        self.values.update(deprecated)
         self.values['weights'] = os.path.expanduser(self.values['weights'])
         wrong = parameters.validate(self.values)
         if wrong:
@@ -110,6 +134,10 @@ class Parameters:
         self.cameras = parameters.camera_names(self.values['cameras'])
         self._per_camera = {name: self._declare_for_camera(name) for name in self.cameras}
         self._changed: dict[str, Any] = {}
+        # Humble has no such callback: there an old name leaves the parameter of the new one as
+        # it was, though its value is used.
+        if hasattr(node, 'add_pre_set_parameters_callback'):
+            node.add_pre_set_parameters_callback(_add_present_names)
         node.add_on_set_parameters_callback(self._check)
 
     def _declare_deprecated(self) -> dict[str, Any]:
@@ -127,11 +155,7 @@ class Parameters:
         name = parameters.DEPRECATED[old]
         self._node.get_logger().warning(
             f'parameter {old} is deprecated and will be removed, use {name}')
-        kind = type(parameters.find(name).default)
-        allowed = (int, float) if kind is float else (kind,)
-        if isinstance(value, bool) or not isinstance(value, allowed):
-            raise ValueError(f'{old} must be of type {kind.__name__}, got {value!r}')
-        return kind(value)
+        return _as_present_type(old, value)
 
     def _declare_for_camera(self, camera: str) -> dict[str, Any]:
         """Return a camera's own values; they default to those of the whole node."""

@@ -8,4 +8,6 @@ The server and the page know nothing of ROS: they use a `re3_web.source.Source`.
 is the one for video files and cameras; the one for the ROS topics is in `re3_ros.web`.
 """
 
+from re3_core import interrupts  # noqa: F401
+
 DEFAULT_PORT = 8088

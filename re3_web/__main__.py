@@ -10,6 +10,7 @@ Track objects in a video file, a folder of images or a camera, and serve the pag
 
 import argparse
 import asyncio
+from contextlib import suppress
 import logging
 import signal
 import sys
@@ -54,7 +55,11 @@ async def run(options: argparse.Namespace) -> None:
 
     def opened() -> FrameSource:
         return open_source(options.video, options.start, options.end)
-    reader = VideoReader(opened, opened())
+    first = opened()
+    if not first.live:    # a file without a frame is an error now, not one to show in the page
+        first.read()
+        first.rewind()
+    reader = VideoReader(opened, first)
     tracker = Tracker(options.model, weights=options.weights, device=options.device)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -68,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     try:
-        asyncio.run(run(options))
+        with suppress(KeyboardInterrupt):    # a signal before the event loop handles them
+            asyncio.run(run(options))
     except (ValueError, OSError) as error:
         print(f're3_web: {error}', file=sys.stderr)
         return 1

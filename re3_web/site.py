@@ -91,8 +91,11 @@ class Site:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
+            # That of an address is long; names that cannot be found have negative numbers.
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else error.strerror
             raise OSError(f'cannot listen on {self.settings.host}:{self.settings.port}: '
-                          f'{os.strerror(error.errno or 0)}') from error
+                          f'{reason}') from error
         self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:

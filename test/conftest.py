@@ -4,10 +4,12 @@
 """A real browser, headless, for the tests of the web page; skipped where there is none."""
 
 from contextlib import contextmanager
+import fcntl
 import os
 from pathlib import Path
 import shutil
 import sys
+import tempfile
 import time
 
 import pytest
@@ -31,9 +33,31 @@ new MutationObserver(() => {
 """
 
 
+def reserve_domain():
+    """
+    Return a ROS domain that no other process of tests uses, and the file whose lock reserves it.
+
+    Above 101 the ports may be in use.
+    """
+    for step in range(101):
+        number = 1 + (os.getpid() + step) % 101
+        try:
+            file = open(Path(tempfile.gettempdir()) / f're3_ros_test_domain_{number}', 'w')
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:     # reserved, or another user's file
+            continue
+        return number, file
+    raise OSError('all ROS domains are in use')
+
+
 def pytest_configure(config):
-    """Give each process of the tests a ROS domain; above 101 the ports may be in use."""
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    """Give each process of the tests a ROS domain of its own."""
+    number, config.ros_domain_lock = reserve_domain()
+    os.environ['ROS_DOMAIN_ID'] = str(number)
+
+
+def pytest_unconfigure(config):
+    config.ros_domain_lock.close()
 
 
 def pytest_addoption(parser):

@@ -8,3 +8,5 @@ import os
 # See re3_ros/__init__.py: on a machine that does something else too, training is four times as
 # fast when threads do not spin. Must be set before torch loads.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+from re3_core import interrupts  # noqa: E402, F401

@@ -11,6 +11,7 @@ from pathlib import Path
 import time
 
 import rclpy
+from rclpy.signals import SignalHandlerOptions
 from re3_ros.demo import page as web
 from re3_ros.demo.clips import DemoClip
 from re3_ros.demo.player import read_stamps
@@ -130,7 +131,8 @@ def run(clip: DemoClip, options: argparse.Namespace, config: Path, folder: Path,
     :return: {frame number: stamp in ns}, list of `Observation`, the node's (mean, p95) time.
     """
     isolate_ros_domain(os.environ, options.domain_id, config)
-    rclpy.init(args=[])
+    # Interrupts raise KeyboardInterrupt here, rather than errors of calls after a shutdown.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     recorder = DemoRecorder()
     try:
         with Process('tracker node', tracker_command(options, config),

@@ -4,7 +4,9 @@
 """Serve the web page for a tracker node: `ros2 run re3_ros web`; see docs/web.md."""
 
 import asyncio
+from contextlib import suppress
 import logging
+import os
 import signal
 import sys
 from typing import Any, Sequence
@@ -15,10 +17,13 @@ from rclpy.exceptions import InvalidParameterTypeException, ParameterUninitializ
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from re3_ros import parameters
+from re3_ros.programs import init_ros
 from re3_ros.web.source import RosSource
 from re3_web.server import serve, Settings
 
 DEFAULTS = Settings()
+# How much lower than that of the tracker the process's priority is, see `nice`.
+NICENESS = 10
 # Name, default, description.
 PARAMETERS: tuple[tuple[str, Any, str], ...] = (
     ('tracker', 'tracker', 'Name of the tracker node, in the namespace of this node.'),
@@ -79,10 +84,13 @@ async def run(node: Node) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Serve the page; returns the exit code."""
+    with suppress(OSError):    # where cores are short, the tracker goes first
+        os.nice(NICENESS)
     # The signals belong to the event loop.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    init_ros('web', args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        asyncio.run(run(rclpy.create_node('web', namespace='re3')))
+        with suppress(KeyboardInterrupt):    # a signal before the event loop handles them
+            asyncio.run(run(rclpy.create_node('web', namespace='re3')))
     except (ValueError, OSError, InvalidParameterTypeException,
             ParameterUninitializedException) as error:
         print(f'web: {error}', file=sys.stderr)

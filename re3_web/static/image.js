@@ -133,8 +133,12 @@ export class ImageView extends EventTarget {
     const text = `${track.id}  ${track.confidence.toFixed(2)}${lost ? '  lost' : ''}`;
     context.font = FONT;
     const width = context.measureText(text).width + 12;
-    const [x, y] = box;
-    const top = y > 24 ? y - 22 : y + 2;
+    const {clientWidth, clientHeight} = this.#canvas;
+    const [left, y, , boxHeight] = box;
+    const x = Math.max(1, Math.min(left, clientWidth - width));
+    // Above the box, else below it, so that the target is not covered; inside if it is that high.
+    const below = y + boxHeight + 2;
+    const top = y > 24 ? y - 22 : below + 20 < clientHeight ? below : Math.max(0, y) + 2;
     context.fillStyle = color;
     context.fillRect(x - 1, top, width, 20);
     context.fillStyle = '#101418';

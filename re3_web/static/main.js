@@ -153,7 +153,7 @@ function setPaused(value) {
   pausedAt = performance.now();
   image.paused = value;
   find('pause').setAttribute('aria-pressed', String(value));
-  find('pause').textContent = value ? 'Go on' : 'Pause';
+  find('pause').textContent = value ? 'Resume' : 'Pause';
   watch();
 }
 

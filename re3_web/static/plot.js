@@ -15,6 +15,11 @@ export class ConfidencePlot {
 
   constructor(canvas) {
     this.#canvas = canvas;
+    const draw = () => this.#draw(performance.now() / 1000);
+    new ResizeObserver(draw).observe(canvas);
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+    // The time goes on without frames, too: a camera that is gone leaves a gap.
+    setInterval(() => this.add([]), 500);
   }
 
   clear() {

@@ -117,13 +117,22 @@ def test_thresholds_change_while_running(client):
 
 
 def test_old_names_of_parameters_set_the_present_ones(start_node, make_client):
+    from rcl_interfaces.srv import GetParameters
+    import rclpy.node
+    callback = hasattr(rclpy.node.Node, 'add_pre_set_parameters_callback')    # not in Humble
+
+    def value(name):
+        return client.call(GetParameters, 'tracker/get_parameters',
+                           names=[name]).values[0].double_value
     with start_node('-r', '__ns:=/old', lost_score=.9, found_confidence=.95) as node:
         client = make_client(namespace='/old').connect()
         assert 'lost_score is deprecated and will be removed, use lost_confidence' in node.log
+        assert value('lost_confidence') == .9
         assert not client.set_parameters(found_confidence=.85).successful
         result = client.set_parameters(found_score=.8)
         assert not result.successful and 'not be below lost_confidence 0.9' in result.reason
         assert client.set_parameters(lost_score=.1).successful
+        assert value('lost_confidence') == (.1 if callback else .9)
         assert client.set_parameters(found_score=.8).successful
         result = client.set_parameters(search_limit='many')
         assert not result.successful and 'search_limit must be of type int' in result.reason

@@ -50,7 +50,7 @@ def test_bad_environment_is_one_line(changes, text):
     assert 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('program', ['tracker_node', 'camera_player'])
+@pytest.mark.parametrize('program', ['tracker_node', 'camera_player', 'web'])
 def test_programs_end_with_the_reason(program):
     done = subprocess.run(
         [sys.executable, '-m', 're3_ros', program, '--ros-args', '--params-file', '/nowhere.yaml'],

@@ -3,6 +3,7 @@
 
 """The web page of the installed nodes in a real browser, over real ROS 2 transport."""
 
+import os
 import re
 
 import numpy as np
@@ -203,6 +204,12 @@ def test_several_cameras(start_node, start_web, make_client, page):
             page.drag((40, 30, 100, 90), SIZE)
             send_until(page, lambda number=number: set(page.targets()) == {f'cup{number}'},
                        'the target')
+
+
+def test_the_process_leaves_the_cores_to_the_tracker(start_web):
+    from re3_ros.web.node import NICENESS
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, start_web().pid) == min(19, own + NICENESS)
 
 
 @pytest.mark.parametrize(('parameters', 'text'), [
