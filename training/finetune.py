@@ -57,6 +57,7 @@ from training.data.images import BOXES_FILE
 from training.evaluate import run_one_pass
 from training.metrics import one_pass, OnePass, OVERLAP_THRESHOLDS
 from training.report import markdown
+from training.storage import local_copy, local_output, Store
 from training.train import train, Trainer
 
 # Of several sequences this share is held out, of a single one this share of its end.
@@ -333,9 +334,9 @@ class FinetuneOptions:
     """
     Fine-tune a network on labeled videos.
 
-    :param data: folder of labels with their images: projects of training.label, OTB, GOT-10k,
-        MOT, COCO, YOLO, CVAT XML, ...
-    :param output: new folder for the results
+    :param data: folder of labels with their images, path or URL such as s3://...: projects of
+        training.label, OTB, GOT-10k, MOT, COCO, YOLO, CVAT XML, ...
+    :param output: new folder for the results, path or URL
     :param format: layout of the data; auto: detect it
     :param model: network to train; its weights must come with the package, unless weights are
         given
@@ -355,8 +356,8 @@ class FinetuneOptions:
     :param export: also write the network for the other engines, as ONNX
     """
 
-    data: Path
-    output: Path
+    data: str
+    output: str
     format: str = 'auto'  # noqa: A003
     model: str = 're3_lite'
     weights: Path | None = None
@@ -390,9 +391,8 @@ def check_options(options: FinetuneOptions) -> None:
                              f'{getattr(options, name)}')
     if not options.minutes > 0:
         raise ValueError(f'--minutes must be above 0, got {options.minutes}')
-    output = options.output
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f'{printable(output)}: there already; name another --output')
+    if not Store(options.output).is_empty():
+        raise ValueError(f'{printable(options.output)}: there already; name another --output')
 
 
 def finetune(options: FinetuneOptions, say: Callable[[str], object] = print) -> dict[str, Any]:
@@ -404,12 +404,18 @@ def finetune(options: FinetuneOptions, say: Callable[[str], object] = print) -> 
     :raises ValueError: for data without boxes, or weights of another network
     :raises OSError: if something cannot be read or written
     """
-    began, output = time.monotonic(), options.output
     check_options(options)
+    with local_output(options.output) as output:
+        return _finetune(options, output, say)
+
+
+def _finetune(options: FinetuneOptions, output: Path,
+              say: Callable[[str], object]) -> dict[str, Any]:
+    began = time.monotonic()
     weights = options.weights or weights_path(options.model)
     model = options.model if options.weights is None else None
     network = load_network(model, weights)
-    videos = read_dataset(options.data, options.format)
+    videos = read_dataset(local_copy(options.data), options.format)
     if not videos or not isinstance(videos[0], LabeledVideo):
         raise ValueError(f'{printable(options.data)}: images, but fine-tuning needs videos')
     split = split_videos([video for video in videos if isinstance(video, LabeledVideo)],
@@ -429,15 +435,16 @@ def finetune(options: FinetuneOptions, say: Callable[[str], object] = print) -> 
                           choose_device(options.device), held_out, options.patience)
         left = options.minutes - (time.monotonic() - began) / 60
         train(tuner, max(0., TRAINING_TIME * left), stop=lambda: tuner.finished)
-        return _finish(options, tuner, network, weights, split, began, say)
+        return _finish(options, output, tuner, network, weights, split, began, say)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _finish(options: FinetuneOptions, tuner: FineTuner, network: TrackerNetwork, weights: Path,
-            split: Split, began: float, say: Callable[[str], object]) -> dict[str, Any]:
+def _finish(options: FinetuneOptions, output: Path, tuner: FineTuner, network: TrackerNetwork,
+            weights: Path, split: Split, began: float,
+            say: Callable[[str], object]) -> dict[str, Any]:
     """Compare the best weights with the first ones, and write the results."""
-    output, before = options.output, tuner.before
+    before = tuner.before
     assert before is not None
     best = tuner.output / 'best.safetensors'
     after, tuned = before, network
@@ -459,9 +466,9 @@ def _finish(options: FinetuneOptions, tuner: FineTuner, network: TrackerNetwork,
             shutil.copyfile(weights, part)
     table = report_table(tuner.held_out, before, after)
     report = {
-        'data': str(options.data), 'split': split.description, 'model': network.name,
+        'data': options.data, 'split': split.description, 'model': network.name,
         'before': before.auc, 'after': after.auc, 'improved': improved,
-        'history': tuner.history, 'weights': str(result), 'sequences': {
+        'history': tuner.history, 'weights': f'{options.output}/{RESULT}', 'sequences': {
             sequence.name: [old.auc, new.auc] for sequence, old, new in
             zip(tuner.held_out, before.curves, after.curves, strict=True)},
         'minutes': round((time.monotonic() - began) / 60, 2)}
@@ -476,9 +483,9 @@ def _finish(options: FinetuneOptions, tuner: FineTuner, network: TrackerNetwork,
         say('the held-out part did not improve: the result is the original weights')
     if options.export:
         _export(tuned, output, say)
-    say(f'{printable(output)}: weights.safetensors, report.md, before_after.png, before_after.mp4 '
-        f'(of {printable(shown)})\n'
-        f'use them: ros2 launch re3_ros tracker.launch.py weights:={printable(result.resolve())}')
+    say(f'{printable(options.output)}: weights.safetensors, report.md, before_after.png, '
+        f'before_after.mp4 (of {printable(shown)})\nuse them: ros2 launch re3_ros '
+        f'tracker.launch.py weights:={printable(options.output)}/{RESULT}')
     return report
 
 

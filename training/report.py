@@ -7,14 +7,15 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from re3_core.io.files import atomic_write
 from training import metrics
 from training.data.base import Sequence
 from training.metrics import OnePassRun, SupervisedRun
+from training.storage import Store
 
 FIGURES = {
     'one-pass': {'auc': 'AUC', 'precision_20': 'P@20', 'normalized_precision': 'P norm',
@@ -211,11 +212,10 @@ def failure_lines(report: dict) -> str:
 
 
 def write_json(report: dict, path: Path | str) -> None:
-    """Write the report to `path`, atomically; NaN becomes null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n')
+    """Write the report to a path or URL, atomically; NaN becomes null."""
+    folder, separator, name = os.fspath(path).rpartition('/')
+    text = json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n'
+    Store(folder + separator or '.').write(name, text.encode())
 
 
 def _without_nan(value: Any) -> Any:

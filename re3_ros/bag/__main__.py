@@ -14,6 +14,7 @@ from contextlib import contextmanager, ExitStack
 import functools
 import json
 import logging
+import os
 from pathlib import Path
 import signal
 import sqlite3
@@ -40,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.ros_arguments = ros_arguments
     try:
         with _logging_to_stderr(options.quiet), _interrupted_by_sigterm():
-            return options.run(options)
+            status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:     # of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
         print('interrupted: unfinished results are deleted; the same command starts with the '
               'first unfinished bag', file=sys.stderr)
@@ -114,8 +120,10 @@ def _run_info(options: argparse.Namespace) -> int:
 
 
 def _run_track(options: argparse.Namespace) -> int:
+    from re3_ros.bag.parameter_file import read_parameter_file
     from re3_ros.bag.track import make_tracker, parameter_values
     values = parameter_values({
+        **(read_parameter_file(options.params) if options.params else {}),
         **dict(options.param),
         **{name: getattr(options, name) for name in ('model', 'weights', 'device', 'precision')
            if getattr(options, name) is not None}})
@@ -229,6 +237,8 @@ def _add_track(command: argparse.ArgumentParser) -> None:
     add('--namespace', type=_namespace, default='/re3', help='of the topics, default /re3')
     for name in ('model', 'weights', 'device', 'precision'):
         add(f'--{name}', help=f"the node's parameter {name}")
+    add('--params', type=Path, metavar='FILE',
+        help="the node's YAML file of parameters, as for --ros-args --params-file")
     add('--param', action='append', type=_parameter, default=[], metavar='NAME=VALUE',
         help='another parameter of the node, such as lost_confidence=0.3; may be repeated')
     _add_span(command)

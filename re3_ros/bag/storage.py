@@ -6,10 +6,14 @@
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+import mmap
 from pathlib import Path
 import sqlite3
-from typing import NamedTuple
+import struct
+from typing import BinaryIO, NamedTuple
 
+from mcap.opcode import Opcode
+from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Schema
 from mcap.records import Message as McapMessage
 from mcap.stream_reader import breakup_chunk, StreamReader
@@ -112,18 +116,24 @@ class StorageFile:
 
         In the order of `received`; of a damaged file in the order in which they were written.
         """
-        last = None
+        last, count = None, 0
         if self._reader is not None:
+            expected = sum(self.contents.topics[name].count for name in topics
+                           if name in self.contents.topics)
             try:
                 for message in self._healthy(topics, start, stop):
                     yield message
-                    last = message.received
-                return
+                    last, count = message.received, count + 1
+                # Of some damaged chunks rosbags returns nothing without an error.
+                if start is not None or stop is not None or count >= expected:
+                    return
+                reason = f'{expected - count} of {expected} messages cannot be read'
             except OSError:
                 raise
             except Exception as error:  # noqa: B902  as above
-                self._reader = None
-                self._use_salvage(_one_line(error))
+                reason = _one_line(error)
+            self._reader = None
+            self._use_salvage(reason)
         for message in self._salvage(self.path, Contents(), [], self._expected):
             if (message.topic in topics and (start is None or message.received >= start)
                     and (stop is None or message.received < stop)
@@ -177,28 +187,20 @@ def salvage_mcap(path: Path, contents: Contents, problems: list[str],
     """
     Yield the readable Messages of an mcap file, front to back, without its index.
 
-    A chunk that is damaged is skipped; after a record whose length is wrong, or at the end of a
-    truncated file, nothing more can be found.
+    After a chunk that is damaged, or a record whose length is wrong, the next chunk is searched
+    for, as rosbag2 writes all messages in chunks.
 
     :param contents: is filled with the contents while reading.
     :param problems: gets a line for each part that is missing.
     :param expected: not used: an mcap file tells where it ends.
     """
-    schemas: dict[int, Schema] = {}
-    channels: dict[int, Topic] = {}
     with open(path, 'rb') as file:
-        reader = StreamReader(file, emit_chunks=True, record_size_limit=path.stat().st_size)
-        records = reader.records
-        while True:
-            try:
-                record = next(records)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: B902  struct.error and others of a cut record
-                problems.append(f'{printable(path.name)}: nothing can be read from byte '
-                                f'{file.tell()} on ({_one_line(error)})')
-                return
-            for part in _records_in(record, path, contents, problems):
+        schemas, channels = _summary_of(file, contents)
+        position: int | None = 0
+        while position is not None:
+            file.seek(position)
+            damage = _Damage(path, problems)
+            for part in _records_from(file, path.stat().st_size, damage, contents):
                 if isinstance(part, Schema):
                     schemas[part.id] = part
                 elif isinstance(part, Channel):
@@ -208,22 +210,117 @@ def salvage_mcap(path: Path, contents: Contents, problems: list[str],
                     topic.count += 1
                     contents.add(part.log_time)
                     yield Message(topic.name, part.log_time, part.data)
+            position = damage.next_position(file)
 
 
-def _records_in(record: object, path: Path, contents: Contents,
-                problems: list[str]) -> list[object]:
-    """Return the records in a chunk in the order of time, or any other record itself."""
-    if not isinstance(record, Chunk):
-        return [record]
+def _summary_of(file: BinaryIO, contents: Contents) -> tuple[dict[int, Schema], dict[int, Topic]]:
+    """Return schemas and topics by the index at the end of the file, as far as it is there."""
     try:
-        parts: list[object] = list(breakup_chunk(record, validate_crc=True))
-    except Exception as error:  # noqa: B902  of three decompressors
-        at = (record.message_start_time - (contents.start or record.message_start_time)) / 1e9
-        duration = (record.message_end_time - record.message_start_time) / 1e9
-        problems.append(f'{printable(path.name)}: a chunk of {duration:.3f} s, {at:.3f} s after '
-                        f'the first message, cannot be read ({_one_line(error)})')
-        return []
-    return sorted(parts, key=lambda part: part.log_time if isinstance(part, McapMessage) else 0)
+        summary = make_reader(file).get_summary()
+        assert summary is not None
+        schemas = dict(summary.schemas)
+        return schemas, {key: _topic_of(channel, schemas.get(channel.schema_id), contents)
+                         for key, channel in summary.channels.items()}
+    except BagError:
+        raise
+    except Exception:  # noqa: B902  whatever damaged data make of it: then they are in the chunks
+        return {}, {}
+
+
+class _Damage:
+    """Where a file is damaged, and where reading can go on."""
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        self._name, self._problems = printable(path.name), problems
+        self._begin: int | None = None
+        self._end: int | None = None
+        self._text = ''
+
+    def record(self, begin: int, error: Exception) -> None:
+        """Note a record that cannot be read: its length is not known."""
+        self._begin, self._text = begin, _one_line(error)
+
+    def chunk(self, begin: int, end: int, text: str) -> None:
+        """Note a chunk, from one byte to another, that cannot be read."""
+        self._begin, self._end, self._text = begin, end, text
+
+    def next_position(self, file: BinaryIO) -> int | None:
+        """Return where to read on, None at the end; note what is missing."""
+        if self._begin is None:
+            return None
+        following = _next_chunk(file, self._begin + 1)
+        if self._end is not None:
+            self._problems.append(f'{self._name}: {self._text}')
+            # Without another chunk there is only the index behind it.
+            return self._end if following is None else following
+        if following is None:
+            self._problems.append(f'{self._name}: nothing can be read from byte {self._begin} on '
+                                  f'({self._text})')
+        else:
+            self._problems.append(f'{self._name}: bytes {self._begin} to {following - 1} cannot '
+                                  f'be read ({self._text})')
+        return following
+
+
+def _records_from(file: BinaryIO, size: int, damage: _Damage,
+                  contents: Contents) -> Iterator[object]:
+    """Yield the records from the file's position on, up to the end or the first damage."""
+    reader = StreamReader(file, skip_magic=file.tell() > 0, emit_chunks=True,
+                          record_size_limit=size)
+    records = reader.records
+    while True:
+        begin = file.tell()
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: B902  struct.error and others of a cut record
+            damage.record(begin, error)
+            return
+        if not isinstance(record, Chunk):
+            yield record
+            continue
+        try:
+            parts: list[object] = list(breakup_chunk(record, validate_crc=True))
+        except Exception as error:  # noqa: B902  of three decompressors
+            at = (record.message_start_time
+                  - (contents.start or record.message_start_time)) / 1e9
+            duration = (record.message_end_time - record.message_start_time) / 1e9
+            damage.chunk(begin, file.tell(), f'a chunk of {duration:.3f} s, {at:.3f} s after the '
+                         f'first message, cannot be read ({_one_line(error)})')
+            return
+        yield from sorted(parts, key=lambda part: part.log_time if isinstance(
+            part, McapMessage) else 0)
+
+
+# Of a chunk: opcode and length of the record; times of the first and the last message, size,
+# checksum, and length of the compression's name.
+CHUNK_HEADER = struct.Struct('<BQQQQII')
+COMPRESSIONS = (b'', b'lz4', b'zstd')
+
+
+def _next_chunk(file: BinaryIO, start: int) -> int | None:
+    """Return the first byte from `start` on at which there is the header of a whole chunk."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        place = data.find(bytes((Opcode.CHUNK,)), start)
+        while 0 <= place <= len(data) - CHUNK_HEADER.size - 8:
+            if _is_chunk(data, place):
+                return place
+            place = data.find(bytes((Opcode.CHUNK,)), place + 1)
+    return None
+
+
+def _is_chunk(data: mmap.mmap, place: int) -> bool:
+    _, length, first, last, size, _, name_length = CHUNK_HEADER.unpack_from(data, place)
+    body = place + 9
+    if first > last or not size or name_length > 4 or body + length > len(data):
+        return False
+    name_at = place + CHUNK_HEADER.size
+    records_at = name_at + name_length + 8
+    if data[name_at:name_at + name_length] not in COMPRESSIONS or records_at > len(data):
+        return False
+    (records,) = struct.unpack_from('<Q', data, records_at - 8)
+    return records_at + records == body + length
 
 
 def _topic_of(channel: Channel, schema: Schema | None, contents: Contents) -> Topic:

@@ -418,3 +418,49 @@ def test_images_that_change_their_size(recording, run, monkeypatch):
     assert run('track', 'recording', '--init', CUP_OPTION)[0] == DONE
     rows = table('recording_tracks/tracks.csv')
     assert len(rows) == 12 and float(rows[-1]['w']) > 1.5 * float(rows[0]['w'])
+
+
+def test_info_into_head_is_quiet(recording, tmp_path):
+    """The reader of the pipe closes it before anything is written."""
+    path = recording.record()
+    process = subprocess.Popen(
+        [sys.executable, '-m', 're3_ros.bag', 'info', str(path)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(120) == DONE and errors == ''
+
+
+@pytest.mark.parametrize('text', [
+    '/**:\n  ros__parameters:\n    lost_confidence: 0\n',
+    '/re3/tracker:\n  ros__parameters:\n    lost_confidence: 0.0\n',
+    '/re3:\n  tracker:\n    ros__parameters: {lost_confidence: 0.0}\n',
+    '/**:\n  ros__parameters: {lost_confidence: .2}\n/*/tracker:\n'
+    '  ros__parameters: {lost_confidence: 0}\n',
+    '/other:\n  ros__parameters: {a: 1}\ntracker:\n  ros__parameters: {lost_confidence: 0}\n',
+])
+def test_parameters_of_the_nodes_file(recording, run, text):
+    recording.record()
+    Path('params.yaml').write_text(text)
+    assert run('track', 'recording', '--init', CUP_OPTION, '--params', 'params.yaml', '--formats',
+               'csv')[0] == DONE
+    assert json.loads(Path('recording_tracks/run.json').read_text())[
+        'parameters']['lost_confidence'] == 0
+    assert run('track', 'recording', '--init', CUP_OPTION, '--params', 'params.yaml', '--param',
+               'lost_confidence=.1', '--formats', 'csv', '--overwrite')[0] == DONE
+    assert json.loads(Path('recording_tracks/run.json').read_text())[
+        'parameters']['lost_confidence'] == .1
+
+
+@pytest.mark.parametrize(('text', 'error'), [
+    ('a: [', 'not YAML'), ('a: 1', 'no section ros__parameters'), ('', 'no section'),
+    ('/other:\n  ros__parameters: {a: 1}\n', 'no parameters for the node /re3/tracker, but for '
+     '/other'),
+    ('/**:\n  ros__parameters: {lost: 1}\n', 'there is no parameter lost'),
+    ('/**:\n  ros__parameters: {lost_confidence: high}\n', 'must be of type float'),
+])
+def test_files_of_parameters_that_cannot_be_used(recording, run, text, error):
+    recording.record()
+    Path('params.yaml').write_text(text)
+    status, _, errors = run('track', 'recording', '--init', CUP_OPTION, '--params', 'params.yaml')
+    assert status == ERROR and error in errors and errors.count('\n') == 1

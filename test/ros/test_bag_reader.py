@@ -152,6 +152,49 @@ def test_damage_in_the_middle_loses_only_what_is_there(recording, storage, compr
         assert numbers[0] == 0 and numbers[-1] == 59 and numbers == sorted(numbers)
 
 
+def chunks_of(file):
+    """Return the positions of the chunks of an mcap file, and of its end."""
+    from mcap.records import Chunk
+    from mcap.stream_reader import StreamReader
+    with open(file, 'rb') as opened:
+        records, places = StreamReader(opened, emit_chunks=True).records, []
+        while True:
+            begin = opened.tell()
+            record = next(records, None)
+            if record is None:
+                return [*places, opened.tell()]
+            if isinstance(record, Chunk):
+                places.append(max(begin, 8))
+
+
+@pytest.mark.parametrize('offset', [0, 1, 9, 45, 200])
+@pytest.mark.parametrize('cut', [False, True])
+def test_after_a_damaged_record_of_mcap_the_next_chunk_is_found(recording, offset, cut):
+    """Its opcode, length, times or content are damaged; with the index at the end or without."""
+    path = recording.record(frames=range(100))
+    file = next(path.glob('*.mcap'))
+    with Bag(path) as bag:
+        assert numbers_of(bag, recording) == list(range(100))
+    data, chunks = bytearray(file.read_bytes()), chunks_of(file)
+    assert len(chunks) > 6
+    place = chunks[2] + offset
+    data[place:place + 8] = b'\xff' * 8
+    file.write_bytes(data[:chunks[-2] + 40] if cut else data)
+    with Bag(path) as bag:
+        numbers = numbers_of(bag, recording)
+        lost = set(range(100)) - set(numbers)
+        assert bag.problems or not lost
+    # At most one chunk is lost (with the index its header is not needed), and the last one where
+    # the file was cut.
+    assert numbers == sorted(numbers) and numbers[0] == 0 and len(numbers) > 50
+    if cut:
+        assert len(numbers) < 100
+        # Damaged times and pixels cost nothing.
+        assert bool(lost - set(range(numbers[-1], 100))) == (offset in (0, 1, 45))
+    else:
+        assert numbers[-1] == 99 and (not lost or max(lost) - min(lost) + 1 == len(lost))
+
+
 def test_damaged_message_is_a_clear_error(recording):
     with Bag(recording.record()) as bag:
         message = next(bag.messages({recording.topic}))

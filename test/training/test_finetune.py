@@ -97,8 +97,9 @@ def test_without_improvement_the_original_weights_are_returned(walks, weights, c
 def test_a_single_sequence_is_split_by_time(tmp_path, weights):
     write_walk(tmp_path / 'labels' / 'walk', 0, 30)
     report = finetune.finetune(FinetuneOptions(
-        data=tmp_path / 'labels', output=tmp_path / 'out', weights=weights, iterations=2, batch=2,
-        unroll=4, simulated_clips=2, validate_every=2, threads=1, device='cpu', export=False))
+        data=str(tmp_path / 'labels'), output=str(tmp_path / 'out'), weights=weights,
+        iterations=2, batch=2, unroll=4, simulated_clips=2, validate_every=2, threads=1,
+        device='cpu', export=False))
     assert report['split'] == 'the last 9 of 30 frames of the only sequence are held out'
     assert list(report['sequences']) == ['walk']
 

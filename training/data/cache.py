@@ -11,7 +11,7 @@ Items are appended one by one, so a build that was killed continues with the nex
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import fcntl
 import functools
 import hashlib
@@ -40,6 +40,8 @@ from training.data.base import (
     shrink,
     shrink_factor,
 )
+from training.executor import Executor, ExecutorOptions, InlineExecutor, use_one_thread
+from training.storage import local_copy
 import tyro
 
 FRAMES_FILE, ITEMS_FILE, SETTINGS_FILE = 'frames.bin', 'items.jsonl', 'settings.json'
@@ -260,28 +262,49 @@ def cache_key(files: Iterable[Path], settings: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_videos(videos: Sequence[LabeledVideo], root: Path,
-                 max_side: int = MAX_SIDE) -> FrameCache:
+def _video_item(video: LabeledVideo, max_side: int) -> CacheItem:
+    """Return a video as an item; its frames are decoded as they are iterated."""
+    frames = iter(frames_of(video))
+    first = next(frames, None)
+    if first is None:
+        raise DataError(f'{printable(video.name)}: no frames')
+    factor = np.float32(shrink_factor(first.shape, max_side))
+    return CacheItem(
+        video.name, (shrink(frame, max_side) for frame in itertools.chain([first], frames)),
+        [LabeledTrack(track.name, track.boxes * factor, track.visible) for track in video.tracks])
+
+
+def _decoded_item(task: tuple[LabeledVideo, int]) -> CacheItem:
+    """Return a video as an item with decoded frames, which can be sent to another process."""
+    item = _video_item(*task)
+    return replace(item, frames=list(item.frames))
+
+
+def cache_videos(videos: Sequence[LabeledVideo], root: Path, max_side: int = MAX_SIDE,
+                 executor: Executor | None = None, retries: int = 0) -> FrameCache:
     """
     Decode videos into a cache below `root`, or open the one that is there.
 
     :param max_side: longer side of the frames at most, in pixels; boxes are scaled along
+    :param executor: decodes whole videos; None: this process, frame by frame
+    :param retries: how often the executor tries a video again that failed
     :raises DataError: if a video cannot be read, or a track has another number of boxes than
         there are frames
     :raises OSError: if an image cannot be read
     """
     def items(start: int) -> Iterator[CacheItem]:
-        for video in tqdm(videos[start:], 'videos', unit='', disable=None):
-            frames = iter(frames_of(video))
-            first = next(frames, None)
-            if first is None:
-                raise DataError(f'{printable(video.name)}: no frames')
-            factor = np.float32(shrink_factor(first.shape, max_side))
-            yield CacheItem(
-                video.name,
-                (shrink(frame, max_side) for frame in itertools.chain([first], frames)),
-                [LabeledTrack(track.name, track.boxes * factor, track.visible)
-                 for track in video.tracks])
+        left = videos[start:]
+        if executor is None:
+            for video in tqdm(left, 'videos', unit='', disable=None):
+                yield _video_item(video, max_side)
+            return
+        tasks = [(video, max_side) for video in left]
+        for outcome in tqdm(executor.map(_decoded_item, tasks, retries), 'videos', len(tasks),
+                            unit='', disable=None):
+            if outcome.error:
+                raise DataError(f'{printable(left[outcome.number].name)}: {outcome.error} '
+                                f'({outcome.tries} tries)')
+            yield outcome.result
 
     key = cache_key([path for video in videos for path in video.files],
                     ['videos', max_side, [hashlib.sha256(track.boxes.tobytes()).hexdigest()
@@ -369,28 +392,36 @@ def cache_clips(directory: Path, make_source: Callable, clips: int, length: int,
 
 
 @dataclass(frozen=True)
-class CacheOptions:
+class CacheOptions(ExecutorOptions):
     """
     Decode a data set once, before training does.
 
-    :param path: data set, see python -m training.data.check
+    :param path: data set, see python -m training.data.check; path or URL such as s3://...
     :param format: auto or one of the formats
     :param cache: folder of the caches; empty: the user's cache folder
     :param max_side: longer side of decoded frames at most, in pixels
+    :param retries: how often a video that failed is tried again
     """
 
-    path: tyro.conf.Positional[Path]
+    path: tyro.conf.Positional[str]
     format: str = 'auto'  # noqa: A003
     cache: str = ''
     max_side: int = MAX_SIDE
+    retries: int = 1
 
 
 def decode(options: CacheOptions) -> None:
     """Run the command."""
-    items = read_dataset(options.path, options.format)
     root = Path(options.cache or default_cache())
-    build: Callable = cache_images if isinstance(items[0], LabeledImage) else cache_videos
-    print(f'{len(items)} items decoded: {build(items, root, options.max_side).directory}')
+    items = read_dataset(local_copy(options.path, root), options.format)
+    if isinstance(items[0], LabeledImage):
+        cache = cache_images(items, root, options.max_side)     # type: ignore[arg-type]
+    else:
+        with options.make_executor(use_one_thread) as executor:
+            parallel = None if isinstance(executor, InlineExecutor) else executor
+            cache = cache_videos(items, root, options.max_side, parallel,  # type: ignore[arg-type]
+                                 options.retries)
+    print(f'{len(items)} items decoded: {cache.directory}')
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -104,7 +104,7 @@ async function showImage() {
 }
 
 function showMoment() {
-  find('frame-info').textContent = `frame ${frame} of ${video.count}`;
+  find('frame-info').textContent = `frame ${frame} / ${video.count - 1}`;
   find('frame-info').dataset.number = String(frame);
 }
 
