@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 import multiprocessing
 import os
+import socket
 import threading
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ from training.config import one_line
 AHEAD = 2
 # Seconds in which a process of a cluster must start, and characters of the reason if it does not.
 START_TIMEOUT = 600
+CONNECT_TIMEOUT = 20
 MAX_REASON = 200
 
 
@@ -194,6 +196,21 @@ class _RayWorker:
         return function(item)
 
 
+def check_address(address: str) -> None:
+    """
+    Try to connect to HOST:PORT or ray://HOST:PORT; Ray itself would try for minutes.
+
+    :raises ExecutorError: if nothing answers there
+    """
+    host, colon, port = address.removeprefix('ray://').rpartition(':')
+    if not colon or not port.isdigit():     # auto, local, or none
+        return
+    try:
+        socket.create_connection((host.strip('[]'), int(port)), CONNECT_TIMEOUT).close()
+    except OSError as error:
+        raise ExecutorError(f'no Ray cluster at {address}: {error.strerror or error}') from None
+
+
 class RayExecutor(Executor):
     """
     Processes of a Ray cluster, one CPU each, spread over its machines.
@@ -214,6 +231,7 @@ class RayExecutor(Executor):
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
+            check_address(address or os.environ.get('RAY_ADDRESS', ''))
             try:
                 ray.init(address=address or None, log_to_driver=False, configure_logging=False,
                          include_dashboard=False if not address else None)
