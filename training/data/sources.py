@@ -242,6 +242,11 @@ def make_source(sources: Sequence[Source], cache: str = '') -> MixedSource:
                        [source.weight for source in sources])
 
 
+def _track_clips(source: Source, cache: FrameCache) -> TrackClips:
+    return TrackClips(cache, source.strides, source.reverse_prob, source.part_prob,
+                      source.vary_stride_prob)
+
+
 def _simulated(source: Source, root: Path) -> ClipSource:
     from training.simulator import make_simulator  # draws from the caches here
     make = functools.partial(make_simulator, source.images, source.videos, root, source.size,
@@ -249,10 +254,9 @@ def _simulated(source: Source, root: Path) -> ClipSource:
     # Made here first: it decodes the images once, before several processes need them.
     settings = make().properties()
     shape = {'clips': source.clips, 'length': source.length, 'seed': source.seed}
-    return TrackClips(
-        cache_clips(root / f'clips-{cache_key([], [settings, shape])}', make, **shape,
-                    processes=source.processes or None, settings=settings),
-        source.strides, source.reverse_prob, source.part_prob, source.vary_stride_prob)
+    return _track_clips(source, cache_clips(
+        root / f'clips-{cache_key([], [settings, shape])}', make, **shape,
+        processes=source.processes or None, settings=settings))
 
 
 def _videos(source: Source, root: Path) -> ClipSource:
@@ -262,8 +266,7 @@ def _videos(source: Source, root: Path) -> ClipSource:
                          'simulated')
     if not any(item.tracks for item in items):
         raise ValueError(f'{source.path}: these videos have no boxes to learn from')
-    return TrackClips(cache_videos(items, root, source.max_side), source.strides,
-                      source.reverse_prob, source.part_prob, source.vary_stride_prob)
+    return _track_clips(source, cache_videos(items, root, source.max_side))
 
 
 def _images(source: Source, root: Path) -> ClipSource:
@@ -274,8 +277,7 @@ def _images(source: Source, root: Path) -> ClipSource:
 
 
 def _cache(source: Source, root: Path) -> ClipSource:
-    return TrackClips(FrameCache(source.path), source.strides, source.reverse_prob,
-                      source.part_prob, source.vary_stride_prob)
+    return _track_clips(source, FrameCache(source.path))
 
 
 MAKERS = {'simulated': _simulated, 'videos': _videos, 'images': _images, 'cache': _cache}
