@@ -31,7 +31,8 @@ install/.built: $(SOURCES) | setup
 
 # A process for each core; the tests of one file run in one of them.
 test: build
-	@scripts/in_env.sh python -m pytest -n logical --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 scripts/in_env.sh python -m pytest -n logical --maxprocesses 8 \
+		--dist loadfile $(PYTEST_ARGS)
 
 demo: build
 	@scripts/in_env.sh install/re3_ros/lib/re3_ros/demo --output demo_output \
