@@ -239,16 +239,19 @@ def update_times(tracker: AnyTracker, sequence: Sequence, count: int) -> np.ndar
 
 @dataclass(frozen=True)
 class _Job:
-    """Starts of one tracker on one sequence."""
+    """Starts of one tracker on one sequence, or with `speed_frames` the timing of one target."""
 
     spec: TrackerSpec
     sequence: Sequence
-    protocol: str
-    starts: tuple[int, ...]
-    jitter: float
-    seed: int
+    protocol: str = ''
+    starts: tuple[int, ...] = (0,)
+    jitter: float = 0.
+    seed: int = 0
+    speed_frames: int = 0
 
     def run(self) -> Any:
+        if self.speed_frames:
+            return update_times(_tracker(self.spec), self.sequence, self.speed_frames)
         protocol = {'one-pass': run_one_pass, 'restarts': run_supervised}[self.protocol]
         return protocol(_tracker(self.spec), self.sequence, self.starts, self.jitter, self.seed)
 
@@ -263,25 +266,9 @@ class _Job:
                           (reason,))
 
 
-@dataclass(frozen=True)
-class _SpeedJob:
-    """Timing of a single target."""
-
-    spec: TrackerSpec
-    sequence: Sequence
-    frames: int
-
-    def run(self) -> np.ndarray:
-        return update_times(_tracker(self.spec), self.sequence, self.frames)
-
-
 @lru_cache(maxsize=1)
 def _tracker(spec: TrackerSpec) -> AnyTracker:
     return spec.make()
-
-
-def _run(job: _Job | _SpeedJob) -> Any:
-    return job.run()
 
 
 def _prepare_process(threads: int) -> None:
@@ -321,15 +308,14 @@ class _Runner:
         if self.executor:
             self.executor.close()
 
-    def submit(self, job: _Job | _SpeedJob) -> Future | None:
+    def submit(self, job: _Job) -> Future | None:
         """Start a job in another process; None if there are none."""
         if not self.executor:
             return None
-        starts = len(job.starts) if isinstance(job, _Job) else 1
-        seconds = starts * (self.start_timeout + SECONDS_PER_FRAME * len(job.sequence))
-        return self.executor.submit(_run, job, seconds if self.start_timeout else None)
+        seconds = len(job.starts) * (self.start_timeout + SECONDS_PER_FRAME * len(job.sequence))
+        return self.executor.submit(_Job.run, job, seconds if self.start_timeout else None)
 
-    def result(self, job: _Job | _SpeedJob, future: Future | None) -> Any:
+    def result(self, job: _Job, future: Future | None) -> Any:
         """
         Return the result of a job.
 
@@ -424,7 +410,7 @@ def _speed(runner: _Runner, spec: TrackerSpec, sequences: SequenceOf[Sequence],
     """Return the mean number of updates a second with a single target, None if not measured."""
     seconds = []
     for sequence in sequences if frames else ():
-        job = _SpeedJob(spec, sequence, frames)
+        job = _Job(spec, sequence, speed_frames=frames)
         try:
             seconds.append(runner.result(job, runner.submit(job)))
         except (TrackerError, *TRACKER_ERRORS):
