@@ -5,9 +5,10 @@
 Filling in boxes between key frames: tracked from both sides and blended.
 
 Between two key frames a tracker runs forward from the first one and backward from the second one.
-Where both agree, the box is their mean, weighted by the distance to the key frames and by the
-confidence; where they do not, one of them has lost the target: the box is that of the forward
-track up to the frame of change with the least cost, and of the backward track from there on.
+A track that reaches the other key frame is corrected by what it misses there. Where both agree,
+the box is their mean, weighted by the distance to the key frames and by the confidence; where they
+do not, one of them has lost the target: the box is that of the forward track up to the frame of
+change with the least cost, and of the backward track from there on.
 Before the first key frame and after the last one there is only one track.
 
 A key without a box marks the target as absent until the next key frame.
@@ -27,6 +28,8 @@ Box = tuple[float, float, float, float]
 
 # Overlap from which the two tracks count as agreeing.
 AGREEMENT = .5
+# Overlap of a track with the key frame at its other end from which it has followed the target.
+SAME_TARGET = .3
 # A frame whose box is less certain than this is marked.
 UNCERTAIN = .5
 # Cost of changing between two tracks that do not overlap, in frames without confidence.
@@ -140,6 +143,9 @@ def blend(forward: Track, backward: Track) -> Track:
     if count < 3:
         return Track(np.stack((forward.boxes[0], backward.boxes[-1]))[:count], np.ones(count))
     share = np.linspace(0, 1, count)                                    # of the backward track
+    first, last = forward.boxes[0], backward.boxes[-1]
+    forward = forward._replace(boxes=corrected(forward.boxes, last, share))
+    backward = backward._replace(boxes=corrected(backward.boxes, first, share[::-1]))
     overlap = iou(forward.boxes, backward.boxes)
     # The product: close to a key frame its own track is nearly always right.
     weight = np.stack(((1 - share) * _trust(forward.confidence),
@@ -154,9 +160,29 @@ def blend(forward: Track, backward: Track) -> Track:
     # A track that is lost by its own confidence says nothing against the other one.
     certainty = np.where(overlap >= AGREEMENT, np.sqrt((weight * pair).sum(0) * overlap),
                          used * (1 - other * (1 - overlap)))
-    boxes[0], boxes[-1] = forward.boxes[0], backward.boxes[-1]
+    boxes[0], boxes[-1] = first, last
     certainty[[0, -1]] = 1
     return Track(boxes, certainty)
+
+
+def corrected(boxes: np.ndarray, key: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """
+    Return a track without the drift by which it misses the key frame at its other end.
+
+    The drift is taken to grow evenly, sides by logarithm. A track that has lost the target before
+    is returned as it is.
+
+    :param boxes: (N, 4) xyxy in the order of time
+    :param key: (4,) true box in the frame in which `share` is 1
+    :param share: (N,) of the way to that frame, 0..1
+    """
+    end = boxes[int(np.argmax(share))]
+    if iou(end, key) < SAME_TARGET:
+        return boxes
+    tracked, missed = xyxy_to_cxcywh(boxes), xyxy_to_cxcywh(key) - xyxy_to_cxcywh(end)
+    ratio = xyxy_to_cxcywh(key)[2:] / np.maximum(xyxy_to_cxcywh(end)[2:], 1e-3)
+    center = tracked[:, :2] + share[:, None] * missed[:2]
+    return cxcywh_to_xyxy(np.concatenate((center, tracked[:, 2:] * ratio ** share[:, None]), 1))
 
 
 def _trust(confidence: np.ndarray) -> np.ndarray:
