@@ -39,13 +39,32 @@ def is_installed(package):
     return True
 
 
-def camera(context):
-    """Return the node that publishes the images on /camera/image_raw."""
+def given_video(context):
+    """Return the argument `video`; ValueError if it is missing or there is no such file."""
     video = os.path.expanduser(LaunchConfiguration('video').perform(context).strip())
     if not video:
         raise ValueError('video:= is missing: a video file, a folder of images or the number of '
                          'a camera device')
+    if not video.isdigit() and not os.path.exists(video):
+        raise ValueError(f'video:={video}: there is no such file or folder')
+    return video
+
+
+def given_box(context):
+    """Return the argument `box`; ValueError if it is not a box."""
     box = LaunchConfiguration('box').perform(context).strip()
+    try:
+        x, y, width, height = map(float, box.split(',')) if box else (0, 0, 1, 1)
+    except ValueError:
+        width = height = 0
+    if not (width > 0 and height > 0):
+        raise ValueError(f'box:={box} must be x,y,width,height in pixels')
+    return box
+
+
+def camera(context):
+    """Return the node that publishes the images on /camera/image_raw."""
+    video, box = given_video(context), given_box(context)
     if video.isdigit() and is_installed('usb_cam'):
         return [Node(package='usb_cam', executable='usb_cam_node_exe', name='usb_cam',
                      namespace='camera', output='screen',
@@ -58,7 +77,7 @@ def camera(context):
 
 def start(context):
     """Return the process that starts a target at `box`, if that is given."""
-    box = LaunchConfiguration('box').perform(context).strip()
+    box = given_box(context)
     if not box:
         return []
     script = PathJoinSubstitution([FindPackageShare('re3_ros'), 'examples', 'start_target.py'])

@@ -7,12 +7,14 @@ from copy import deepcopy
 from decimal import Decimal
 from fractions import Fraction
 from pkgutil import resolve_name
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from re3_core import Tracker
 from re3_core.crops import MAX_FRAME_SIDE
+from re3_core.engines.torch_engine import TorchEngine
 import torch
 
 BOX = (40., 30., 90., 80.)
@@ -72,6 +74,14 @@ def test_frames_of_any_strides_give_the_same_result_and_are_not_changed(
     assert run(make_tracker(), views) == run(make_tracker(), frames[:6])
     for view, frame in zip(views, frames[:6], strict=True):
         assert (np.asarray(view) == frame).all()
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('name', VIEWS)
+def test_frames_of_any_strides_go_to_another_device(frames, name):
+    """As to a GPU: torch takes no negative strides."""
+    engine = SimpleNamespace(device=torch.device('meta'))
+    assert TorchEngine.load_frame(engine, VIEWS[name](frames[0])).shape == frames[0].shape
 
 
 def test_frame_may_be_overwritten_after_the_call(make_tracker, frames):

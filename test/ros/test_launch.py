@@ -261,7 +261,12 @@ def test_demo_tracks_a_target_in_a_video(launch, make_client, tmp_path):
         'the target to move with the video')
 
 
-def test_demo_without_a_video_names_the_argument(launch):
-    process, log = launch('demo.launch.py')
+@pytest.mark.parametrize('arguments, text', [
+    ({}, 'video:= is missing'),
+    ({'video': '/nowhere.mp4'}, 'video:=/nowhere.mp4: there is no such file'),
+    ({'video': FOLDER, 'box': '1,2,3'}, 'box:=1,2,3 must be x,y,width,height'),
+    ({'video': FOLDER, 'box': '1,2,-3,4'}, 'box:=1,2,-3,4 must be x,y,width,height')])
+def test_bad_arguments_of_the_demo_are_named(launch, arguments, text):
+    process, log = launch('demo.launch.py', **arguments)
     assert process.wait(120) == 1
-    assert 'video:= is missing' in log.read_text()
+    assert text in log.read_text()
