@@ -260,9 +260,13 @@ def test_the_plot_follows_time_and_theme_without_frames(fake):
     fake.wait_until(lambda: light in colors(fake, 'plot'), 'the lines of the axis')
     with fake.as_phone():
         fake.wait_until(lambda: light not in colors(fake, 'plot'), 'the dark theme')
+    # New points: the first ones leave the plot after 30 s, after which it does not change.
+    stamp = fake.stamp()
+    fake.source.deliver(12, [('cup', (100., 100., 200., 180.))], size=SIZE)
+    fake.wait_until(lambda: fake.stamp() != stamp, 'the image')
     before = fake.script("return document.getElementById('plot').toDataURL()")
     fake.wait_until(lambda: fake.script(
-        "return document.getElementById('plot').toDataURL()") != before, 'time to go on')
+        "return document.getElementById('plot').toDataURL()") != before, 'a later plot')
 
 
 def test_labels_stay_in_the_image_and_do_not_cover_the_target(fake):
