@@ -7,7 +7,7 @@ Exported graphs in int8: post-training quantization, calibrated by tracking in v
 Weights and activations of convolutions are quantized by ONNX Runtime's quantizer; the graphs keep
 QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO and TensorRT read. Matrix
 products with the memory of a target remain in floating point. Videos need no annotation: the
-ranges of activations are calibrated on the crops of a tracker, whatever it follows.
+ranges of activations are calibrated on the crops of a tracker on any target.
 """
 
 from collections import defaultdict
