@@ -46,6 +46,8 @@ function chooseCamera(name) {
   select(null);
   image.clear();
   plot.clear();
+  health.clear();
+  find('frame-info').textContent = '';
   targets.update([], {});
   find('waiting').hidden = false;
   watch();
@@ -232,6 +234,8 @@ connection.addEventListener('change', ({detail}) => {
   find('connection').dataset.state = detail;
   showState();
 });
+// The figures of this page fall to nothing without images, too.
+setInterval(() => health.show(cameraState()), 1000);
 setInterval(() => { if (paused) showMoment(null); }, 200);
 showHint();
 connection.open();

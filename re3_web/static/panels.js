@@ -34,8 +34,7 @@ export class Health {
   #text;
   #figures;
   #all;
-  #received = [];    // [milliseconds, bytes] of the last images
-  #own = '';
+  #received = [];    // of the last images
 
   constructor(text, figures, all) {
     this.#text = text;
@@ -43,17 +42,29 @@ export class Health {
     this.#all = all;
   }
 
-  // Note an image that was shown.
-  received(bitmap, bytes, age) {
+  // Note an image that was shown; `age` in seconds, or null.
+  received({width, height}, bytes, age) {
     const now = performance.now();
-    this.#received.push([now, bytes]);
-    this.#received = this.#received.filter(([time]) => now - time < WINDOW);
+    this.#received.push({now, bytes, width, height, age});
+  }
+
+  // Forget the images of another camera.
+  clear() {
+    this.#received = [];
+  }
+
+  // The figures of the images of the last seconds in words, '' without any.
+  #own() {
+    const start = performance.now() - WINDOW;
+    this.#received = this.#received.filter(({now}) => now > start);
+    const last = this.#received.at(-1);
+    if (!last) return '';
     const rate = this.#received.length / (WINDOW / 1000);
-    const total = this.#received.reduce((sum, [, size]) => sum + size, 0);
+    const total = this.#received.reduce((sum, {bytes}) => sum + bytes, 0);
     const kilobytes = total / WINDOW;    // bytes per millisecond = kB/s
-    this.#own = `${rate.toFixed(0)} images/s, ${bitmap.width} × ${bitmap.height}, `
+    return `${rate.toFixed(0)} images/s, ${last.width} × ${last.height}, `
       + `${kilobytes.toFixed(0)} kB/s`
-      + (age === null || age > 1000 ? '' : `, ${(age * 1000).toFixed(0)} ms old`);
+      + (last.age === null || last.age > 1000 ? '' : `, ${(last.age * 1000).toFixed(0)} ms old`);
   }
 
   show(camera) {
@@ -62,7 +73,8 @@ export class Health {
     const values = camera?.values ?? {};
     const rows = FIGURES.map(([name, format]) => [name, format(values)])
       .filter(([, value]) => value);
-    fill(this.#figures, this.#own ? [...rows, ['This page', this.#own]] : rows);
+    const own = this.#own();
+    fill(this.#figures, own ? [...rows, ['This page', own]] : rows);
     fill(this.#all, Object.entries(values).sort());
   }
 }

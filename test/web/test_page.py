@@ -310,6 +310,35 @@ def test_several_cameras_as_tabs(serve, source, page):
     page.wait_until(lambda: page.text('problem') == 'no image for 4 s', 'its problem')
 
 
+def test_figures_and_pause_of_a_camera_end_with_it(serve, source, page):
+    from re3_web.source import CameraState
+    source.cameras = [CameraState('front'), CameraState('rear')]
+    page.open(serve(source).address)
+    page.wait_until(lambda: source.watched[-1:] == [{'front'}], 'the first camera')
+    source.deliver(11, camera='front', size=SIZE)
+    page.wait_for_image()
+    source.cameras[0].message = 'tracking'
+    page.wait_until(lambda: 'images/s' in page.text('figures'), 'the figures')
+    page.wait_until(lambda: 'images/s' not in page.text('figures'), 'their end without images')
+    source.deliver(12, camera='front', size=SIZE)
+    page.wait_until(lambda: 'images/s' in page.text('figures'), 'the figures')
+    page.element('#pause').click()
+    page.wait_until(lambda: 'paused' in page.text('frame-info'), 'the pause')
+    page.element('#cameras button:nth-child(2)').click()
+    page.wait_until(lambda: source.watched[-1] == {'rear'}, 'the second camera')
+    page.wait_until(lambda: 'images/s' not in page.text('figures'), 'the end of the figures')
+    assert page.text('frame-info') == ''
+
+
+def test_targets_have_different_colors(fake):
+    names = [f'target {number}' for number in range(6)]
+    fake.source.deliver(12, [(name, (9., 9., 90., 90.)) for name in names], size=SIZE)
+    fake.wait_until(lambda: set(fake.targets()) == set(names), 'the targets')
+    swatches = fake.script("return [...document.querySelectorAll('.swatch')].map("
+                           '(swatch) => swatch.style.background)')
+    assert len(set(swatches)) == 6
+
+
 def test_a_lost_server_is_said_and_found_again(fake, serve, source):
     port = fake.served.port
     fake.served.stop()
