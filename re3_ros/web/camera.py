@@ -4,6 +4,7 @@
 """One camera of the tracker as the page sees it: its images, tracks, states and diagnostics."""
 
 from functools import partial
+import math
 import time
 from typing import Any
 
@@ -120,7 +121,10 @@ class WebCamera:
 
     def _on_tracks(self, message: Detection2DArray) -> None:
         stamp = stamp_of(message.header)
-        tracks = tuple(_shown(detection) for detection in message.detections)
+        shown = map(_shown, message.detections)
+        # JSON has no other numbers; the tracker publishes none.
+        tracks = tuple(track for track in shown if all(map(
+            math.isfinite, (*track.box, track.confidence))))
         image = self._matcher.add_tracks(stamp, tracks, time.monotonic())
         self._deliver(stamp, image, tracks)
         if self._annotations:

@@ -41,7 +41,11 @@ export class Connection extends EventTarget {
   #receive(socket, data) {
     if (typeof data !== 'string') {
       // One after the other: decoding takes a different time for each image.
-      this.#decoding = this.#decoding.then(() => this.#show(socket, data));
+      this.#decoding = this.#decoding.then(() => this.#show(socket, data))
+        .catch((error) => {    // connect anew, since frames without an answer are not followed
+          console.error(error);
+          socket.close();
+        });
       return;
     }
     const message = JSON.parse(data);

@@ -189,6 +189,22 @@ def test_what_the_status_says_is_shown_once(web_page):
             " && !text.includes(\"'far'\"))")[::-1] == shown, shown)
 
 
+def test_tracks_that_are_not_finite_are_left_out(web_page):
+    from vision_msgs.msg import Detection2DArray
+    page = web_page
+    wait_for_image(page)
+    tracks = page.client.node.create_publisher(Detection2DArray, 'tracks', 10)
+
+    def shown():
+        good, bad = (page.client.detection(name, (20., 20., 60., 60.)) for name in ('ok', 'bad'))
+        bad.bbox.size_x = float('nan')
+        tracks.publish(Detection2DArray(header=page.client.header(7), detections=[bad, good]))
+        return set(page.targets()) == {'ok'}
+    page.wait_until(shown, 'the good one')
+    send_until(page, lambda: not page.targets(), 'the next image')
+    assert page.errors() == []
+
+
 def test_several_cameras(start_node, start_web, make_client, page):
     with start_node('-r', '__ns:=/two', cameras="['front', 'rear']") as node:
         node.wait_for_log('active, waiting for images')
