@@ -49,9 +49,10 @@ class FollowTarget(Node):
                 clock_type=ClockType.STEADY_TIME))
 
     def on_status(self, message):
-        """Store the target's state: a status lists all existing targets."""
+        """Store the target's state: a status lists all targets, and refused boxes."""
         self.state = next((status.message for status in message.status
-                           if status.name == self.target), 'unknown')
+                           if status.name == self.target and status.message != 'refused'),
+                          'unknown')
         if self.state != 'tracked':
             self.stop(f'target is {self.state}')
 

@@ -111,6 +111,19 @@ def test_turns_toward_a_moving_target_and_stops_when_it_is_lost(example):
     scene.follow()
 
 
+def test_a_refused_box_does_not_stop_it(example):
+    process, scene = example
+    scene.start()
+    stops = process.log.count('stopped')
+    scene.client.statuses.clear()
+    scene.client.init('ball', (-90., -90., -20., -20.))
+    scene.film_until(lambda _: any(status.message == 'refused' for message in
+                                   scene.client.statuses for status in message.status),
+                     'the refusal')
+    scene.follow()
+    assert process.log.count('stopped') == stops
+
+
 def test_stops_on_removal_and_when_the_camera_or_itself_ends(example):
     process, scene = example
     scene.start()
