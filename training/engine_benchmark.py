@@ -37,7 +37,8 @@ REFERENCE = 'OpenCV nano'       # the ratios are to its speed
 FRAME = (480, 640)
 GRID = (8, 9)                   # rows and columns of targets
 SIDE = 40                       # of a target, in pixels
-MOTION = 2, 1                   # pixels per frame, to the left and up
+MOTION = 2, 1                   # pixels per frame, horizontally and vertically
+TURN = 6                        # frames after which it turns back, before targets leave the image
 # Measured updates by the number of targets: at most this many targets in all.
 MAX_UPDATES, TARGET_UPDATES = 40, 320
 
@@ -59,11 +60,19 @@ def chosen_engines(names: Sequence[str]) -> list[str]:
     :raises ValueError: for an unknown name.
     """
     known = [name for name in ENGINES if name != 'auto']
+    installed = [name for name in known if find_spec(PACKAGES[name])
+                 and (name != 'tensorrt' or has_tensorrt())]
     if unknown := set(names) - {*known, 'all'}:
         raise ValueError(f'engines must be of all, {", ".join(known)}, got '
                          f'{", ".join(sorted(unknown))}')
     return [name for name in known
-            if name in names or ('all' in names and find_spec(PACKAGES[name]))]
+            if name in names or ('all' in names and name in installed)]
+
+
+def has_tensorrt() -> bool:
+    """Return whether the installed ONNX Runtime is a build with TensorRT."""
+    from onnxruntime import get_available_providers
+    return 'TensorrtExecutionProvider' in get_available_providers()
 
 
 def subjects(engines: Iterable[str], opencv: Iterable[str]) -> list[Subject]:
@@ -95,9 +104,10 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def moving_frames(image: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` frames (count, H, W, 3) of an image that moves by MOTION and wraps."""
-    return np.stack([np.roll(image, (-MOTION[1] * index, -MOTION[0] * index), (0, 1))
-                     for index in range(count)])
+    """Return `count` frames (count, H, W, 3) of an image that moves by MOTION, back and forth."""
+    steps = [TURN - abs(index % (2 * TURN) - TURN) for index in range(count)]
+    return np.stack([np.roll(image, (MOTION[1] * step, MOTION[0] * step), (0, 1))
+                     for step in steps])
 
 
 def measured_updates(count: int, limit: int = TARGET_UPDATES) -> int:

@@ -196,6 +196,36 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert (result.returncode, result.stdout) == (0, 'handled\n'), result.stderr
 
 
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='needs /proc')
+@pytest.mark.parametrize('engine', COMPILED)
+def test_released_engines_leave_no_threads_or_memory(exported, engine):
+    """As a node does that is cleaned up and configured again."""
+    code = f"""
+import gc, os
+from pathlib import Path
+import numpy as np
+from re3_core import Tracker
+frame = np.zeros((120, 160, 3), np.uint8)
+for cycle in range(8):
+    tracker = Tracker(weights={str(exported['re3_lite'])!r}, engine={engine!r}, threads=2)
+    tracker.init('a', frame, (10, 10, 60, 70))
+    tracker.update(frame)
+    del tracker
+    gc.collect()
+    if cycle in (2, 7):
+        [line] = [line for line in Path('/proc/self/status').read_text().splitlines()
+                  if line.startswith('VmRSS')]
+        print(len(os.listdir('/proc/self/task')), line.split()[1])
+"""
+    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True,
+                            text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (before, memory), (after, memory_after) = (
+        map(int, line.split()) for line in result.stdout.splitlines())
+    assert after <= before
+    assert memory_after - memory < 20_000      # kB
+
+
 @pytest.fixture
 def without(monkeypatch):
     """Return a function that hides installed packages."""

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from training import benchmark, engine_benchmark
 
@@ -105,6 +106,19 @@ def test_engines_without_a_result_are_named(capsys):
         [], ['best'], [1], [1], {'model': None, 'weights': None, 'device': 'cpu',
                                  'opencv_models': None})
     assert "unknown OpenCV tracker 'best'" in report['engines_failed']['OpenCV best']
+
+
+def test_targets_of_the_engines_stay_in_the_image():
+    image, boxes = engine_benchmark.scene()
+    frames = engine_benchmark.moving_frames(image, 20)
+    assert len(np.unique(boxes, axis=0)) == len(boxes) == 72
+    moves = set()
+    for frame in frames:
+        x1, y1, x2, y2 = boxes[0].astype(int)
+        moves |= {(x, y) for x in range(0, 13) for y in range(0, 7) if (
+            frame[y1 + y:y2 + y, x1 + x:x2 + x] == image[y1:y2, x1:x2]).all()}
+    assert moves == {(2 * step, step) for step in range(engine_benchmark.TURN + 1)}
+    assert (boxes[:, 2:] + (12, 6) <= engine_benchmark.FRAME[::-1]).all()
 
 
 def test_only_the_engine_of_torch_imports_torch():
