@@ -7,17 +7,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino
-from openvino import opset13 as opset
-from openvino.passes import ConstantFolding, Manager
 from re3_core.engines.base import Device, EngineError
 from re3_core.engines.files import METADATA, ModelFiles
 from re3_core.engines.graph_engine import Graph, GraphEngine, Values
 
 HINTS = {'float32': 'f32', 'bfloat16': 'bf16'}
-# Matrices of fewer weights are not compressed.
-MIN_COMPRESSED = 16384
 
 
 class OpenVinoEngine(GraphEngine):
@@ -26,8 +21,7 @@ class OpenVinoEngine(GraphEngine):
 
     :param files: of the model, ONNX or OpenVINO's own; in int8 if `precision` is.
     :param precision: 'float32', 'bfloat16' on CPUs that have it, or 'int8'. With int8 the rest of
-        the network is computed in bfloat16, if the CPU has it, with matrices that are stored in
-        int8.
+        the network is computed in bfloat16, if the CPU has it.
     :param threads: CPU threads; 0: as many as OpenVINO chooses.
     """
 
@@ -60,8 +54,6 @@ class OpenVinoEngine(GraphEngine):
 
     def _load(self, path: Path) -> Graph:
         model = core().read_model(path)
-        if self.precision == 'int8':
-            compress_matrices(model)
         compiled = core().compile_model(model, 'CPU', self._config)
         request = compiled.create_infer_request()
         # A port may have several names, among them that of the graph.
@@ -75,33 +67,6 @@ class OpenVinoEngine(GraphEngine):
             results = request.infer(dict(values), share_inputs=True)
             return {name: results[index] for name, index in outputs}
         return Graph(inputs, _metadata(model), run)
-
-
-def compress_matrices(model: openvino.Model) -> None:
-    """
-    Store the weights of matrix products in int8, one scale per output.
-
-    They are converted back as they are read: for few targets, reading them takes most of the
-    time.
-    """
-    folding = Manager()
-    folding.register_pass(ConstantFolding())    # weights that are stored in float16 or transposed
-    folding.run_passes(model)
-    for product in model.get_ops():
-        if product.get_type_name() != 'MatMul':
-            continue
-        weights = product.input_value(1).get_node()
-        if weights.get_type_name() != 'Constant' or len(weights.shape) != 2:
-            continue
-        values = weights.get_data().astype(np.float32)
-        if values.size < MIN_COMPRESSED:
-            continue
-        inputs = 1 if product.get_attributes()['transpose_b'] else 0    # axis of the sum
-        scales = np.maximum(np.abs(values).max(inputs, keepdims=True) / 127, 1e-12)
-        compressed = opset.multiply(
-            opset.convert(opset.constant(np.round(values / scales).astype(np.int8)), 'f32'),
-            opset.constant(scales))
-        product.input(1).replace_source_output(compressed.output(0))
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from re3_core import Tracker
@@ -348,6 +349,31 @@ def test_packaged_graphs_of_other_weights_are_not_used(monkeypatch, tmp_path, ch
     with pytest.raises(EngineError, match='manifest.json does not match the files beside it'):
         Tracker(engine='onnxruntime')
     assert Tracker().engine == 'torch'
+
+
+@needs_onnx
+@pytest.mark.parametrize('model', ['re3_lite', 're3_conv', 'goturn_lite'])
+def test_packaged_graphs_are_made_by_one_command(networks, frames, monkeypatch, tmp_path, capsys,
+                                                 model):
+    pytest.importorskip('onnxruntime')
+    from re3_core import export
+    videos, weights = tmp_path / 'video', tmp_path / f'{model}.safetensors'
+    videos.mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(videos / f'{index:02}.png'), frame)
+    save_network(networks[model], weights)
+    monkeypatch.setattr(export, 'weights_path', lambda name: weights)
+    assert export.main(['--packaged', '--model', model, '--calibration', str(videos)]) == 0
+    assert f'{model}.step.int8.onnx' in capsys.readouterr().out
+    monkeypatch.setattr('re3_core.engines.PACKAGED', tmp_path)
+    network = load_network(weights=weights)
+    crops = crops_of(network, frames[0], list(BOXES.values()))
+    expected = TorchEngine(network).start(crops).boxes
+    for precision, tolerance in (('float32', 1e-3), ('int8', .2)):
+        engine, _ = make_engine('onnxruntime', Source(model), precision=precision)
+        np.testing.assert_allclose(engine.start(crops).boxes, expected, atol=tolerance)
+    step = tmp_path / f'{model}.step.float32.onnx'
+    assert weights.name.encode() in step.read_bytes()       # it refers to the weights
 
 
 # Damaged files and the cache -----------------------------------------------------------------
