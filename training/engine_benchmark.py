@@ -218,8 +218,9 @@ def engine_tables(report: dict[str, Any]) -> str:
         memory = '' if entry['memory'] is None else f'{entry["memory"]:.0f}'
         rows.append([label, f'{entry["import"]:.2f}', f'{entry["load"]:.2f}', memory,
                      f'{sizes["packages"]:.0f}'])
-    parts.append('Processor time of the import and of the start, resident memory while one '
-                 'target is tracked, and the size of the installed packages:')
+    parts.append('Processor time from the start of Python until re3_core is imported, and until '
+                 'the tracker is loaded from there; resident memory while one target is tracked; '
+                 'size of the installed packages that are needed:')
     return '\n\n'.join([*parts, markdown(rows)])
 
 
