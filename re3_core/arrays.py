@@ -35,11 +35,6 @@ def concatenate(parts: Sequence[Any]) -> Any:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def to_numpy(value: Any) -> np.ndarray:
-    """Return a numpy array of an array or tensor, copied from a GPU."""
-    return value.detach().cpu().numpy() if is_tensor(value) else np.asarray(value)
-
-
 def copy(value: Any) -> Any:
     """Return a copy of an array or tensor, of the memory that it views only."""
     return value.clone() if is_tensor(value) else value.copy()

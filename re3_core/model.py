@@ -57,7 +57,6 @@ class ModelInfo:
     previous_crop: CropSpec
     current_crop: CropSpec
     scale_lr: float = 1.
-    has_motion: bool = False
     has_template_similarity: bool = False
     area_logit_weight: float = 0.
     area_logit_bias: float = 0.

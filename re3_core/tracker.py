@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from re3_core import boxes as box_ops
 from re3_core import redetection, scale_refinement
-from re3_core.arrays import concatenate, to_numpy
+from re3_core.arrays import concatenate
 from re3_core.crops import check_frame, CropSpec, decode, Frame, region_of
 from re3_core.deprecation import deprecated_attribute, renamed_arguments
 from re3_core.engines import (
@@ -290,7 +290,7 @@ class Tracker:
         # 1. Propose search regions: around the last boxes, and elsewhere for lost targets.
         for target in targets:
             target.steps += 1
-        proposals = [_Proposal(row, self._moved_box(target), target.previous, target.state)
+        proposals = [_Proposal(row, target.box, target.previous, target.state)
                      for row, target in enumerate(targets)]
         proposals += self._redetection_proposals(targets, images)
         # 2. Run the network on all of them in one batch.
@@ -364,13 +364,6 @@ class Tracker:
         else:
             confidence = min(target.confidence, self.lost_confidence)
         return Track(box.astype(np.float32), confidence, target.lost)
-
-    def _moved_box(self, target: _Target) -> np.ndarray:
-        """Return the last box (4,), shifted by the motion that the network predicted, if any."""
-        if not self.network.has_motion:
-            return target.box
-        motion = to_numpy(target.state.memory[-1])[0].astype(np.float64)    # (2,) box sizes
-        return target.box + np.tile(motion * (target.box[2:] - target.box[:2]), 2)
 
     def _redetection_proposals(self, targets: Sequence[_Target],
                                images: Sequence[Frame]) -> list[_Proposal]:

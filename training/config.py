@@ -259,7 +259,6 @@ class LossWeights:
     :param occlusion_weighting: time steps at which less than this fraction of the target is
         visible count less, in proportion; 0: all count alike, as in the papers
     :param hidden_weight: weight of those that are hidden: they have to be tracked, too
-    :param motion: smooth L1 of the predicted motion, for networks that predict it
     :param reduction: mean over the time steps of an iteration, or their sum (Caffe's GOTURN)
     """
 
@@ -268,7 +267,6 @@ class LossWeights:
     confidence: NonNegative = 0.
     occlusion_weighting: NonNegative = .5
     hidden_weight: Probability = .1
-    motion: NonNegative = 1.
     reduction: Literal['mean', 'sum'] = 'mean'
 
 

@@ -208,8 +208,7 @@ def make_config(network: TrackerNetwork, weights: Path, options: FinetuneOptions
         data=(own, simulated), validation=(own,), validation_clips=1, validation_length=2,
         cache=str(folder), stages=(Stage(options.iterations, unroll, options.batch, .8),),
         optimizer=OptimizerConfig(lr=options.lr, warmup=10, ema_decay=.97, min_lr_ratio=.1),
-        loss=LossWeights(l1=5., giou=1., confidence=.5 if has_confidence(network) else 0.,
-                         motion=1. if network.has_motion else 0.),
+        loss=LossWeights(l1=5., giou=1., confidence=.5 if has_confidence(network) else 0.),
         augment=Augmentation(), seed=options.seed, validate_every=options.validate_every,
         checkpoint_every=10 ** 6, log_every=10)
 

@@ -14,8 +14,6 @@ from training.config import LossWeights
 
 # The overlap with a target of which less is visible is no reason for confidence.
 MIN_VISIBLE = .1
-# Larger motions, in box sizes, are jumps, which cannot be predicted.
-MAX_MOTION, JUMP = 1.5, 3.
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -29,8 +27,7 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def unroll_loss(prediction: Prediction, targets: Tensor, visible: Tensor, weights: LossWeights,
-                tracked_boxes: Tensor | None = None,
-                next_targets: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+                tracked_boxes: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """
     Return the loss (scalar, a mean over all T x B time steps) and its parts, for logging.
 
@@ -42,8 +39,6 @@ def unroll_loss(prediction: Prediction, targets: Tensor, visible: Tensor, weight
     :param visible: visible fraction of the target (T, B)
     :param tracked_boxes: boxes (T, B, 4) that the tracker makes of the predicted ones, whose
         overlap the confidence predicts; None: the same
-    :param next_targets: true boxes (T, B, 4) of the next frame in the same coordinates, for
-        networks that predict the motion
     """
     tracked_boxes = prediction.boxes if tracked_boxes is None else tracked_boxes
     present = torch.isfinite(targets).all(-1)                           # (T, B)
@@ -61,23 +56,8 @@ def unroll_loss(prediction: Prediction, targets: Tensor, visible: Tensor, weight
         parts['confidence'] = functional.binary_cross_entropy_with_logits(
             prediction.logits, overlap * (visible >= MIN_VISIBLE))
         loss = loss + weights.confidence * parts['confidence']
-    if weights.motion and prediction.motion is not None and next_targets is not None:
-        parts['motion'] = _motion_loss(prediction.boxes, prediction.motion, next_targets, visible)
-        loss = loss + weights.motion * parts['motion']
     parts['loss'] = loss
     return loss, {name: value.detach() for name, value in parts.items()}
-
-
-def _motion_loss(boxes: Tensor, predicted: Tensor, next_targets: Tensor,
-                 visible: Tensor) -> Tensor:
-    """Return the smooth L1 loss of the motion from the predicted box to the next true center."""
-    box = box_ops.xyxy_to_cxcywh(boxes.detach())
-    motion = (box_ops.xyxy_to_cxcywh(next_targets)[..., :2] - box[..., :2]) / box[..., 2:].clamp(
-        min=.02)                                                        # (T, B, 2)
-    known = torch.isfinite(motion).all(-1) & (motion.abs().amax(-1) < JUMP) & (visible > .02)
-    motion = torch.where(known[..., None], motion, predicted.detach())
-    return functional.smooth_l1_loss(
-        predicted, motion.clamp(-MAX_MOTION, MAX_MOTION), beta=.05)
 
 
 def _visibility_weight(targets: Tensor, visible: Tensor, weights: LossWeights) -> Tensor:

@@ -29,8 +29,6 @@ from training.losses import unroll_loss
 
 # Predictions are clamped to this many region sizes; beyond that they would only train guards.
 MAX_COORDINATE = 4.
-# Fraction of the target that a crop shows after it was shifted by the predicted motion.
-MIN_SHIFTED_COVERAGE = .25
 Features = Callable[[Crops], tuple]
 
 
@@ -43,9 +41,6 @@ class Rollout(NamedTuple):
     :param regions: (T, B, 4) regions of the current crops, xyxy pixels
     :param targets: (T, B, 4) true boxes in coordinates of these regions, nan where absent
     :param visible: (T, B) visible fraction
-    :param motions: (T, B, 2) predicted motion by which the search boxes were shifted, in box
-        sizes; only for networks that predict it
-    :param next_targets: (T, B, 4) true boxes of the next frame in coordinates of `regions`
     """
 
     crops: Crops
@@ -53,8 +48,6 @@ class Rollout(NamedTuple):
     regions: Tensor
     targets: Tensor
     visible: Tensor
-    motions: Tensor | None = None
-    next_targets: Tensor | None = None
 
 
 def first_step(network: TrackerNetwork) -> int:
@@ -75,10 +68,7 @@ def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
     crops: list[Crops] = []
     features: list[tuple] = []
     boxes: list[Tensor] = []
-    motions: list[Tensor] = []
     state = predicted = None
-    # A motion is predicted for all rows, so all of them are followed step by step.
-    follow = batch.any_free_running or network.has_motion
     for t in range(first, length):
         template_box, search_box = batch.template_boxes[t], batch.search_boxes[t]   # (B, 4)
         # The first frame's box is given, whatever the network predicts for it.
@@ -86,29 +76,18 @@ def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
             moved = _jitter_motion(predicted[1], batch, t, augment, context)
             template_box = torch.where(free_running, predicted[0], template_box)
             search_box = torch.where(free_running, moved, search_box)
-        if network.has_motion:
-            motion = search_box.new_zeros((len(search_box), 2)) if state is None else state[1][-1]
-            search_box = _shifted(search_box, motion, batch, t, context)
-            motions.append(motion)
         crops.append(_cut(network, batch, t, template_box, search_box))
         boxes.append(search_box)
         if features_of:
             features.append(features_of(crops[-1]))
-        if follow and t + 1 < length:
+        if batch.any_free_running and t + 1 < length:
             seen = features[-1] if features_of else network.features(crops[-1])
             prediction, state = _step(network, seen, state)
             predicted = _next_boxes(network, prediction, batch, t, search_box, augment)
     regions = region_of(torch.stack(boxes), context)                    # (T, B, 4)
     targets = mirror_coordinates(encode(batch.boxes[first:], regions), batch.mirrored)
-    rollout = Rollout(Crops(*_joined(crops)), _joined(features) if features_of else (), regions,
-                      targets, batch.visible[first:])
-    if not network.has_motion:
-        return rollout
-    absent = torch.full_like(batch.boxes[:1], float('nan'))
-    following = torch.cat((batch.boxes[first + 1:], absent))            # (T, B, 4)
-    return rollout._replace(
-        motions=torch.stack(motions),
-        next_targets=mirror_coordinates(encode(following, regions), batch.mirrored))
+    return Rollout(Crops(*_joined(crops)), _joined(features) if features_of else (), regions,
+                   targets, batch.visible[first:])
 
 
 def mirror_coordinates(boxes: Tensor, mirrored: Tensor) -> Tensor:
@@ -116,20 +95,6 @@ def mirror_coordinates(boxes: Tensor, mirrored: Tensor) -> Tensor:
     flipped = torch.stack(
         (1 - boxes[..., 2], boxes[..., 1], 1 - boxes[..., 0], boxes[..., 3]), -1)
     return torch.where(mirrored[:, None], flipped, boxes)
-
-
-def _shifted(boxes: Tensor, motion: Tensor, batch: Batch, t: int, context: float) -> Tensor:
-    """
-    Shift boxes (B, 4) by a predicted motion (B, 2), which is mirrored where the crops are.
-
-    As far as their crops still show MIN_SHIFTED_COVERAGE of the target: nothing can be learned
-    from crops without it.
-    """
-    sign = torch.ones_like(motion)
-    sign[:, 0] = torch.where(batch.mirrored, -1., 1.)
-    size = box_ops.xyxy_to_cxcywh(boxes)[..., 2:]
-    shifted = boxes + (sign * motion * size).repeat(1, 2)
-    return pull_boxes(shifted, batch.last_known_boxes[t], MIN_SHIFTED_COVERAGE, context)
 
 
 def _jitter_motion(boxes: Tensor, batch: Batch, t: int, augment: Augmentation,
@@ -237,16 +202,11 @@ class Unroll(nn.Module):
         repeated = tuple(part.repeat(length, *[1] * (part.dim() - 1)) for part in reference)
         steps = _steps(network.encode(features, repeated), length, count)
         memory, predictions = network.zero_memory(steps[0]), []
-        for t, step in enumerate(steps):
-            if rollout.motions is not None:     # that by which the crops were shifted
-                memory = (*memory[:-1], rollout.motions[t])
+        for step in steps:
             prediction, memory = network.recur(step, memory)
             predictions.append(prediction)
-        motions = [prediction.motion for prediction in predictions
-                   if prediction.motion is not None]
         return Prediction(torch.stack([prediction.boxes for prediction in predictions]),
-                          torch.stack([prediction.logits for prediction in predictions]),
-                          torch.stack(motions) if motions else None)
+                          torch.stack([prediction.logits for prediction in predictions]))
 
 
 def _steps(embedding: Any, length: int, count: int) -> list[Any]:
@@ -270,5 +230,4 @@ class Objective(nn.Module):
         half = .5 / network.current_crop.context
         last_box = prediction.boxes.new_tensor((.5 - half, .5 - half, .5 + half, .5 + half))
         tracked = box_ops.damp_scale(prediction.boxes.detach(), last_box, network.scale_lr)
-        return unroll_loss(prediction, rollout.targets, rollout.visible, self.weights, tracked,
-                           rollout.next_targets)
+        return unroll_loss(prediction, rollout.targets, rollout.visible, self.weights, tracked)

@@ -21,13 +21,11 @@ class Prediction(NamedTuple):
 
     `boxes` (N, 4) are `xyxy` in coordinates of the current crop's region (0 and 1 are its
     sides); `logits` (N,) those of the predicted IoU (as in ATOM, Danelljan et al. 2019), NaN if
-    the network has no confidence; `motion` (N, 2) the shift of the target's center to the next
-    frame, in units of the predicted box, None if the network does not predict it.
+    the network has no confidence.
     """
 
     boxes: Tensor
     logits: Tensor
-    motion: Tensor | None = None
 
 
 class TrackerNetwork(nn.Module):
@@ -45,8 +43,6 @@ class TrackerNetwork(nn.Module):
     - `previous_crop`, `current_crop`: size and context of both crops;
     - `has_memory`: whether it is recurrent; then tracking starts with the first frame alone, else
       with the first pair of frames;
-    - `has_motion`: whether it predicts the motion; then the last tensor of the memory is the
-      motion by which the next search region has to be shifted;
     - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`);
     - `has_template_similarity`: whether `template_similarity` is implemented;
     - `area_logit_weight`, `area_logit_bias`: dependence of the confidence on the change of area
@@ -60,7 +56,6 @@ class TrackerNetwork(nn.Module):
     current_crop: CropSpec
     scale_lr = 1.
     has_memory = False
-    has_motion = False
     has_template_similarity = False
     area_logit_weight = area_logit_bias = 0.
     size_std = 0., 0.

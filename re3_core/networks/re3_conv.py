@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Re3Conv: Re3's principle on maps, with a confidence and a motion output (experimental).
+Re3Conv: Re3's principle on maps, with a learned confidence (experimental).
 
 As in Re3 (Gordon, Farhadi, Fox 2018): two crops, shared convolutions, skip connections with
 PReLU, two factored peephole LSTM layers, box regression. Differences:
@@ -14,8 +14,6 @@ PReLU, two factored peephole LSTM layers, box regression. Differences:
 - no fully connected layer: the LSTM layers are convolutional (7 x 7), and every cell of a 28 x 28
   map votes for the four edges of the box. A target that moves in the search region moves in all
   maps, so no position has to be learned separately;
-- a motion output: where the target will be in the next frame. The tracker centers the next search
-  region there;
 - a confidence: the predicted IoU of the box that was found (ATOM, Danelljan et al. 2019), from
   the features at that box, their similarity to both templates, and the memory.
 """
@@ -30,9 +28,7 @@ from torch.nn import functional
 
 SEARCH, TEMPLATE = 14, 8        # cells per side of the correlated maps, stride 8
 VOTES = 28                      # cells per side of the map that votes for the edges, stride 4
-MEMORY = 7                      # cells per side of the memory, stride 16
 ROI = 6                         # cells per side of the features at the predicted box
-MAX_MOTION = 1.5                # box sizes per frame
 TEMPLATE_DROPOUT = .1           # share of time steps in training without one of the templates
 
 
@@ -120,7 +116,7 @@ class Re3ConvNet(TrackerNetwork):
                  recurrent: bool = True, backbone: str = 'dense') -> None:
         super().__init__({'width': width, 'embedding': embedding, 'hidden': hidden,
                           'recurrent': recurrent, 'backbone': backbone})
-        self.has_memory = self.has_motion = recurrent
+        self.has_memory = recurrent
         self.backbone = make_backbone(backbone, width)
         channels4, _, channels16 = self.backbone.channels
         self.neck = Neck(self.backbone.channels, embedding)
@@ -129,16 +125,10 @@ class Re3ConvNet(TrackerNetwork):
         self.fuse = nn.Sequential(conv(2 * TEMPLATE ** 2 + embedding + 64, 96), conv(96, hidden))
         self.memory_input = conv(hidden, hidden, 3, 2)
         if recurrent:
-            self.lstm = FactoredConvLSTM(hidden + 2, hidden)
-            last = nn.Linear(64, 2)
-            nn.init.normal_(last.weight, std=1e-3)
-            nn.init.zeros_(last.bias)
-            self.motion = nn.Sequential(
-                nn.Conv2d(hidden, 16, 1), nn.PReLU(16), nn.Flatten(),
-                nn.Linear(16 * MEMORY ** 2, 64), nn.PReLU(64), last)
+            self.lstm = FactoredConvLSTM(hidden, hidden)
         else:
             self.convolutions = nn.Sequential(
-                conv(hidden + 2, 2 * hidden), conv(2 * hidden, hidden))
+                conv(hidden, 2 * hidden), conv(2 * hidden, hidden))
         self.head = EdgeVotes(hidden, channels4, self.current_crop.context)
         self.confidence = nn.Sequential(
             nn.Linear(2 * ROI ** 2 + 3 * hidden + 4, 128), nn.ReLU(), nn.Linear(128, 1))
@@ -178,29 +168,14 @@ class Re3ConvNet(TrackerNetwork):
                 sample(previous, boxes))
 
     def zero_memory(self, embedding: Tensors) -> Tensors:
-        """Return (h1, c1, h2, c2, motion) of zeros; without recurrence nothing."""
-        if not self.has_memory:
-            return ()
-        inputs = embedding[1]
-        return (*self.lstm.zero_state(inputs), inputs.new_zeros((len(inputs), 2),
-                                                                dtype=torch.float32))
+        """Return (h1, c1, h2, c2) of zeros; without recurrence nothing."""
+        return self.lstm.zero_state(embedding[1]) if self.has_memory else ()
 
     def recur(self, embedding: Tensors, memory: Tensors) -> tuple[Prediction, Tensors]:
-        """
-        Advance the LSTM by one time step; return (Prediction, new memory).
-
-        The last tensor of the memory is the motion (N, 2) predicted by the step before, by which
-        the search region was shifted.
-        """
+        """Advance the LSTM by one time step; return (Prediction, new memory)."""
         fused, inputs, fine, search, first, previous = embedding
-        motion = memory[-1] if memory else inputs.new_zeros((len(inputs), 2))
-        shift = motion[:, :, None, None].to(inputs.dtype).expand(-1, -1, MEMORY, MEMORY)
-        inputs = torch.cat((inputs, shift), 1)
         if self.has_memory:
-            hidden, memory = self.lstm(inputs, memory[:4])
-            motion = MAX_MOTION * torch.tanh(
-                self.motion(hidden.to(inputs.dtype)).float() / MAX_MOTION)
-            memory = (*memory, motion)
+            hidden, memory = self.lstm(inputs, memory)
         else:
             hidden = self.convolutions(inputs).float()
         boxes, peaks = self.head(fused, hidden.to(inputs.dtype), fine)
@@ -211,4 +186,4 @@ class Re3ConvNet(TrackerNetwork):
             (found * first).sum(1).flatten(1), (found * previous).sum(1).flatten(1),
             sample(fused, where).mean((2, 3)), hidden.float().mean((2, 3)),
             hidden.float().amax((2, 3)), peaks.detach().clamp(min=1e-6).log()), 1))
-        return Prediction(boxes, logits[:, 0].float(), motion if memory else None), memory
+        return Prediction(boxes, logits[:, 0].float()), memory

@@ -99,7 +99,7 @@ class Re3LiteNet(CompactNet):
         """Advance the LSTM by one time step; return (Prediction, new memory)."""
         similarity = embedding[:, -1]
         hidden, memory = self.lstm(embedding[:, :-1], memory)
-        boxes, lstm_logits, _ = self.head(hidden)
+        boxes, lstm_logits = self.head(hidden)
         logits = LSTM_WEIGHT * lstm_logits + SIMILARITY_WEIGHT * similarity + CONFIDENCE_BIAS
         return Prediction(boxes, torch.minimum(logits, lstm_logits + LSTM_MARGIN)), memory
 

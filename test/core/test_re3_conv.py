@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The convolutional Re3: shapes, memory, motion, edge votes."""
+"""The convolutional Re3: shapes, memory, edge votes."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,6 @@ def tiny(request):
     network = Re3ConvNet(width=.25, embedding=8, hidden=16, recurrent=request.param).eval()
     with torch.no_grad():
         network.head.votes.weight.normal_(0, .2)
-        if request.param:
-            network.motion[-1].weight.normal_(0, .2)
     return network
 
 
@@ -29,10 +27,10 @@ def crops():
                  torch.randint(0, 255, (3, 3, 112, 112), dtype=torch.uint8))
 
 
-def test_full_size_has_2_8_million_parameters():
+def test_full_size_has_2_7_million_parameters():
     with torch.device('meta'):
         network = Re3ConvNet()
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.76e6, rel=.01)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.70e6, rel=.01)
 
 
 def test_a_new_network_predicts_about_the_last_box(crops):
@@ -42,7 +40,6 @@ def test_a_new_network_predicts_about_the_last_box(crops):
     half = .5 / network.current_crop.context
     expected = torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half])
     torch.testing.assert_close(prediction.boxes, expected.expand(3, 4), atol=.06, rtol=0)
-    assert prediction.motion.abs().max() < .05
 
 
 @torch.no_grad()
@@ -60,18 +57,14 @@ def test_batch_equals_one_by_one(tiny, crops):
 
 
 @torch.no_grad()
-def test_memory_and_motion_belong_to_the_recurrent_network_only(tiny, crops):
+def test_memory_belongs_to_the_recurrent_network_only(tiny, crops):
     prediction, state = tiny.start(crops)
     second, after = tiny.step(crops, state)
     if not tiny.has_memory:
-        assert after.memory == () and second.motion is None
+        assert after.memory == ()
         torch.testing.assert_close(second.boxes, prediction.boxes)
         return
     assert not torch.allclose(second.boxes, prediction.boxes, atol=1e-5)
-    assert torch.equal(after.memory[-1], second.motion) and second.motion.shape == (3, 2)
-    # The motion of the last step is an input: it says by how much the search region moved.
-    moved = after._replace(memory=(*after.memory[:-1], after.memory[-1] + 1))
-    assert not torch.equal(tiny.step(crops, moved)[0].boxes, tiny.step(crops, after)[0].boxes)
 
 
 @torch.no_grad()
@@ -101,23 +94,3 @@ def test_file_and_tracker(tiny, tmp_path):
         tracks.append([tracker.update(frame)['a'].box for frame in frames[1:]])
     np.testing.assert_array_equal(*tracks)
     assert np.abs(np.diff(tracks[0], axis=0)).max() > .5, 'nothing moved'
-
-
-@torch.no_grad()
-def test_the_search_region_follows_the_predicted_motion(tiny):
-    if not tiny.has_motion:
-        return
-    frame = np.zeros((120, 160, 3), np.uint8)
-    tracker = Tracker(network=tiny, device='cpu')
-    tracker.init('a', frame, (40, 40, 80, 60))
-    target = tracker._targets['a']
-    target.state = target.state._replace(
-        memory=(*target.state.memory[:-1], torch.tensor([[.5, -.25]])))
-    regions = []
-    inner = tracker._engine.step
-    tracker._engine.step = lambda crops, states: (regions.append(crops), inner(crops, states))[1]
-    frame[30:50, 75:85] = 255       # in the middle of the moved region: x 50..90, y 35..55
-    tracker.update(frame)
-    bright = torch.nonzero(torch.as_tensor(regions[0].current)[0, 0] > 128).float().mean(0)
-    # Region: 100 x 50 pixels around (80, 45); the mark's center is (80, 40).
-    torch.testing.assert_close(bright, torch.tensor([112 * (.5 - 5 / 50), 56.]), atol=1.5, rtol=0)

@@ -100,14 +100,3 @@ def test_a_box_on_a_target_that_nobody_sees_is_no_reason_for_a_score():
 def test_negative_weights_are_refused():
     with pytest.raises(ValueError, match='greater than or equal to 0'):
         LossWeights(l1=-1.)
-
-
-def test_the_motion_leads_from_the_predicted_box_to_the_next_true_one():
-    boxes = torch.tensor([[[.3, .3, .7, .7]]] * 2)
-    motion = torch.zeros(2, 1, 2, requires_grad=True)
-    moved = boxes + torch.tensor([.2, -.1, .2, -.1])
-    moved[1] = float('nan')                                     # the last frame has no next one
-    _, parts = unroll_loss(Prediction(boxes, torch.zeros(2, 1), motion), boxes,
-                           torch.ones(2, 1), LossWeights(motion=1.), next_targets=moved)
-    # Half a box to the right and a quarter up; smooth L1 with beta .05, the mean of four numbers.
-    assert parts['motion'].item() == pytest.approx((.5 - .025 + .25 - .025) / 4, rel=1e-4)
