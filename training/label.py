@@ -30,6 +30,7 @@ import zipfile
 import numpy as np
 from re3_core.io.files import printable
 from re3_core.io.images import list_images
+from re3_web.label import DEFAULT_PORT
 from training.config import run_command
 from training.labels import plain_name, read_labels, VideoLabels, write_labels, WRITTEN
 from training.labels.project import (
@@ -308,7 +309,7 @@ class LabelOptions:
     weights: Path | None = None
     device: str = 'auto'
     host: str = '127.0.0.1'
-    port: int = 8089
+    port: int = DEFAULT_PORT
     token: str = ''
 
 

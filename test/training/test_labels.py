@@ -212,6 +212,9 @@ def test_boxes_are_linked_over_short_gaps():
     ({'gt/gt.txt': '0,1,1,1,1,1\n'}, 'gt.txt:1: expected'),
     ({'gt/gt.txt': '1,1,1,1,1\n'}, 'gt.txt:1: expected'),
     ({'gt/gt.txt': '1,1,1,1,1,1\n', 'seqinfo.ini': 'hello'}, r'no section \[Sequence\]'),
+    ({'gt/gt.txt': '99999999,1,1,1,1,1\n'}, '99999999 frames, at most'),
+    ({'annotations.xml': '<annotations><track><box frame="99999999" outside="1"/></track>'
+                         '</annotations>'}, '100000000 frames, at most'),
     ({'annotations.json': '{'}, 'not JSON'),
     ({'annotations.json': '{"images": []}'}, "KeyError: 'annotations'"),
     ({'annotations.json': '[]'}, 'not a COCO file'),

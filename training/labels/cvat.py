@@ -16,7 +16,13 @@ from xml.etree import ElementTree
 import numpy as np
 from re3_core.io.files import printable
 from training.data.base import DataError, read_text, visible_files
-from training.labels.model import frame_names, images_in, TargetLabels, VideoLabels
+from training.labels.model import (
+    check_count,
+    frame_names,
+    images_in,
+    TargetLabels,
+    VideoLabels,
+)
 
 FILE = 'annotations.xml'
 SIDES = ('xtl', 'ytl', 'xbr', 'ybr')
@@ -65,7 +71,7 @@ def _video(file: Path, root: ElementTree.Element,
     images = images_in(folder)
     last = max((int(box.attrib['frame']) for track in tracks for box in track.iter('box')),
                default=-1)
-    count = max(int(task.findtext('size') or 0), last + 1, len(images))
+    count = check_count(file, max(int(task.findtext('size') or 0), last + 1, len(images)))
     size = task.find('original_size')
     width, height = (int((size.findtext(side) if size is not None else None) or 0)
                      for side in ('width', 'height'))

@@ -19,6 +19,8 @@ from training.data.base import DataError, LabeledTrack, LabeledVideo
 OCCLUDED_VISIBLE = .5
 # Overlap from which boxes of consecutive frames are one target, in formats without ids.
 LINK_IOU = .3
+# Frames of a video at most.
+MAX_FRAMES = 10 ** 6
 # Frames over which a target without a box is still continued.
 LINK_GAP = 5
 
@@ -165,6 +167,17 @@ def labels_of(video: LabeledVideo) -> VideoLabels:
 def _identity(name: str, number: int) -> str:
     """Return the id in the name of a file of boxes such as `groundtruth.cup.txt`."""
     return name.partition('.')[2] or str(number)
+
+
+def check_count(path: Path, count: int) -> int:
+    """
+    Return a number of frames.
+
+    :raises DataError: if there are more than a video has: a damaged file would fill the memory
+    """
+    if not 0 <= count <= MAX_FRAMES:
+        raise DataError(f'{printable(path)}: {count} frames, at most {MAX_FRAMES} are read')
+    return count
 
 
 def frame_names(count: int) -> tuple[str, ...]:

@@ -334,12 +334,12 @@ class Project:
             raise ProjectError(f'there is a target {to!r} already')
         if not to.strip() or len(to) > MAX_ID or not to.isprintable():
             raise ProjectError(f'an id has 1 to {MAX_ID} printable characters')
+        self._change({(to if name == identity else name): (
+            target if name == identity else some) for name, some in self.targets.items()})
         with self._lock:    # the boxes are the same
             if identity in self.tracks:
                 self.tracks[to] = self.tracks.pop(identity)
                 self._track_keys[to] = self._track_keys.pop(identity)
-        self._change({(to if name == identity else name): (
-            target if name == identity else some) for name, some in self.targets.items()})
 
     def add_labels(self, labels: VideoLabels) -> int:
         """

@@ -18,6 +18,7 @@ from training.data import read_got10k, read_videos
 from training.data.base import DataError, read_boxes, read_text, visible_files
 from training.data.got10k import COVER_LEVELS
 from training.labels.model import (
+    check_count,
     frame_names,
     image_size,
     images_in,
@@ -142,6 +143,7 @@ def _read_mot_file(path: Path, home: Path) -> VideoLabels:
         size = int(info.get('imwidth', 0)), int(info.get('imheight', 0))
     except ValueError as error:
         raise DataError(f'{printable(home / "seqinfo.ini")}: {error}') from None
+    check_count(path, count)
     if images and len(images) < count:
         raise DataError(f'{printable(path)}: frame {count}, but there are {len(images)} images')
     if images and 0 in size:
