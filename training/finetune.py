@@ -71,7 +71,7 @@ SIMULATED = Source('simulated', length=16, size=(240, 320), processes=1, weight=
 # Shares of the time for training; the rest is for evaluation, pictures and export.
 TRAINING_TIME = .8
 # Gains below this are noise: then the original weights are returned.
-MIN_GAIN = .001
+MIN_GAIN = .005
 VIDEO_FRAMES = 200
 RESULT, REPORT = 'weights.safetensors', 'report.json'
 

@@ -59,6 +59,19 @@ class Walk:
         return message
 
 
+@pytest.fixture
+def worn_weights(tmp_path):
+    """Return the packaged weights with noise on those of the boxes: they can be improved."""
+    from re3_core import load_network, save_network
+    import torch
+    network, noise = load_network(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        weight = network.head.box.weight
+        weight += 3 * weight.std() * torch.randn(weight.shape, generator=noise)
+    save_network(network, tmp_path / 'worn.safetensors')
+    return tmp_path / 'worn.safetensors'
+
+
 def record(ros, walk, path):
     """Publish the frames of a walk with rclpy, and record what arrives as a bag."""
     from rclpy.qos import QoSProfile
@@ -134,7 +147,7 @@ def tracked_boxes(folder):
     return np.concatenate((rows[:, :2], rows[:, :2] + rows[:, 2:]), 1)
 
 
-def test_from_recordings_to_better_weights(ros, start_node, make_client, tiny_weights, tmp_path,
+def test_from_recordings_to_better_weights(ros, start_node, make_client, worn_weights, tmp_path,
                                            monkeypatch, capsys):
     from re3_ros.messages import fill_box
     from training import finetune
@@ -148,7 +161,7 @@ def test_from_recordings_to_better_weights(ros, start_node, make_client, tiny_we
         record(ros, walk, tmp_path / name)
         x, y, _, _ = walk.box(0)
         assert main(['track', name, '--init', f'square={x},{y},{SIDE},{SIDE}@0', '--weights',
-                     str(tiny_weights), '--device', 'cpu', '--param', 'lost_confidence=0',
+                     str(worn_weights), '--device', 'cpu', '--param', 'lost_confidence=0',
                      '--formats', 'otb']) == DONE
     before = {name: mean_overlap(tracked_boxes(tmp_path / f'{name}_tracks'), walk)
               for name, walk in walks.items()}
@@ -160,9 +173,9 @@ def test_from_recordings_to_better_weights(ros, start_node, make_client, tiny_we
         (tmp_path / f'{name}_labels').rename(tmp_path / 'labels' / name)
     # 3. Fine-tune; one of both is held out.
     report = finetune.finetune(finetune.FinetuneOptions(
-        data='labels', output='better', weights=tiny_weights, iterations=60, batch=6, unroll=4,
-        lr=3e-3, validate_every=20, simulated_clips=2, threads=1, device='cpu', export=False))
-    assert report['improved'] and report['after'] > report['before'] + .02
+        data='labels', output='better', weights=worn_weights, iterations=40, batch=4, unroll=4,
+        lr=1e-3, validate_every=10, simulated_clips=2, threads=1, device='cpu', export=False))
+    assert report['improved'] and report['after'] > report['before'] + .05
     weights = tmp_path / 'better' / 'weights.safetensors'
     (held_out,) = report['sequences']
     walk = walks[held_out.partition('/')[0]]
@@ -186,4 +199,4 @@ def test_from_recordings_to_better_weights(ros, start_node, make_client, tiny_we
             half = np.array((detection.bbox.size_x, detection.bbox.size_y)) / 2
             middle = np.array((center.x, center.y))
             boxes.append(np.concatenate((middle - half, middle + half)))
-    assert mean_overlap(np.array(boxes), walk) > before[held_out.partition('/')[0]] + .02
+    assert mean_overlap(np.array(boxes), walk) > before[held_out.partition('/')[0]] + .03
