@@ -394,22 +394,22 @@ def check_options(options: FinetuneOptions) -> None:
         raise ValueError(f'{printable(options.output)}: there already; name another --output')
 
 
-def finetune(options: FinetuneOptions, say: Callable[[str], object] = print) -> dict[str, Any]:
+def finetune(options: FinetuneOptions, log: Callable[[str], object] = print) -> dict[str, Any]:
     """
     Fine-tune, and write the results into the folder `options.output`.
 
-    :param say: gets lines for the user
+    :param log: gets lines for the user
     :return: the report: `before`, `after` (success AUC), `improved`, `weights`, ...
     :raises ValueError: for data without boxes, or weights of another network
     :raises OSError: if something cannot be read or written
     """
     check_options(options)
     with local_output(options.output) as output:
-        return _finetune(options, output, say)
+        return _finetune(options, output, log)
 
 
 def _finetune(options: FinetuneOptions, output: Path,
-              say: Callable[[str], object]) -> dict[str, Any]:
+              log: Callable[[str], object]) -> dict[str, Any]:
     began = time.monotonic()
     weights = options.weights or weights_path(options.model)
     model = options.model if options.weights is None else None
@@ -419,7 +419,7 @@ def _finetune(options: FinetuneOptions, output: Path,
         raise ValueError(f'{printable(options.data)}: images, but fine-tuning needs videos')
     split = split_videos([video for video in videos if isinstance(video, LabeledVideo)],
                          options.seed)
-    say(split.description)
+    log(split.description)
     if options.threads:
         torch.set_num_threads(options.threads)
     work = output / 'work'
@@ -434,14 +434,14 @@ def _finetune(options: FinetuneOptions, output: Path,
                           choose_device(options.device), held_out, options.patience)
         left = options.minutes - (time.monotonic() - began) / 60
         train(tuner, max(0., TRAINING_TIME * left), stop=lambda: tuner.finished)
-        return _finish(options, output, tuner, network, weights, split, began, say)
+        return _finish(options, output, tuner, network, weights, split, began, log)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _finish(options: FinetuneOptions, output: Path, tuner: FineTuner, network: TrackerNetwork,
             weights: Path, split: Split, began: float,
-            say: Callable[[str], object]) -> dict[str, Any]:
+            log: Callable[[str], object]) -> dict[str, Any]:
     """Compare the best weights with the first ones, and write the results."""
     before = tuner.before
     assert before is not None
@@ -477,28 +477,28 @@ def _finish(options: FinetuneOptions, output: Path, tuner: FineTuner, network: T
         part.write_text(f'{split.description}\n\n{table}\n', encoding='utf-8')
     with atomic_write(output / REPORT) as part:
         part.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-    say(table)
+    log(table)
     if not improved:
-        say('the held-out part did not improve: the result is the original weights')
+        log('the held-out part did not improve: the result is the original weights')
     if options.export:
-        _export(tuned, output, say)
-    say(f'{printable(options.output)}: weights.safetensors, report.md, before_after.png, '
+        _export(tuned, output, log)
+    log(f'{printable(options.output)}: weights.safetensors, report.md, before_after.png, '
         f'before_after.mp4 (of {printable(shown)})\nuse them: ros2 launch re3_ros '
         f'tracker.launch.py weights:={printable(options.output)}/{RESULT}')
     return report
 
 
-def _export(network: TrackerNetwork, output: Path, say: Callable[[str], object]) -> None:
+def _export(network: TrackerNetwork, output: Path, log: Callable[[str], object]) -> None:
     """Write the ONNX files, if the packages for that are there."""
     try:
         from re3_core.export import export
         paths = export(network, 'onnx', 'float32', output / 'onnx')
     except (ImportError, ValueError) as error:
-        say(f'no ONNX files: {error}; pip install "re3_ros[export]", then python -m '
+        log(f'no ONNX files: {error}; pip install "re3_ros[export]", then python -m '
             f're3_core.export --weights {printable(output / RESULT)} --output '
             f'{printable(output / "onnx")}')
         return
-    say(f'for the other engines: {printable(next(iter(paths.values())).parent)}')
+    log(f'for the other engines: {printable(next(iter(paths.values())).parent)}')
 
 
 def run(options: FinetuneOptions) -> None:
