@@ -398,6 +398,7 @@ def test_everything_by_keys_of_one_hand(label_page):
     press(page, 'd', 'd', 'c')
     page.wait_until(lambda: keys_of(page) == [0, 3, 13, 15], 'its end')
     assert not project.targets['1'].keys[15].occluded
+    page.wait_until(lambda: '4 keys' in page.text('targets'), 'its end in the page')
     press(page, 'q')
     wait_for_frame(page, 13)
     press(page, 'r')
@@ -406,6 +407,7 @@ def test_everything_by_keys_of_one_hand(label_page):
     page.wait_until(lambda: keys_of(page) == [0, 3, 13], 'two steps back')
     press(page, 'Z')
     page.wait_until(lambda: keys_of(page) == [0, 3, 13, 15], 'one step on')
+    page.wait_until(lambda: '4 keys' in page.text('targets'), 'that step in the page')
     press(page, 'e')
     wait_for_frame(page, 15)
     press(page, 't')
