@@ -75,7 +75,7 @@ class PageServer(Site):
 
     async def start(self) -> None:
         """Listen, and start the source; OSError if the address cannot be used."""
-        await self.listen()
+        await super().start()
         self.hub.source.start(self.hub)
         self._states = asyncio.create_task(self.hub.publish_states())
 
@@ -85,7 +85,7 @@ class PageServer(Site):
             self._states.cancel()
         for socket in set(self._sockets):
             await socket.close(code=1001)
-        await self.close()
+        await super().stop()
         self.hub.source.stop()
 
     # ---- viewers ----
@@ -158,10 +158,4 @@ async def serve(source: Source, settings: Settings, stop: asyncio.Event) -> None
 
     :raises OSError: the address cannot be used, as when the port is taken.
     """
-    server = PageServer(source, settings)
-    await server.start()
-    log.info('open %s', server.address)
-    try:
-        await stop.wait()
-    finally:
-        await server.stop()
+    await PageServer(source, settings).serve(stop)

@@ -3,6 +3,7 @@
 
 """The HTTP server of a page: its files, and the checks of each request."""
 
+import asyncio
 from collections.abc import Sequence
 import logging
 import os
@@ -83,7 +84,7 @@ class Site:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add the routes beside those of the files."""
 
-    async def listen(self) -> None:
+    async def start(self) -> None:
         """Serve from now on; OSError if the address cannot be used."""
         await self._runner.setup()
         try:
@@ -98,9 +99,22 @@ class Site:
                           f'{reason}') from error
         self.port = self._runner.addresses[0][1]
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Close all connections."""
         await self._runner.cleanup()
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """
+        Serve until `stop` is set.
+
+        :raises OSError: the address cannot be used, as when the port is taken.
+        """
+        await self.start()
+        log.info('open %s', self.address)
+        try:
+            await stop.wait()
+        finally:
+            await self.stop()
 
     @property
     def address(self) -> str:

@@ -99,7 +99,7 @@ class LabelServer(Site):
 
     async def start(self) -> None:
         """Listen, and start the source; OSError if the address cannot be used."""
-        await self.listen()
+        await super().start()
         self.source.start(self)
         self._known = {name: self.source.version(name) for name in self.source.targets()}
 
@@ -107,7 +107,7 @@ class LabelServer(Site):
         """Close all connections and stop the source."""
         for socket in set(self._sockets):
             await socket.close(code=1001)
-        await self.close()
+        await super().stop()
         await self._loop.run_in_executor(None, self.source.stop)
 
     # ---- from the source, in any thread ----
@@ -275,10 +275,4 @@ async def serve(source: LabelSource, settings: Settings, stop: asyncio.Event) ->
 
     :raises OSError: the address cannot be used, as when the port is taken.
     """
-    server = LabelServer(source, settings)
-    await server.start()
-    log.info('open %s', server.address)
-    try:
-        await stop.wait()
-    finally:
-        await server.stop()
+    await LabelServer(source, settings).serve(stop)

@@ -3,10 +3,10 @@
 
 // The image with boxes: draws it, and turns pointer and keys into boxes and selections.
 
+import {drawLabel, moveBox, outline} from './boxes.js';
 import {colorOf} from './colors.js';
 
 const CLICK = 6;             // a drag shorter than this (CSS pixels) is a click
-const FONT = '600 13px system-ui, sans-serif';
 
 // Events: 'box' (detail: {box, stamp, camera}), 'select' (detail: id or null), 'pause', 'remove',
 // 'next', 'cancel'.
@@ -131,19 +131,7 @@ export class ImageView extends EventTarget {
     const color = colorOf(track.id);
     outline(context, box, color, track.id === this.#selected ? 4 : 2.5, lost ? [7, 5] : []);
     const text = `${track.id}  ${track.confidence.toFixed(2)}${lost ? '  lost' : ''}`;
-    context.font = FONT;
-    const width = context.measureText(text).width + 12;
-    const {clientWidth, clientHeight} = this.#canvas;
-    const [left, y, , boxHeight] = box;
-    const x = Math.max(1, Math.min(left, clientWidth - width));
-    // Above the box, else below it, so that the target is not covered; inside if it is that high.
-    const below = y + boxHeight + 2;
-    const top = y > 24 ? y - 22 : below + 20 < clientHeight ? below : Math.max(0, y) + 2;
-    context.fillStyle = color;
-    context.fillRect(x - 1, top, width, 20);
-    context.fillStyle = '#101418';
-    context.textBaseline = 'middle';
-    context.fillText(text, x + 5, top + 10.5);
+    drawLabel(context, text, box, color, this.#canvas);
   }
 
   // ---- pointer ----
@@ -223,15 +211,10 @@ export class ImageView extends EventTarget {
     const [width, height] = this.#shown.size;
     const step = Math.max(width, height) / 100;
     const shift = (dx, dy) => () => {
-      const drag = this.#drag;
-      if (!resize) {
-        dx = Math.min(width - drag.x2, Math.max(-drag.x1, dx));
-        dy = Math.min(height - drag.y2, Math.max(-drag.y1, dy));
-        drag.x1 += dx;
-        drag.y1 += dy;
-      }
-      drag.x2 = Math.min(width, Math.max(drag.x1 + step, drag.x2 + dx));
-      drag.y2 = Math.min(height, Math.max(drag.y1 + step, drag.y2 + dy));
+      const {x1: left, y1: top, x2: right, y2: bottom} = this.#drag;
+      const [x1, y1, x2, y2] = moveBox(
+        [left, top, right, bottom], dx, dy, resize, [width, height], step);
+      this.#drag = {x1, y1, x2, y2};
       this.draw();
     };
     return {ArrowLeft: shift(-step, 0), ArrowRight: shift(step, 0), ArrowUp: shift(0, -step),
@@ -254,16 +237,4 @@ export class ImageView extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, {detail}));
   }
-}
-
-function outline(context, [x, y, width, height], color, line, dashes) {
-  context.setLineDash([]);
-  context.lineWidth = line + 2;
-  context.strokeStyle = 'rgb(0 0 0 / 55%)';
-  context.strokeRect(x, y, width, height);
-  context.setLineDash(dashes);
-  context.lineWidth = line;
-  context.strokeStyle = color;
-  context.strokeRect(x, y, width, height);
-  context.setLineDash([]);
 }

@@ -3,11 +3,11 @@
 
 // The frame with boxes: draws it, and turns pointer and keys into new and changed boxes.
 
+import {drawLabel, moveBox, outline} from './boxes.js';
 import {colorOf} from './colors.js';
 
 const CLICK = 6;             // a drag shorter than this (CSS pixels) is a click
 const HANDLE = {mouse: 9, touch: 24, pen: 16};    // reach of a box's edges in CSS pixels
-const FONT = '600 13px system-ui, sans-serif';
 
 // Events: 'box' (detail: xyxy in pixels), 'select' (detail: id or null), 'cancel', 'editing'.
 export class FrameView extends EventTarget {
@@ -99,14 +99,7 @@ export class FrameView extends EventTarget {
     outline(context, box, color, id === this.#selected ? 3.5 : 2, uncertain ? [7, 5] : []);
     const marks = [key ? 'key' : '', occluded ? 'occluded' : '', uncertain ? 'uncertain' : ''];
     const text = [id, ...marks.filter(Boolean)].join('  ');
-    context.font = FONT;
-    const width = context.measureText(text).width + 12;
-    const top = box[1] > 24 ? box[1] - 22 : box[1] + 2;
-    context.fillStyle = color;
-    context.fillRect(box[0] - 1, top, width, 20);
-    context.fillStyle = '#101418';
-    context.textBaseline = 'middle';
-    context.fillText(text, box[0] + 5, top + 10.5);
+    drawLabel(context, text, box, color, this.#canvas);
   }
 
   // ---- pointer ----
@@ -200,17 +193,7 @@ export class FrameView extends EventTarget {
   #editKey(name, resize) {
     const step = Math.max(...this.#size) / 100;
     const shift = (dx, dy) => () => {
-      const [width, height] = this.#size;
-      let [x1, y1, x2, y2] = this.#drag.box;
-      if (!resize) {
-        dx = Math.min(width - x2, Math.max(-x1, dx));
-        dy = Math.min(height - y2, Math.max(-y1, dy));
-        x1 += dx;
-        y1 += dy;
-      }
-      x2 = Math.min(width, Math.max(x1 + step, x2 + dx));
-      y2 = Math.min(height, Math.max(y1 + step, y2 + dy));
-      this.#drag.box = [x1, y1, x2, y2];
+      this.#drag.box = moveBox(this.#drag.box, dx, dy, resize, this.#size, step);
       this.draw();
     };
     return {ArrowLeft: shift(-step, 0), ArrowRight: shift(step, 0), ArrowUp: shift(0, -step),
@@ -232,16 +215,4 @@ export class FrameView extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, {detail}));
   }
-}
-
-function outline(context, [x, y, width, height], color, line, dashes) {
-  context.setLineDash([]);
-  context.lineWidth = line + 2;
-  context.strokeStyle = 'rgb(0 0 0 / 55%)';
-  context.strokeRect(x, y, width, height);
-  context.setLineDash(dashes);
-  context.lineWidth = line;
-  context.strokeStyle = color;
-  context.strokeRect(x, y, width, height);
-  context.setLineDash([]);
 }
