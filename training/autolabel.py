@@ -19,9 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-import os
 from pathlib import Path
-import shutil
 import sys
 import tempfile
 from typing import NamedTuple
@@ -250,19 +248,16 @@ def label_frames(frames: Sequence[np.ndarray], trackers: Sequence[Callable[[], A
 
 
 def write_track(folder: Path, frames: Sequence[np.ndarray], track: AutoTrack) -> None:
-    """Write a track as a sequence in the layout of GOT-10k, atomically."""
-    part = folder.with_name(folder.name + '.partial')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    """Write a track as a sequence in the layout of GOT-10k, into a new folder."""
+    folder.mkdir(parents=True)
     for index, frame in enumerate(frames[track.start:track.start + len(track.boxes)], 1):
-        save_image(part / f'{index:08d}.jpg', frame)
+        save_image(folder / f'{index:08d}.jpg', frame)
     boxes = box_ops.xyxy_to_xywh(track.boxes)
-    (part / 'groundtruth.txt').write_text(
+    (folder / 'groundtruth.txt').write_text(
         ''.join(','.join(f'{value:.2f}' for value in box) + '\n' for box in boxes))
-    (part / 'absence.label').write_text('0\n' * len(boxes))
-    (part / 'cover.label').write_text(
+    (folder / 'absence.label').write_text('0\n' * len(boxes))
+    (folder / 'cover.label').write_text(
         ''.join(f'{8 if agreed else 0}\n' for agreed in track.agreed))
-    os.replace(part, folder)
 
 
 def _row(frames: Sequence[np.ndarray], track: AutoTrack) -> list[np.ndarray]:

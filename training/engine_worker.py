@@ -31,14 +31,12 @@ def resident_memory() -> float | None:
 
 def make_tracker(job: dict[str, Any]) -> Any:
     """Return the tracker of a job."""
-    if job['opencv']:
-        import cv2
-        from training.trackers import OpenCVTracker
-        cv2.setNumThreads(job['threads'])
-        return OpenCVTracker(job['opencv'], job['opencv_models'])
     import cv2
-    from re3_core import Tracker
     cv2.setNumThreads(job['threads'])
+    if job['opencv']:
+        from training.trackers import OpenCVTracker
+        return OpenCVTracker(job['opencv'], job['opencv_models'])
+    from re3_core import Tracker
     return Tracker(job['model'], weights=job['weights'], device=job['device'],
                    engine=job['engine'], precision=job['precision'], threads=job['threads'])
 

@@ -367,19 +367,20 @@ class Project:
 
     def undo(self) -> None:
         """Take back the last change; ProjectError if there is none."""
-        if not self._past:
-            raise ProjectError('nothing to undo')
-        self._save(self._past[-1])
-        self._future.append(self.targets)
-        self.targets = self._past.pop()
+        self._restore(self._past, self._future, 'undo')
 
     def redo(self) -> None:
         """Make the change again that was taken back last; ProjectError if there is none."""
-        if not self._future:
-            raise ProjectError('nothing to redo')
-        self._save(self._future[-1])
-        self._past.append(self.targets)
-        self.targets = self._future.pop()
+        self._restore(self._future, self._past, 'redo')
+
+    def _restore(self, source: list[dict[str, Target]], other: list[dict[str, Target]],
+                 verb: str) -> None:
+        """Replace the targets by the last ones of `source`; keep the present ones in `other`."""
+        if not source:
+            raise ProjectError(f'nothing to {verb}')
+        self._save(source[-1])
+        other.append(self.targets)
+        self.targets = source.pop()
 
     def _change(self, targets: dict[str, Target]) -> None:
         if len(targets) > MAX_TARGETS:
