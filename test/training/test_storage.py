@@ -1,11 +1,14 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Data and results in object stores: fsspec's memory, and a local S3 server."""
+"""Data and results in object stores: fsspec's memory, and local servers of S3 and GCS."""
 
+from functools import partial
+from http.server import ThreadingHTTPServer
 import json
 import subprocess
 import sys
+from threading import Thread
 import time
 
 import numpy as np
@@ -51,13 +54,33 @@ def s3():
         server.kill()
 
 
-@pytest.fixture(params=['memory', 's3', 'local'])
+@pytest.fixture(scope='module')
+def gs():
+    """Return the URL of a bucket of a local server of Google Cloud Storage."""
+    emulator = pytest.importorskip('gcp_storage_emulator.server',
+                                   reason='needs gcp-storage-emulator')
+    gcsfs = pytest.importorskip('gcsfs', reason='needs the extra storage')
+    storage = emulator.Storage(use_memory_fs=True)
+    with (ThreadingHTTPServer(('localhost', 0), partial(emulator.RequestHandler, storage))
+          as server, pytest.MonkeyPatch.context() as patch):
+        Thread(target=server.serve_forever).start()
+        patch.setenv('STORAGE_EMULATOR_HOST', f'http://localhost:{server.server_port}')
+        # The emulator knows one kind of buckets only, and no gRPC to ask for it.
+        patch.setenv('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
+        gcsfs.GCSFileSystem.clear_instance_cache()
+        gcsfs.GCSFileSystem().mkdir('labels')
+        yield 'gs://labels'
+        gcsfs.GCSFileSystem.clear_instance_cache()
+        server.shutdown()
+
+
+@pytest.fixture(params=['memory', 's3', 'gs', 'local'])
 def place(request, tmp_path):
     """Return an empty place of each kind."""
     if request.param == 'local':
         return str(tmp_path / 'place')
-    if request.param == 's3':
-        return f'{request.getfixturevalue("s3")}/{tmp_path.name}'
+    if request.param in ('s3', 'gs'):
+        return f'{request.getfixturevalue(request.param)}/{tmp_path.name}'
     import fsspec
     fsspec.filesystem('memory').store.clear()
     return f'memory://{tmp_path.name}'
