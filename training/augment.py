@@ -41,10 +41,8 @@ class Batch(NamedTuple):
     :param visible: (T, B) visible fraction
     :param template_boxes: (T, B, 4) boxes of the previous crops, from the true boxes
     :param search_boxes: (T, B, 4) boxes of the current crops, from the true boxes
-    :param motion_jitter: (T, B, 2) further shift of the current crops, in box sizes
     :param free_running: (B,) bool, rows that follow the network's predictions from the third time
         step on
-    :param reset: (B,) bool, rows whose crops of time step 1 are both cut from its own frame
     :param mirrored: (B,) bool
     :param gain: (B, 3) factor of the colors
     :param grayscale: (G,) numbers of the rows without color
@@ -57,9 +55,7 @@ class Batch(NamedTuple):
     visible: torch.Tensor
     template_boxes: torch.Tensor
     search_boxes: torch.Tensor
-    motion_jitter: torch.Tensor
     free_running: torch.Tensor
-    reset: torch.Tensor
     mirrored: torch.Tensor
     gain: torch.Tensor
     grayscale: torch.Tensor
@@ -76,8 +72,7 @@ class Batch(NamedTuple):
 
 def make_batch(clips: Sequence[Clip], generators: Sequence[np.random.Generator],
                augment: Augmentation, context: float, scheduled_sampling: float = 0.,
-               copies: int = 1, resets: Sequence[bool] | None = None,
-               as_tensor: bool = False) -> Batch:
+               copies: int = 1, as_tensor: bool = False) -> Batch:
     """
     Draw everything that is random about clips of equal length.
 
@@ -86,13 +81,11 @@ def make_batch(clips: Sequence[Clip], generators: Sequence[np.random.Generator],
     :param context: size of the current crop in multiples of the box
     :param scheduled_sampling: probability that a row follows the network's own predictions
     :param copies: rows made of each clip, each augmented differently
-    :param resets: for each clip whether it trains a reset; None: none does
     :param as_tensor: make one tensor of the frames of each time, to be moved to a GPU
     :raises ValueError: if a clip begins without its target
     """
-    rows = [_augmented_rows(clip, rng, augment, context, scheduled_sampling, copies, reset)
-            for clip, rng, reset in zip(clips, generators, resets or [False] * len(clips),
-                                        strict=True)]
+    rows = [_augmented_rows(clip, rng, augment, context, scheduled_sampling, copies)
+            for clip, rng in zip(clips, generators, strict=True)]
     drawn = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     def per_row(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -107,8 +100,8 @@ def make_batch(clips: Sequence[Clip], generators: Sequence[np.random.Generator],
         # Row numbers, not a mask: a GPU would have to send the host how many there are.
         grayscale=torch.from_numpy(np.flatnonzero(drawn['grayscale'])),
         **{name: per_time(name) for name in ('boxes', 'last_known_boxes', 'visible',
-                                             'template_boxes', 'search_boxes', 'motion_jitter')},
-        **{name: per_row(name, torch.bool) for name in ('free_running', 'reset', 'mirrored')})
+                                             'template_boxes', 'search_boxes')},
+        **{name: per_row(name, torch.bool) for name in ('free_running', 'mirrored')})
 
 
 def _stacked_frames(clips: Sequence[Clip]) -> list[torch.Tensor]:
@@ -124,30 +117,21 @@ def _stacked_frames(clips: Sequence[Clip]) -> list[torch.Tensor]:
 
 
 def _augmented_rows(clip: Clip, rng: np.random.Generator, augment: Augmentation, context: float,
-                    scheduled_sampling: float, copies: int, reset: bool) -> dict[str, np.ndarray]:
+                    scheduled_sampling: float, copies: int) -> dict[str, np.ndarray]:
     """Return the arrays of a Batch, (C, T, ...), for the C rows that are made of one clip."""
     known, size = last_known(clip.boxes), clip.frames[0].shape[:2]
-    free_running = (rng.random(copies) < scheduled_sampling) | reset
+    free_running = rng.random(copies) < scheduled_sampling
     # Spread evenly: of 11 copies with a probability of 10 / 11 exactly one is not a pair.
     pair = (np.arange(copies) + rng.random()) / copies >= 1 - augment.pair_prob
     template_boxes, search_boxes = _crop_boxes(
         np.tile(known.astype(np.float64), (copies, 1, 1)), size, rng, augment, context,
         free_running, pair)
-    if reset:
-        template_boxes[:, 1] = search_boxes[:, 1] = jittered(
-            np.tile(known[1].astype(np.float64), (copies, 1)), size, rng, augment, context,
-            augment.reset_jitter)
-    motion_jitter = np.zeros((copies, len(clip), 2))
-    if augment.motion_jitter_prob:
-        jumps = rng.random((copies, len(clip), 1)) < augment.motion_jitter_prob
-        motion_jitter = jumps * rng.laplace(0, augment.motion_jitter, (copies, len(clip), 2))
     visible = np.where(np.isfinite(clip.visible), clip.visible, 1)
     return {
         'boxes': np.tile(clip.boxes, (copies, 1, 1)),
         'last_known_boxes': np.tile(known, (copies, 1, 1)),
         'visible': np.tile(visible, (copies, 1)), 'template_boxes': template_boxes,
-        'search_boxes': search_boxes, 'motion_jitter': motion_jitter,
-        'free_running': free_running, 'reset': np.full(copies, reset),
+        'search_boxes': search_boxes, 'free_running': free_running,
         'mirrored': rng.random(copies) < augment.mirror_prob,
         'grayscale': rng.random(copies) < augment.grayscale_prob,
         'gain': np.exp(rng.normal(0, augment.color_jitter, (copies, 3)))}

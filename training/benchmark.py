@@ -82,8 +82,8 @@ def training_speeds(config: Config, device: torch.device, iterations: int) -> di
     for _ in range(iterations):
         trainer.train_step()
     whole = time.perf_counter() - began
-    batch, rollout, network = trainer.data[0, 0].to(device), trainer.rollout, trainer.network
-    rows, boxes, frames = len(batch.reset), batch.search_boxes[0], batch.frames[0]
+    batch, rollout, network = trainer.data[0].to(device), trainer.rollout, trainer.network
+    rows, boxes, frames = len(batch.mirrored), batch.search_boxes[0], batch.frames[0]
 
     def cut() -> None:
         for spec in (network.previous_crop, network.current_crop):

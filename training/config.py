@@ -160,10 +160,6 @@ class Stage:
     :param scheduled_sampling: probability that a row follows the network's own predictions
         (Bengio et al. 2015) instead of the true boxes
     :param copies: rows made of each clip, differently augmented (GOTURN: 11, of one pair)
-    :param accumulate: parts in which the batch is processed, to need less memory; the gradient
-        is the same
-    :param reset_prob: probability that a clip trains the tracker's reset, see `Augmentation`
-    :param max_reset_gap: largest number of frames left out after the first one of such a clip
     """
 
     iterations: Count
@@ -171,24 +167,16 @@ class Stage:
     batch: Positive = 64
     scheduled_sampling: Probability = 0.
     copies: Positive = 1
-    accumulate: Positive = 1
-    reset_prob: Probability = 0.
-    max_reset_gap: Count = 0
 
     def __post_init__(self) -> None:
-        if self.batch % (self.copies * self.accumulate):
-            raise ValueError(f'batch must be a multiple of copies x accumulate, got {self.batch}, '
-                             f'{self.copies} and {self.accumulate}')
+        if self.batch % self.copies:
+            raise ValueError(f'batch must be a multiple of copies, got {self.batch} and '
+                             f'{self.copies}')
 
     @property
     def clips(self) -> int:
         """Return the number of clips that an iteration draws."""
         return self.batch // self.copies
-
-    @property
-    def clip_length(self) -> int:
-        """Return the number of frames of the longest clip that an iteration draws."""
-        return self.unroll + (self.max_reset_gap if self.reset_prob else 0)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -293,10 +281,7 @@ class Augmentation:
     Random changes of the boxes around which crops are cut, and of the images.
 
     A tracker cuts both crops of a time step around the box of the frame before. Training does
-    the same around the true box, moved by `jitter`. The tracker also returns to the state of the
-    first frame now and then: with `Stage.reset_prob`, both crops of the second time step are cut
-    from its own frame around the true box moved by `reset_jitter`, and the row then follows the
-    network's predictions.
+    the same around the true box, moved by `jitter`.
 
     :param start_jitter: of the box in the first frame
     :param jitter: of later boxes
@@ -304,10 +289,6 @@ class Augmentation:
         before and the current crop around that of its own frame, moved by pair_jitter (GOTURN's
         synthetic pairs, Re3's real video)
     :param pair_jitter: of the current crop of such rows
-    :param reset_jitter: of both crops after a reset
-    :param motion_jitter_prob: probability of moving the current crop of a row that follows its
-        own predictions
-    :param motion_jitter: Laplace scale of that, in box sizes
     :param limits: whose rules limit a moved box: re3 or goturn
     :param target_from_next_frame: limit boxes by the target in the frame to be searched, and
         move only the current crop (Re3's code), instead of by the frame before
@@ -322,9 +303,6 @@ class Augmentation:
     jitter: BoxJitter = field(default_factory=lambda: BoxJitter(.08, .06))
     pair_prob: Probability = 0.
     pair_jitter: BoxJitter = field(default_factory=lambda: BoxJitter(1 / 5, 1 / 15))
-    reset_jitter: BoxJitter = field(default_factory=lambda: BoxJitter(.1, .25, .4, 2.5))
-    motion_jitter_prob: Probability = 0.
-    motion_jitter: NonNegative = .2
     limits: Literal['re3', 'goturn'] = 're3'
     target_from_next_frame: bool = False
     min_coverage: Probability = .5

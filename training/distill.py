@@ -32,7 +32,7 @@ from training.config import Config, parse_settings, run_command, SettingsOptions
 from training.data.cache import unchanged
 from training.data.sources import ClipSource, make_source
 from training.pretrained import imagenet_state, replace_backbone, save_backbone
-from training.train import choose_precision, progress_bar
+from training.train import choose_precision, ProgressBar
 
 # Crops show a box, moved, with as much around it as in tracking, or some more or less.
 SHIFT_STD = .3
@@ -144,12 +144,12 @@ def distill(config: Config, output: Path, device: torch.device, iterations: int,
     distillation = Distillation(device, iterations, lr)
     distillation.evaluate(held_out[:1])
     with SummaryWriter(output.parent / 'tensorboard') as writer, \
-            progress_bar(iterations) as bar:
+            ProgressBar(iterations) as bar:
         for number, crops in enumerate(data.batches(iterations, config.workers)):
             errors = distillation.train_step(crops)
             bar.update()
             if number % LOG_EVERY == 0:
-                bar.set_postfix_str(' '.join(f'{error:.3f}' for error in errors), refresh=False)
+                bar.show(number, ' '.join(f'{error:.3f}' for error in errors))
                 for stride, error in zip(STRIDES, errors, strict=True):
                     writer.add_scalar(f'distill/unexplained_{stride}', error, number)
             if number % SAVE_EVERY == SAVE_EVERY - 1:

@@ -73,9 +73,8 @@ def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
         template_box, search_box = batch.template_boxes[t], batch.search_boxes[t]   # (B, 4)
         # The first frame's box is given, whatever the network predicts for it.
         if predicted is not None and t > 1:
-            moved = _jitter_motion(predicted[1], batch, t, augment, context)
             template_box = torch.where(free_running, predicted[0], template_box)
-            search_box = torch.where(free_running, moved, search_box)
+            search_box = torch.where(free_running, predicted[1], search_box)
         crops.append(_cut(network, batch, t, template_box, search_box))
         boxes.append(search_box)
         if features_of:
@@ -95,17 +94,6 @@ def mirror_coordinates(boxes: Tensor, mirrored: Tensor) -> Tensor:
     flipped = torch.stack(
         (1 - boxes[..., 2], boxes[..., 1], 1 - boxes[..., 0], boxes[..., 3]), -1)
     return torch.where(mirrored[:, None], flipped, boxes)
-
-
-def _jitter_motion(boxes: Tensor, batch: Batch, t: int, augment: Augmentation,
-                   context: float) -> Tensor:
-    """Move boxes (B, 4) as drawn for time t, as far as their crops still show the target."""
-    if not augment.motion_jitter_prob:
-        return boxes
-    size = box_ops.xyxy_to_cxcywh(boxes)[..., 2:]
-    moved = pull_boxes(boxes + (batch.motion_jitter[t] * size).repeat(1, 2),
-                       batch.last_known_boxes[t], augment.min_coverage, context)
-    return torch.where(batch.motion_jitter[t].any(-1, keepdim=True), moved, boxes)
 
 
 def _joined(parts: Sequence[tuple]) -> tuple:
@@ -128,7 +116,7 @@ def _cut(network: TrackerNetwork, batch: Batch, t: int, template_box: Tensor,
     """Cut both crops of time t, mirrored and colored as drawn."""
     crops = []
     for frames, boxes, spec in (
-            (_previous_frames(batch, t), template_box, network.previous_crop),
+            (batch.frames[max(t - 1, 0)], template_box, network.previous_crop),
             (batch.frames[t], search_box, network.current_crop)):
         regions = region_of(boxes, spec.context)
         x1, y1, x2, y2 = regions.unbind(-1)
@@ -136,18 +124,6 @@ def _cut(network: TrackerNetwork, batch: Batch, t: int, template_box: Tensor,
         regions = torch.where(batch.mirrored[:, None], mirrored, regions)
         crops.append(_recolor(batch, crop_batch(frames, regions, spec.size)))
     return Crops(*crops)
-
-
-def _previous_frames(batch: Batch, t: int) -> list | Tensor:
-    """Return the frames that the previous crops of time t are cut from."""
-    before, now = batch.frames[max(t - 1, 0)], batch.frames[t]
-    if t != 1:
-        return before
-    if torch.is_tensor(before):
-        reset = batch.reset.view(len(before), -1)[:, 0]
-        return torch.where(reset[:, None, None, None], now, before)
-    return [later if reset else earlier
-            for earlier, later, reset in zip(before, now, batch.reset, strict=True)]
 
 
 def _recolor(batch: Batch, crops: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ import sys
 import time
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from re3_core import boxes as box_ops
 from re3_core import save_network, Tracker
@@ -51,6 +50,7 @@ from training.config import (
     Stage,
 )
 from training.data.cache import unchanged
+from training.data.check import tile, with_boxes
 from training.data.sources import Clip, ClipSource, make_source, MixedSource
 from training.metrics import success_curve
 from training.pretrained import build_network
@@ -63,8 +63,6 @@ MAX_BAD_STEPS = 20
 VALIDATION_SEED = 10 ** 6
 # Rows and time steps of TensorBoard's image.
 LOGGED_CROPS = (4, 8)
-# Seconds between progress lines where there is no terminal.
-LINE_SECONDS = 15
 
 
 # Data ------------------------------------------------------------------------------------------
@@ -72,7 +70,7 @@ LINE_SECONDS = 15
 
 class TrainingBatches(Dataset):
     """
-    Batches by (iteration, part), both from 0, for one of several processes.
+    Batches by the number of the iteration, from 0, for one of several processes.
 
     A batch is a function of the seed and its place in the run: every clip has a generator of its
     own, seeded by the iteration and the clip's number. So a resumed run gets the same batches as
@@ -88,35 +86,24 @@ class TrainingBatches(Dataset):
         self.config, self.source, self.context = config, source, context
         self.rank, self.world, self.as_tensor = rank, world, device.type == 'cuda'
         for stage in config.stages:
-            if stage.clips % (stage.accumulate * world):
+            if stage.clips % world:
                 raise ValueError(f'a batch of {stage.clips} clips cannot be shared by {world} '
-                                 f'processes in {stage.accumulate} parts')
+                                 'processes')
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        iteration, part = place
+    def __getitem__(self, iteration: int) -> Batch:
         stage = self.config.stage_at(iteration)
-        numbers = np.arange(stage.clips).reshape(stage.accumulate, self.world, -1)
-        generators = [np.random.default_rng([self.config.seed, iteration, int(number)])
-                      for number in numbers[part, self.rank]]
-        resets = [bool(stage.reset_prob) and rng.random() < stage.reset_prob
-                  for rng in generators]
-        clips = [self._draw(rng, stage, reset)
-                 for rng, reset in zip(generators, resets, strict=True)]
+        share = stage.clips // self.world
+        generators = [np.random.default_rng([self.config.seed, iteration, number])
+                      for number in range(self.rank * share, (self.rank + 1) * share)]
+        clips = [self.source.sample(rng, stage.unroll) for rng in generators]
         return make_batch(clips, generators, self.config.augment, self.context,
-                          stage.scheduled_sampling, stage.copies, resets, self.as_tensor)
-
-    def _draw(self, rng: np.random.Generator, stage: Stage, reset: bool) -> Clip:
-        """Draw a clip; one with a reset may leave out frames after the first one."""
-        gap = int(rng.integers(stage.max_reset_gap + 1)) if reset else 0
-        clip = self.source.sample(rng, stage.unroll + gap)
-        return clip.take(np.delete(np.arange(len(clip)), slice(1, 1 + gap))) if gap else clip
+                          stage.scheduled_sampling, stage.copies, self.as_tensor)
 
     def from_iteration(self, start: int, workers: int) -> Iterator[Batch]:
-        """Yield the batches of all parts of all iterations from one on."""
-        places = [(iteration, part) for iteration in range(start, self.config.iterations)
-                  for part in range(self.config.stage_at(iteration).accumulate)]
+        """Yield the batches of all iterations from one on."""
         yield from DataLoader(
-            self, batch_size=None, sampler=places, collate_fn=unchanged, num_workers=workers,
+            self, batch_size=None, sampler=range(start, self.config.iterations),
+            collate_fn=unchanged, num_workers=workers,
             multiprocessing_context='spawn' if workers else None, pin_memory=self.as_tensor)
 
 
@@ -126,15 +113,13 @@ def check_lengths(source: MixedSource, stages: tuple[Stage, ...]) -> None:
 
     :raises ValueError: if there is no clip as long
     """
-    longest = max((stage for stage in stages if stage.iterations),
-                  key=lambda stage: stage.clip_length)
+    longest = max(stage.unroll for stage in stages if stage.iterations)
     for part in source.sources:
         try:
-            part.sample(np.random.default_rng(0), longest.clip_length)
+            part.sample(np.random.default_rng(0), longest)
         except ValueError as error:
-            raise ValueError(f'a stage with unroll {longest.unroll} and max_reset_gap '
-                             f'{longest.max_reset_gap} needs clips of {longest.clip_length} '
-                             f'frames: {error}') from None
+            raise ValueError(f'a stage with unroll {longest} needs clips of {longest} frames: '
+                             f'{error}') from None
 
 
 # Optimization ----------------------------------------------------------------------------------
@@ -253,41 +238,32 @@ class Trainer:
         config, stage = self.config, self.config.stage_at(self.iteration)
         if self.batches is None:
             self.batches = self.data.from_iteration(self.iteration, config.workers)
-        self.network.zero_grad(set_to_none=True)
-        parts = [self._backward(stage, part) for part in range(stage.accumulate)]
+        # Dropout is the same in a resumed run, and another one in each process.
+        torch.manual_seed(int(np.random.SeedSequence(
+            [config.seed, self.iteration, self.rank]).generate_state(1)[0]))
+        with self.timed('data'):
+            batch = next(self.batches).to(self.device)
+        with self.autocast():
+            with self.timed('rollout'):
+                self.network.eval()
+                self.rollout = roll_out(self.network, batch, config.augment, self.features_of)
+            with self.timed('forward'):
+                self.network.train()
+                loss, parts = self.objective(self.rollout)
+        with self.timed('backward'):
+            if config.loss.reduction == 'sum':
+                loss = loss * len(self.rollout.regions) * stage.batch
+            self.network.zero_grad(set_to_none=True)
+            loss.backward()
         with self.timed('step'):
             norm = take_step(self.optimizer, config.optimizer.grad_clip)
             self.schedule.step()
             self.average.update_parameters(self.network)
-            losses = {name: float(sum(part[name] for part in parts)) / len(parts)
-                      for name in parts[0]}
+            losses = {name: float(value) for name, value in parts.items()}
         self._check_finite(norm, losses)
         self.iteration += 1
         self.frames += stage.batch * len(self.rollout.regions)
         return {**losses, 'norm': norm}
-
-    def _backward(self, stage: Stage, part: int) -> dict[str, torch.Tensor]:
-        """Roll out one part of the batch and add the gradients of its loss."""
-        # Dropout is the same in a resumed run, and another one in each process.
-        torch.manual_seed(int(np.random.SeedSequence(
-            [self.config.seed, self.iteration, part, self.rank]).generate_state(1)[0]))
-        with self.timed('data'):
-            batch = next(self.batches).to(self.device)
-        last = part + 1 == stage.accumulate
-        with self.objective.no_sync() if self.world > 1 and not last else nullcontext():
-            with self.autocast():
-                with self.timed('rollout'):
-                    self.network.eval()
-                    self.rollout = roll_out(self.network, batch, self.config.augment,
-                                            self.features_of)
-                with self.timed('forward'):
-                    self.network.train()
-                    loss, parts = self.objective(self.rollout)
-            with self.timed('backward'):
-                if self.config.loss.reduction == 'sum':
-                    loss = loss * len(self.rollout.regions) * stage.batch
-                (loss / stage.accumulate).backward()
-        return parts
 
     def _check_finite(self, norm: float, losses: dict[str, float]) -> None:
         """Count steps that were not taken; the weights stay as they were."""
@@ -464,23 +440,17 @@ def broadcast_decision(decision: bool, device: torch.device) -> bool:
 # Logging ---------------------------------------------------------------------------------------
 
 
-class _Lines:
-    """Stream that writes each state of tqdm's bar as a line, where there is no terminal."""
+class ProgressBar(tqdm):
+    """tqdm's bar of a run; where there is no terminal it prints a line for each log entry."""
 
-    def write(self, text: str) -> None:
-        if text.strip():
-            sys.stderr.write(text.strip() + '\n')
+    def __init__(self, iterations: int, done: int = 0):
+        super().__init__(total=iterations, initial=done, smoothing=.05, disable=None)
 
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-def progress_bar(iterations: int, done: int = 0) -> tqdm:
-    """Return tqdm's bar of a run; lines where the output is no terminal."""
-    terminal = sys.stderr.isatty()
-    return tqdm(total=iterations, initial=done, unit='it', smoothing=.05,
-                file=sys.stderr if terminal else _Lines(),
-                **({} if terminal else {'mininterval': LINE_SECONDS, 'ncols': 120}))
+    def show(self, iteration: int, text: str) -> None:
+        """Show a text beside the bar, or print it with the number of the iteration."""
+        self.set_postfix_str(text, refresh=False)
+        if self.disable:
+            print(f'{iteration}/{self.total}: {text}', file=sys.stderr, flush=True)
 
 
 class Logger:
@@ -492,7 +462,7 @@ class Logger:
         self.writer = SummaryWriter(
             trainer.output / 'tensorboard',
             purge_step=trainer.iteration + 1 if trainer.iteration else None)
-        self.bar = progress_bar(trainer.config.iterations, trainer.iteration)
+        self.bar = ProgressBar(trainer.config.iterations, trainer.iteration)
         if trainer.iteration == 0:
             self._validate()
 
@@ -515,9 +485,8 @@ class Logger:
     def _log_losses(self, losses: dict[str, float], rate: float) -> None:
         trainer, iteration = self.trainer, self.trainer.iteration
         stage = trainer.config.stage_at(iteration - 1)
-        self.bar.set_postfix_str(
-            f'loss {losses["loss"]:.3f} overlap {losses["overlap"]:.3f} unroll {stage.unroll} '
-            f'{rate:.0f} frames/s', refresh=False)
+        self.bar.show(iteration, f'loss {losses["loss"]:.3f} overlap {losses["overlap"]:.3f} '
+                                 f'unroll {stage.unroll} {rate:.0f} frames/s')
         lr = trainer.config.optimizer.lr * lr_factor(trainer.config.optimizer, iteration - 1,
                                                      trainer.config.iterations)
         values = {**losses, 'frames_per_second': rate, 'frames': trainer.frames, 'lr': lr,
@@ -551,19 +520,12 @@ def crops_image(rollout: Rollout) -> np.ndarray:
     """Return the current crops of some rows over time, with the true box in green, (3, H, W)."""
     length, count = rollout.regions.shape[:2]
     crops = rollout.crops.current.view(length, count, *rollout.crops.current.shape[1:])
-    steps = np.linspace(0, length - 1, LOGGED_CROPS[1]).astype(int)
-    rows = [np.concatenate([_with_box(crops[t, row], rollout.targets[t, row]) for t in steps], 1)
-            for row in range(min(count, LOGGED_CROPS[0]))]
-    return np.concatenate(rows).transpose(2, 0, 1)
-
-
-def _with_box(crop: torch.Tensor, box: torch.Tensor) -> np.ndarray:
-    image = np.ascontiguousarray(crop.permute(1, 2, 0).cpu().numpy())
-    corners = box.cpu().numpy() * len(image)
-    if np.isfinite(corners).all():
-        x1, y1, x2, y2 = (int(value) for value in np.clip(corners, -1e4, 1e4).round())
-        cv2.rectangle(image, (x1, y1), (x2, y2), (0, 255, 0))
-    return image
+    side = crops.shape[-1]
+    images = [with_boxes(crops[t, row].permute(1, 2, 0).cpu().numpy(),
+                         side * rollout.targets[t, row, None].cpu().numpy())
+              for row in range(min(count, LOGGED_CROPS[0]))
+              for t in np.linspace(0, length - 1, LOGGED_CROPS[1]).astype(int)]
+    return tile(images, LOGGED_CROPS[1], (side, side)).transpose(2, 0, 1)
 
 
 # Command ---------------------------------------------------------------------------------------

@@ -85,44 +85,6 @@ def test_own_rows_start_from_their_first_box(clips):
     assert not torch.equal(batch.search_boxes[0], truth_of(clips)[0])
 
 
-def test_a_second_look_is_at_a_box_that_is_wrong_and_own_predictions_follow(clips):
-    looks = [True, False, True, False]
-    batch = batch_of(clips, replace(STILL, reset_jitter=BoxJitter(.1, .3, .5, 2.)), resets=looks)
-    truth = truth_of(clips)
-    assert batch.reset.tolist() == looks and batch.free_running.tolist() == looks
-    assert torch.equal(batch.search_boxes[0], truth[0])
-    assert torch.equal(batch.search_boxes[1, 1::2], truth[0, 1::2])
-    assert torch.equal(batch.template_boxes[1, ::2], batch.search_boxes[1, ::2])
-    factors = (xyxy_to_cxcywh(batch.search_boxes[1]) / xyxy_to_cxcywh(truth[1]))[::2, 2:]
-    assert (factors != 1).all() and (factors > .49).all() and (factors < 2.01).all()
-
-
-def test_a_second_look_may_come_some_frames_later(clips):
-    def drawn(gap, second_looks):
-        config = Config(stages=(Stage(1, 2, 40, max_reset_gap=gap, reset_prob=second_looks),))
-        return TrainingBatches(config, Source(clips), 2., CPU)[0, 0]
-    for batch in (drawn(3, 0.), drawn(0, 1.)):
-        assert_pairs(batch, clips, {1})
-    assert_pairs(drawn(3, 1.), clips, {1, 2, 3, 4})
-
-
-def assert_pairs(batch, clips, expected):
-    """Assert which frames, counted from the first one, are the second ones of a batch's clips."""
-    known = {tuple(clip.boxes[0].tolist()): clip for clip in clips}
-    found = set()
-    for first, second in zip(batch.boxes[0].tolist(), batch.boxes[1].tolist(), strict=True):
-        boxes = known[tuple(first)].boxes.tolist()
-        found.add(boxes.index(second))
-    assert found == expected
-
-
-def test_crops_are_shaken_as_often_as_asked(clips):
-    assert not batch_of(clips).motion_jitter.any()
-    batch = batch_of(clips * 50, replace(STILL, motion_jitter_prob=.5), scheduled_sampling=1.)
-    assert .4 < (batch.motion_jitter != 0).any(-1).float().mean() < .6
-    assert .1 < batch.motion_jitter[batch.motion_jitter != 0].abs().mean() < .3
-
-
 def test_absent_targets_leave_the_last_known_box(clips):
     boxes = clips[0].boxes.copy()
     boxes[2:4] = np.nan
@@ -151,32 +113,29 @@ class Source:
                        visible=clip.visible[:length])
 
 
-def loader_of(clips, rank=0, world=1, accumulate=1, copies=1):
-    config = Config(stages=(Stage(3, 2, 8, .5, copies=copies, accumulate=accumulate),
-                            Stage(2, 4, 8, 1.)))
+def loader_of(clips, rank=0, world=1, copies=1):
+    config = Config(stages=(Stage(3, 2, 8, .5, copies=copies), Stage(2, 4, 8, 1.)))
     return TrainingBatches(config, Source(clips), 2., CPU, rank, world)
 
 
 def assert_equal_rows(one, other):
-    for name in ('boxes', 'search_boxes', 'template_boxes', 'motion_jitter', 'free_running',
-                 'reset', 'mirrored', 'gain'):
+    for name in ('boxes', 'search_boxes', 'template_boxes', 'free_running', 'mirrored', 'gain'):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_a_batch_depends_on_nothing_but_its_place(clips):
     straight, resumed = loader_of(clips), loader_of(clips)
-    batches = [straight[iteration, 0] for iteration in range(5)]
+    batches = [straight[iteration] for iteration in range(5)]
     assert len(batches[-1].boxes) == 4 and len(batches[0].boxes) == 2
     assert not torch.equal(batches[0].search_boxes, batches[1].search_boxes)
     for iteration in (2, 3, 4):
-        assert_equal_rows(batches[iteration], resumed[iteration, 0])
+        assert_equal_rows(batches[iteration], resumed[iteration])
 
 
-@pytest.mark.parametrize('world, accumulate', [(2, 1), (1, 2), (2, 2)])
-def test_processes_and_parts_share_one_batch(clips, world, accumulate):
-    whole = loader_of(clips, copies=2)[1, 0]
-    loaders = [loader_of(clips, rank, world, accumulate, copies=2) for rank in range(world)]
-    parts = [loaders[rank][1, part] for part in range(accumulate) for rank in range(world)]
+@pytest.mark.parametrize('world', [2, 4])
+def test_processes_share_one_batch(clips, world):
+    whole = loader_of(clips, copies=2)[1]
+    parts = [loader_of(clips, rank, world, copies=2)[1] for rank in range(world)]
     for name, axis in (('boxes', 1), ('search_boxes', 1), ('free_running', 0), ('gain', 0)):
         joined = torch.cat([getattr(part, name) for part in parts], axis)
         assert torch.equal(joined, getattr(whole, name))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from re3_core import scale_refinement, Tracker
-from re3_core.boxes import area, damp_scale, intersection
+from re3_core.boxes import area, damp_scale
 from re3_core.crops import crop_batch, decode, region_of
 from re3_core.networks import Crops, Prediction, Re3ConvNet, Re3LiteNet, TrackerNetwork
 import torch
@@ -79,35 +79,6 @@ def test_first_step_of_a_memory_is_the_first_frame_twice(network, clips):
         boxes = np.stack([clip.boxes[0] for clip in clips])
         assert torch.equal(crops[:4], crop_batch(frames, region_of(boxes, spec.context),
                                                  spec.size))
-
-
-def test_a_second_look_cuts_both_crops_from_the_same_frame(network, clips):
-    batch = batch_of(clips, resets=[True, False, True, False])
-    seen = roll_out(network, batch, STILL)
-    spec = network.previous_crop
-    frames = [clip.frames[frame] for clip, frame in zip(clips, (1, 0, 1, 0), strict=True)]
-    expected = crop_batch(frames, region_of(batch.template_boxes[1], spec.context), spec.size)
-    assert torch.equal(seen.crops.previous.view(5, 4, *expected.shape[1:])[1], expected)
-    # As on a GPU, where frames are one tensor.
-    stacked = [torch.from_numpy(np.stack(frames)) for frames in zip(*(
-        clip.frames for clip in clips), strict=True)]
-    on_device = roll_out(network, batch._replace(frames=stacked), STILL)
-    assert torch.equal(on_device.regions[:2], seen.regions[:2])
-    difference = (on_device.crops.previous[4:8].float() - seen.crops.previous[4:8].float()).abs()
-    assert difference.mean() < 2
-
-
-def test_shaken_crops_are_moved_but_show_the_target(network, clips):
-    shaky = replace(STILL, motion_jitter=.3, motion_jitter_prob=1., min_coverage=.5)
-    batch = batch_of(clips, shaky, scheduled_sampling=1.)
-    calm, seen = roll_out(network, batch, STILL), roll_out(network, batch, shaky)
-    assert torch.equal(seen.regions[:2], calm.regions[:2])
-    assert (seen.regions[2] != calm.regions[2]).any(-1).all()
-    assert torch.equal(seen.crops.previous[:12], calm.crops.previous[:12])
-    shown = intersection(torch.from_numpy(np.stack([clip.boxes for clip in clips], 1)),
-                         seen.regions)
-    truth = area(torch.from_numpy(np.stack([clip.boxes for clip in clips], 1)))
-    assert (shown[2:] / truth[2:] >= .5 - 1e-3).all()
 
 
 def test_networks_without_memory_start_at_the_first_pair(memoryless, clips):

@@ -77,7 +77,7 @@ def test_progress_and_results_are_printed_without_a_terminal(tiny_config, tmp_pa
     assert 'iteration 0: 0 frames, validation AUC 0.' in printed.out
     assert 'iteration 6: 96 frames, validation AUC 0.' in printed.out
     assert 'time of a step: data ' in printed.out
-    assert '6/6' in printed.err and 'frames/s' in printed.err and '\r' not in printed.err
+    assert '6/6: loss ' in printed.err and 'frames/s' in printed.err and '\r' not in printed.err
 
 
 def test_without_data_it_trains_on_procedural_sequences_and_improves(tmp_path, logged):
@@ -213,8 +213,7 @@ def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
     (['init_from=/none.safetensors'], 'no weights file /none.safetensors'),
     (['data=[{kind: films}]'], "data.0.kind: .*got 'films'"),
     (['data=[{kind: cache, path: /none}]'], '/none: no finished cache'),
-    (['stages.1.unroll=20'], 'unroll 20 and max_reset_gap 0 needs .* 20 frames: no track has 20'),
-    (['stages.1.reset_prob=.5', 'stages.1.max_reset_gap=9'], 'gap 9 needs .*: no track has 13'),
+    (['stages.1.unroll=20'], 'unroll 20 needs clips of 20 frames: no track has 20'),
 ])
 def test_mistakes_are_reported_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
     assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run'),
@@ -332,7 +331,7 @@ def test_training_on_a_gpu(tiny_config, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_no_rollout_on_a_gpu_lets_the_host_wait(tiny_config, tmp_path):
     run = Trainer(load_config(tiny_config), tmp_path, torch.device('cuda'))
-    batches = [run.data[iteration, 0].to(run.device) for iteration in (0, 3)]
+    batches = [run.data[iteration].to(run.device) for iteration in (0, 3)]
     for place, batch in enumerate(batches * 2):     # the first time, libraries are set up
         torch.cuda.set_sync_debug_mode('error' if place >= len(batches) else 'default')
         try:
@@ -344,7 +343,7 @@ def test_no_rollout_on_a_gpu_lets_the_host_wait(tiny_config, tmp_path):
 # Several processes -----------------------------------------------------------------------------
 
 
-def test_two_processes_in_parts_do_what_one_does_with_the_whole_batch(
+def test_two_processes_do_what_one_does_with_the_whole_batch(
         tiny_config, tmp_path, environment, logged):
     # Adam would make a lot of small differences; without a loss on the score its layers get no
     # gradient, in no process.
@@ -353,8 +352,7 @@ def test_two_processes_in_parts_do_what_one_does_with_the_whole_batch(
     assert main(['--config', str(tiny_config), '--output', str(one), *overrides]) == 0
     done = subprocess.run(
         [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
-         '-m', 'training.train', '--config', str(tiny_config), '--output', str(two), *overrides,
-         '--stages.0.accumulate', '2', '--stages.1.accumulate', '2'],
+         '-m', 'training.train', '--config', str(tiny_config), '--output', str(two), *overrides],
         env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('results: ') == 1
