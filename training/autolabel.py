@@ -7,18 +7,20 @@ Label videos without boxes: keep the tracks on which independent trackers agree.
     python -m training.autolabel --videos VIDEOS --output DIR \
         --trackers opencv:nano re3_lite opencv:csrt --opencv-models FOLDER_WITH_ONNX
 
-For each video: propose objects (by motion relative to the camera, else textured boxes on a grid),
-track them forward and from the last frame back to the first, and keep a track if it returns to
-its start (forward-backward error, Kalal et al. 2010) and the other trackers follow the same
-object. The fastest tracker comes first in `--trackers`: only its survivors reach the next one.
-Boxes are the median of the trackers; frames on which they disagree are marked as covered. The
-result is a data set in the layout of GOT-10k and a contact sheet to check by eye.
+For each video: propose objects (what stands out by the network of `--segmenter`, see
+`training.segment`, what moves relative to the camera, else textured boxes on a grid), track them
+forward and from the last frame back to the first, and keep a track if it returns to its start
+(forward-backward error, Kalal et al. 2010) and the other trackers follow the same object. The
+fastest tracker comes first in `--trackers`: only its survivors reach the next one. Boxes are the
+median of the trackers; frames on which they disagree are marked as covered. The result is a data
+set in the layout of GOT-10k and a contact sheet to check by eye.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+import functools
 from pathlib import Path
 import sys
 import tempfile
@@ -35,6 +37,7 @@ from training.data import read_videos
 from training.data.base import frames_of, LabeledVideo
 from training.data.check import tile, with_boxes
 from training.executor import ExecutorOptions, use_one_thread
+from training.segment import Segmenter
 from training.storage import folder_content, local_copy, Store
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions
 from tyro import MISSING
@@ -151,7 +154,7 @@ def textured_boxes(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def propose(frames: Sequence[np.ndarray], start: int, count: int, step: int,
-            rng: np.random.Generator) -> np.ndarray:
+            rng: np.random.Generator, segmenter: Segmenter | None = None) -> np.ndarray:
     """
     Return at most `count` boxes (N, 4) `xyxy` of objects to track from frame `start` on.
 
@@ -161,6 +164,8 @@ def propose(frames: Sequence[np.ndarray], start: int, count: int, step: int,
     candidates = np.empty((0, 4))
     if 0 <= middle - step and middle == start:
         candidates = moving_boxes(frames[middle - step], frames[middle], frames[middle + step])
+    if segmenter:
+        candidates = np.concatenate((segmenter.objects(frames[start]).boxes, candidates))
     candidates = np.concatenate((candidates, textured_boxes(frames[start], rng)))
     height, width = frames[start].shape[:2]
     sides = np.sqrt(box_ops.area(candidates) / (height * width))
@@ -233,7 +238,8 @@ def _joined(tracks: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndar
 
 
 def label_frames(frames: Sequence[np.ndarray], trackers: Sequence[Callable[[], AnyTracker]],
-                 settings: Settings, seed: int = 0) -> Iterator[AutoTrack]:
+                 settings: Settings, seed: int = 0,
+                 segmenter: Segmenter | None = None) -> Iterator[AutoTrack]:
     """Yield the confirmed tracks of a video, in windows of `settings.length` frames."""
     rng = np.random.default_rng(seed)
     step = 3
@@ -241,7 +247,7 @@ def label_frames(frames: Sequence[np.ndarray], trackers: Sequence[Callable[[], A
         window = frames[start:start + settings.length]
         if len(window) < settings.min_length:
             return
-        boxes = propose(frames, start, settings.objects, step, rng)
+        boxes = propose(frames, start, settings.objects, step, rng, segmenter)
         for median, agreed in consensus(trackers, window, boxes, settings):
             if agreed.mean() >= settings.agreement:
                 yield AutoTrack(start, median, agreed)
@@ -286,10 +292,17 @@ class _VideoJob:
     number: int
     makers: tuple[Callable[[], AnyTracker], ...]
     settings: Settings
+    segmenter: str = ''
 
     @property
     def name(self) -> str:
         return self.video.name.replace('/', '_')
+
+
+@functools.lru_cache(maxsize=1)
+def _segmenter(path: str) -> Segmenter | None:
+    """Return the segmenter in a file, once per process; None without a file."""
+    return Segmenter(path) if path else None
 
 
 def _label_video(job: _VideoJob) -> list[dict[str, bytes]]:
@@ -299,7 +312,8 @@ def _label_video(job: _VideoJob) -> list[dict[str, bytes]]:
     :return: the files of the sequence of each track, and of the contact sheet, by name
     """
     frames = _load(job.video, job.settings.max_side)
-    tracks = list(label_frames(frames, job.makers, job.settings, seed=job.number))
+    tracks = list(label_frames(frames, job.makers, job.settings, job.number,
+                               _segmenter(job.segmenter)))
     with tempfile.TemporaryDirectory() as folder:
         results = []
         for number, track in enumerate(tracks):
@@ -330,12 +344,15 @@ class AutolabelOptions(TrackerOptions, Settings, ExecutorOptions):
     :param videos: folder of videos or of folders of images; path or URL such as s3://...
     :param output: folder of the data set, path or URL; videos that are done are not labeled again
     :param trackers: models or opencv:KIND, the fastest first
+    :param segmenter: ONNX file of a segmentation network that proposes objects, too; path or
+        empty
     :param retries: how often a video that failed is tried again
     """
 
     videos: str = MISSING
     output: str = MISSING
     trackers: tuple[str, ...] = ('re3_lite', 'opencv:csrt')
+    segmenter: str = ''
     retries: int = 1
 
 
@@ -343,11 +360,12 @@ def run(options: AutolabelOptions) -> int:
     """Run the command; return 1 if a video failed."""
     makers = tuple(replace(options.spec(), model=name, label=name).make
                    for name in options.trackers)
+    _segmenter(options.segmenter)
     for make in makers:     # an unknown or missing tracker is an error before the work
         make()
     store = Store(options.output)
     settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)})
-    jobs = [_VideoJob(video, number, makers, settings)
+    jobs = [_VideoJob(video, number, makers, settings, options.segmenter)
             for number, video in enumerate(read_videos(local_copy(options.videos)))]
     done = [job for job in jobs if store.exists(f'done/{job.name}')]
     left = [job for job in jobs if job not in done]

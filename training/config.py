@@ -83,6 +83,7 @@ SOURCE_SETTINGS = {
     'videos': ('path', 'format', 'max_side', 'strides', 'reverse_prob', 'part_prob',
                'vary_stride_prob'),
     'images': ('path', 'format', 'max_side', 'max_box_ratio'),
+    'panned': ('path', 'format', 'max_side', 'max_box_ratio', 'size', 'scene', 'patch_prob'),
     'cache': ('path', 'strides', 'reverse_prob', 'part_prob', 'vary_stride_prob'),
 }
 
@@ -93,10 +94,11 @@ class Source:
     A source of clips; what has to be decoded or rendered is, on first use, in the cache folder.
 
     `simulated` clips are rendered from `images` and `videos`, or from procedural textures;
-    `videos` and `images` are data sets with boxes; `cache` is a folder that
+    `videos` and `images` are data sets with boxes; `panned` are images, too, over which a virtual
+    camera moves; `cache` is a folder that
     `training.data.cache` or `training.simulator` has made.
 
-    :param kind: simulated, videos, images or cache
+    :param kind: simulated, videos, images, panned or cache
     :param weight: how often clips are drawn from it, relative to the other sources
     :param path: folder of the data set or cache
     :param format: layout of the data set, see training.data.check; auto: detect it
@@ -114,9 +116,10 @@ class Source:
     :param reverse_prob: probability that a clip is played backwards
     :param part_prob: probability that a part of the target is the target
     :param vary_stride_prob: probability that the step is drawn anew for every frame of a clip
+    :param patch_prob: probability that any part of an image is the target
     """
 
-    kind: Literal['simulated', 'videos', 'images', 'cache']
+    kind: Literal['simulated', 'videos', 'images', 'panned', 'cache']
     weight: NonNegative = 1.
     path: str = ''
     format: str = 'auto'  # noqa: A003
@@ -134,6 +137,7 @@ class Source:
     reverse_prob: Probability = 0.
     part_prob: Probability = 0.
     vary_stride_prob: Probability = 0.
+    patch_prob: Probability = 0.
 
     def __post_init__(self) -> None:
         allowed = ('kind', 'weight', *SOURCE_SETTINGS[self.kind])

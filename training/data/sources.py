@@ -177,7 +177,7 @@ class ImageClips:
 
     def __init__(self, cache: FrameCache, max_box_ratio: float = 0.66):
         self.cache = cache
-        self.tracks = [track for track in cache.tracks if _usable(
+        self.tracks = [track for track in cache.tracks if usable_box(
             track.boxes[0], cache.frames(track.video).shape[1:3], max_box_ratio)]
         if not self.tracks:
             raise ValueError(f'{cache.directory}: no image has a box of at most {max_box_ratio} '
@@ -193,7 +193,7 @@ class ImageClips:
                     np.tile(track.boxes[0], (length, 1)), np.full(length, np.nan, np.float32))
 
 
-def _usable(box: np.ndarray, shape: tuple, max_box_ratio: float) -> bool:
+def usable_box(box: np.ndarray, shape: tuple, max_box_ratio: float) -> bool:
     """Return whether a box lies in the image, has an area and is not nearly all of it."""
     sides, extent = box[2:] - box[:2], np.array(shape[::-1])
     center = (box[:2] + box[2:]) / 2
@@ -269,15 +269,28 @@ def _videos(source: Source, root: Path) -> ClipSource:
     return _track_clips(source, cache_videos(items, root, source.max_side))
 
 
-def _images(source: Source, root: Path) -> ClipSource:
+def _labeled_images(source: Source) -> Sequence[LabeledImage]:
     items = read_dataset(source.path, source.format)
     if not isinstance(items[0], LabeledImage):
         raise ValueError(f'{source.path}: videos, not images; use them by kind: videos')
-    return ImageClips(cache_images(items, root, source.max_side), source.max_box_ratio)
+    return items
+
+
+def _images(source: Source, root: Path) -> ClipSource:
+    return ImageClips(cache_images(_labeled_images(source), root, source.max_side),
+                      source.max_box_ratio)
+
+
+def _panned(source: Source, root: Path) -> ClipSource:
+    from training.simulator.panning import PannedImages  # draws from the caches here
+    images = cache_images(_labeled_images(source), root, source.max_side)
+    return PannedImages(images, source.size, source.max_box_ratio, source.patch_prob,
+                        source.scene)
 
 
 def _cache(source: Source, root: Path) -> ClipSource:
     return _track_clips(source, FrameCache(source.path))
 
 
-MAKERS = {'simulated': _simulated, 'videos': _videos, 'images': _images, 'cache': _cache}
+MAKERS = {'simulated': _simulated, 'videos': _videos, 'images': _images,
+          'panned': _panned, 'cache': _cache}

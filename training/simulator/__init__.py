@@ -91,7 +91,7 @@ class _Scene:
             actor.centers = actor.centers + jitter
         self._keep_inside()
         self.ground = _Ground(rng, simulator, pan, jitter)
-        self.camera = _Camera(rng, length, self.size, config)
+        self.camera = Camera(rng, length, self.size, config)
         self.length = length
 
     def _keep_inside(self) -> None:
@@ -205,7 +205,7 @@ class _Ground:
         return drawn
 
 
-class _Camera:
+class Camera:
     """Effects of a camera: light, focus, noise, compression."""
 
     def __init__(self, rng: np.random.Generator, length: int, size: tuple[int, int],
