@@ -7,12 +7,17 @@ Fine-tune a network on one's own labels: `python -m training.finetune --data LAB
 A part of the labeled data is held out: whole sequences, or the end of the only one. The rest is
 mixed with clips that are simulated from its frames. Training stops when the success AUC on the
 held-out part no longer improves; if it never did, the result is the weights that it started from.
+Of six sequences or more, two parts are held out: one chooses the weights, the other measures them.
+
+A run that was killed is continued by the same command: its folder `work` stays until the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -55,14 +60,19 @@ from training.data.base import Sequence as LabeledSequence
 from training.data.cache import build_cache, CacheItem, FrameCache
 from training.data.images import BOXES_FILE
 from training.evaluate import run_one_pass
-from training.metrics import one_pass, OnePass, OVERLAP_THRESHOLDS
+from training.labels.project import locked
+from training.metrics import mean_one_pass, one_pass, OnePass, OVERLAP_THRESHOLDS
 from training.report import markdown
 from training.storage import local_copy, local_output, Store
-from training.train import train, Trainer
+from training.train import CHECKPOINT, train, Trainer
 
-# Of several sequences this share is held out, of a single one this share of its end.
-HELD_OUT = .25
+# Of several sequences each held-out part is this share, of a single one this share of its end.
+HELD_OUT = .2
 HELD_OUT_TIME = .3
+# From so many sequences on, those that choose the weights do not measure them.
+SEPARATE_FROM = 6
+# Each held-out sequence is tracked from so many first boxes, moved by this share of their size.
+STARTS, START_JITTER = 3, .03
 # Longer sides of the frames that are learned from and evaluated on, in pixels.
 TRAIN_SIDE, HELD_OUT_SIDE = 480, 960
 # Frames from which simulated clips are made.
@@ -72,28 +82,35 @@ SIMULATED = Source('simulated', length=16, size=(240, 320), processes=1, weight=
 TRAINING_TIME = .8
 # Gains below this are noise: then the original weights are returned.
 MIN_GAIN = .005
-VIDEO_FRAMES = 200
+VIDEO_FRAMES, PICTURES = 200, 3
 RESULT, REPORT = 'weights.safetensors', 'report.json'
+# Of a run that has not ended, in the output folder.
+WORK, RUN, HISTORY = 'work', 'run.json', 'history.json'
 
 
 # Data ------------------------------------------------------------------------------------------
 
 
+Part = tuple[LabeledVideo, int, int]    # video, first frame, frame after the last one
+
+
 class Split(NamedTuple):
     """
-    Parts of videos as (video, first frame, frame after the last one).
+    What is learned from, what chooses the weights, and what measures the result.
 
+    :param measuring: the same parts as `choosing`, where there are too few sequences
     :param description: how it was split, a sentence for the user
     """
 
-    training: list[tuple[LabeledVideo, int, int]]
-    held_out: list[tuple[LabeledVideo, int, int]]
+    training: list[Part]
+    choosing: list[Part]
+    measuring: list[Part]
     description: str
 
 
 def split_videos(videos: Sequence[LabeledVideo], seed: int = 0) -> Split:
     """
-    Hold out a quarter of the videos, at least one; of a single video the last part.
+    Hold out a fifth of the videos, at least one, or two fifths; of a single video the last part.
 
     :raises ValueError: if there are no boxes, or a single video is too short
     """
@@ -101,30 +118,38 @@ def split_videos(videos: Sequence[LabeledVideo], seed: int = 0) -> Split:
         np.isfinite(track.boxes).all(1).sum() > 1 for track in video.tracks)]
     if not labeled:
         raise ValueError('no video has a target with at least two boxes')
-    lengths = [len(video.tracks[0].boxes) for video in labeled]
-    whole = [(video, 0, length) for video, length in zip(labeled, lengths, strict=True)]
-    if len(labeled) > 1:
-        count = max(1, round(HELD_OUT * len(labeled)))
-        chosen = set(np.random.default_rng(seed).permutation(len(labeled))[:count].tolist())
-        return Split([part for k, part in enumerate(whole) if k not in chosen],
-                     [part for k, part in enumerate(whole) if k in chosen],
-                     f'{count} of {len(labeled)} sequences are held out')
-    video, length = labeled[0], lengths[0]
+    if len(labeled) == 1:
+        return _split_by_time(labeled[0])
+    order = np.random.default_rng(seed).permutation(len(labeled))
+    parts: list[Part] = [(labeled[k], 0, len(labeled[k].tracks[0].boxes)) for k in order]
+    count = max(1, round(HELD_OUT * len(labeled)))
+    if len(labeled) < SEPARATE_FROM:
+        return Split(parts[count:], parts[:count], parts[:count],
+                     f'{count} of {len(labeled)} sequences choose the weights and measure them, '
+                     'so the result looks a little better than it is')
+    return Split(parts[2 * count:], parts[:count], parts[count:2 * count],
+                 f'{count} of {len(labeled)} sequences choose the weights, {count} others '
+                 'measure them')
+
+
+def _split_by_time(video: LabeledVideo) -> Split:
+    length = len(video.tracks[0].boxes)
     cut = round((1 - HELD_OUT_TIME) * length)
-    split = Split([(video, 0, cut)], [(video, cut, length)],
-                  f'the last {length - cut} of {length} frames of the only sequence are held out')
-    for part in split.training + split.held_out:
-        if not any(np.isfinite(track.boxes[part[1]:part[2]]).all(1).sum() > 1
+    for start, stop in ((0, cut), (cut, length)):
+        if not any(np.isfinite(track.boxes[start:stop]).all(1).sum() > 1
                    for track in video.tracks):
             raise ValueError(f'{printable(video.name)}: too short to hold a part out: frames '
-                             f'{part[1]} to {part[2] - 1} have no target with two boxes')
-    return split
+                             f'{start} to {stop - 1} have no target with two boxes')
+    held_out = [(video, cut, length)]
+    return Split([(video, 0, cut)], held_out, held_out,
+                 f'the last {length - cut} of {length} frames of the only sequence choose the '
+                 'weights and measure them, so the result looks a little better than it is')
 
 
-def cache_parts(parts: Sequence[tuple[LabeledVideo, int, int]], folder: Path, max_side: int,
+def cache_parts(parts: Sequence[Part], folder: Path, max_side: int,
                 most: int | None = None) -> FrameCache:
     """
-    Decode parts of videos into a new cache.
+    Decode parts of videos into a cache, unless it is there already.
 
     :param max_side: longer side of the frames at most, in pixels
     :param most: frames of each part at most
@@ -210,11 +235,11 @@ def make_config(network: TrackerNetwork, weights: Path, options: FinetuneOptions
         optimizer=OptimizerConfig(lr=options.lr, warmup=10, ema_decay=.97, min_lr_ratio=.1),
         loss=LossWeights(l1=5., giou=1., confidence=.5 if has_confidence(network) else 0.),
         augment=Augmentation(), seed=options.seed, validate_every=options.validate_every,
-        checkpoint_every=10 ** 6, log_every=10)
+        checkpoint_every=options.validate_every, log_every=10)
 
 
 class Evaluation(NamedTuple):
-    """Boxes (T, 4) of each held-out sequence, and their curves."""
+    """Boxes (T, 4) of the first start in each held-out sequence, and mean curves of all starts."""
 
     boxes: list[np.ndarray]
     curves: list[OnePass]
@@ -227,11 +252,14 @@ class Evaluation(NamedTuple):
 
 def evaluate_network(network: TrackerNetwork, sequences: Sequence[LabeledSequence],
                      device: torch.device) -> Evaluation:
-    """Track the sequences from their first true boxes, in float32."""
+    """Track the sequences from several jittered first boxes, in float32."""
     tracker = Tracker(network=network, device=str(device), engine='torch', precision='float32')
-    boxes = [run_one_pass(tracker, sequence, (0,), 0., 0).boxes[0] for sequence in sequences]
-    return Evaluation(boxes, [one_pass(some, sequence.boxes)
-                              for some, sequence in zip(boxes, sequences, strict=True)])
+    boxes, curves = [], []
+    for sequence in sequences:
+        starts = run_one_pass(tracker, sequence, range(STARTS), START_JITTER, 0).boxes
+        boxes.append(starts[0])
+        curves.append(mean_one_pass(one_pass(some, sequence.boxes) for some in starts))
+    return Evaluation(boxes, curves)
 
 
 class FineTuner(Trainer):
@@ -246,22 +274,63 @@ class FineTuner(Trainer):
         super().__init__(config, output, device)
         self.held_out, self.patience = held_out, patience
         self.history: list[tuple[int, float]] = []
-        self.before: Evaluation | None = None
 
     def validate(self) -> float:
         """Return the mean success AUC of the averaged weights on the held-out sequences."""
-        evaluation = evaluate_network(self.averaged_network, self.held_out, self.device)
-        if self.before is None:
-            # Only what is better than the start is written as the best.
-            self.before, self.best_auc = evaluation, evaluation.auc
-        self.history.append((self.iteration, evaluation.auc))
-        return evaluation.auc
+        auc = evaluate_network(self.averaged_network, self.held_out, self.device).auc
+        if not self.history:
+            self.best_auc = auc     # Only what is better than the start is written as the best.
+        self.history.append((self.iteration, auc))
+        with atomic_write(self.output / HISTORY) as part:
+            part.write_text(json.dumps(self.history))
+        return auc
+
+    def resume(self, force: bool = False) -> None:
+        """Continue from the last checkpoint, see `Trainer.resume`."""
+        super().resume(force)
+        history = json.loads((self.output / HISTORY).read_text())
+        self.history = [(step, auc) for step, auc in history if step <= self.iteration]
 
     @property
     def finished(self) -> bool:
         """Return whether the last validations brought nothing."""
         values = [auc for _, auc in self.history]
         return len(values) - 1 - int(np.argmax(values)) >= self.patience
+
+
+class Outcome(NamedTuple):
+    """
+    A comparison on the sequences that measure the result.
+
+    :param network: the better one, None if it is the original one
+    """
+
+    sequences: list[LabeledSequence]
+    before: Evaluation
+    after: Evaluation
+    network: TrackerNetwork | None
+
+
+def compare(network: TrackerNetwork, tuner: FineTuner,
+            sequences: list[LabeledSequence]) -> Outcome:
+    """Compare the best weights of a run, as they are stored, with the original network."""
+    before = evaluate_network(network, sequences, tuner.device)
+    if tuner.best_auc >= tuner.history[0][1] + MIN_GAIN:
+        tuned = load_network(weights=tuner.output / 'best.safetensors')
+        after = evaluate_network(tuned, sequences, tuner.device)
+        if after.auc >= before.auc:
+            return Outcome(sequences, before, after, tuned)
+    return Outcome(sequences, before, before, None)
+
+
+def write_weights(outcome: Outcome, path: Path, original: Path) -> None:
+    """Write the better weights, or a copy of the original file."""
+    if outcome.network is None:
+        with atomic_write(path) as part:
+            shutil.copyfile(original, part)
+    else:
+        save_network(outcome.network, path, {**read_metadata(original), 'finetuned': json.dumps({
+            'held_out_auc': [round(outcome.before.auc, 4), round(outcome.after.auc, 4)]})})
 
 
 # Report ----------------------------------------------------------------------------------------
@@ -305,14 +374,17 @@ def save_comparison(path: Path, sequences: Sequence[LabeledSequence], before: Ev
     """
     Write the held-out sequence that changed most as a video, before on the left, after right.
 
+    Frames of it, evenly spread in time, are written beside it as JPEG.
+
     :return: name of the sequence
     """
     gains = [new.auc - old.auc for old, new in zip(before.curves, after.curves, strict=True)]
     chosen = int(np.argmax(np.abs(gains)))
     sequence = sequences[chosen]
+    count = min(len(sequence), VIDEO_FRAMES)
+    pictured, pictures = np.linspace(0, count, PICTURES + 1)[1:].astype(int) - 1, []
     with video_writer(path, 25) as write:
-        for t, frame in zip(range(min(len(sequence), VIDEO_FRAMES)), sequence.frames,
-                            strict=False):
+        for t, frame in zip(range(count), sequence.frames, strict=False):
             halves = []
             for title, boxes, color in (('before', before.boxes[chosen], LOST),
                                         ('after', after.boxes[chosen], TRACKED)):
@@ -321,8 +393,38 @@ def save_comparison(path: Path, sequences: Sequence[LabeledSequence], before: Ev
                 draw_box(image, boxes[t], color, 2)
                 draw_text(image, f'{title}  (white: label)', (6, 18))
                 halves.append(cv2.copyMakeBorder(image, 0, 0, 1, 1, cv2.BORDER_CONSTANT))
-            write(np.concatenate(halves, 1))
+            both = np.concatenate(halves, 1)
+            write(both)
+            if t in pictured:
+                pictures.append(both)
+    save_image(path.with_suffix('.jpg'), np.concatenate(pictures))
     return sequence.name
+
+
+def write_report(outcome: Outcome, output: Path, log: Callable[[str], object],
+                 report: dict[str, Any]) -> dict[str, Any]:
+    """
+    Write table, plot, video and JSON of a run.
+
+    :param report: what the caller knows of the run
+    :return: the report with `before`, `after` (success AUC), `improved`, `sequences` and `shown`,
+        the sequence in the video
+    """
+    sequences, before, after, network = outcome
+    table = report_table(sequences, before, after)
+    save_plot(output / 'before_after.png', before, after, report['history'])
+    report = {**report, 'before': before.auc, 'after': after.auc, 'improved': network is not None,
+              'sequences': {sequence.name: [old.auc, new.auc] for sequence, old, new in zip(
+                  sequences, before.curves, after.curves, strict=True)},
+              'shown': save_comparison(output / 'before_after.mp4', sequences, before, after)}
+    with atomic_write(output / 'report.md') as part:
+        part.write_text(f'{report["split"]}\n\n{table}\n', encoding='utf-8')
+    with atomic_write(output / REPORT) as part:
+        part.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    log(table)
+    if network is None:
+        log('the held-out part did not improve: the result is the original weights')
+    return report
 
 
 # Command ---------------------------------------------------------------------------------------
@@ -390,8 +492,49 @@ def check_options(options: FinetuneOptions) -> None:
                              f'{getattr(options, name)}')
     if not options.minutes > 0:
         raise ValueError(f'--minutes must be above 0, got {options.minutes}')
-    if not Store(options.output).is_empty():
+    store = Store(options.output)
+    if not store.is_empty() and not store.exists(f'{WORK}/{RUN}'):
         raise ValueError(f'{printable(options.output)}: there already; name another --output')
+
+
+def run_settings(options: FinetuneOptions, weights: Path,
+                 videos: Sequence[LabeledVideo]) -> dict[str, Any]:
+    """Return what has to stay the same when a run is continued, for JSON."""
+    digest = hashlib.sha256(weights.read_bytes())
+    for video in videos:
+        for track in video.tracks:
+            digest.update(f'{video.name}/{track.name}'.encode('utf-8', 'surrogateescape'))
+            digest.update(track.boxes.tobytes())
+    free = ('output', 'weights', 'minutes', 'threads', 'device', 'export')
+    return {'weights and labels': digest.hexdigest(), **{
+        name: value for name, value in asdict(options).items() if name not in free}}
+
+
+@contextmanager
+def work_folder(output: Path, settings: dict[str, Any]) -> Iterator[Path]:
+    """
+    Yield the folder of a run, which is removed at its end; after a kill or Ctrl-C it stays.
+
+    :raises ValueError: if it is there, of a run with other settings
+    :raises OSError: if another process uses it
+    """
+    work = output / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work):
+        if (work / RUN).is_file():
+            old = json.loads((work / RUN).read_text())
+            changed = [name for name, value in settings.items() if old.get(name) != value]
+            if changed:
+                raise ValueError(f'{printable(output)}: holds a run that has not ended, with '
+                                 f'other {", ".join(changed)}; remove it or name another --output')
+        with atomic_write(work / RUN) as part:
+            part.write_text(json.dumps(settings))
+        try:
+            yield work
+        except Exception:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def finetune(options: FinetuneOptions, log: Callable[[str], object] = print) -> dict[str, Any]:
@@ -417,73 +560,35 @@ def _finetune(options: FinetuneOptions, output: Path,
     videos = read_dataset(local_copy(options.data), options.format)
     if not videos or not isinstance(videos[0], LabeledVideo):
         raise ValueError(f'{printable(options.data)}: images, but fine-tuning needs videos')
-    split = split_videos([video for video in videos if isinstance(video, LabeledVideo)],
-                         options.seed)
+    videos = [video for video in videos if isinstance(video, LabeledVideo)]
+    split = split_videos(videos, options.seed)
     log(split.description)
     if options.threads:
         torch.set_num_threads(options.threads)
-    work = output / 'work'
-    work.mkdir(parents=True)
-    try:
-        held_out = sequences_in(cache_parts(split.held_out, work / 'held_out', HELD_OUT_SIDE,
-                                            options.held_out_frames))
+    with work_folder(output, run_settings(options, weights, videos)) as work:
+        choosing, measuring = (sequences_in(cache_parts(
+            parts, work / name, HELD_OUT_SIDE, options.held_out_frames))
+            for parts, name in ((split.choosing, 'choosing'), (split.measuring, 'measuring')))
         cache = cache_parts(split.training, work / 'training', TRAIN_SIDE)
         write_material(cache, work / 'material')
         longest = max(int(np.isfinite(track.boxes).all(1).sum()) for track in cache.tracks)
         tuner = FineTuner(make_config(network, weights, options, work, longest), work,
-                          choose_device(options.device), held_out, options.patience)
+                          choose_device(options.device), choosing, options.patience)
+        if (work / CHECKPOINT).is_file():
+            tuner.resume()
+            log(f'continued after {tuner.iteration} steps')
         left = options.minutes - (time.monotonic() - began) / 60
         train(tuner, max(0., TRAINING_TIME * left), stop=lambda: tuner.finished)
-        return _finish(options, output, tuner, network, weights, split, began, log)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _finish(options: FinetuneOptions, output: Path, tuner: FineTuner, network: TrackerNetwork,
-            weights: Path, split: Split, began: float,
-            log: Callable[[str], object]) -> dict[str, Any]:
-    """Compare the best weights with the first ones, and write the results."""
-    before = tuner.before
-    assert before is not None
-    best = tuner.output / 'best.safetensors'
-    after, tuned = before, network
-    if best.is_file():      # as it is stored, in float16
-        tuned = load_network(weights=best)
-        after = evaluate_network(tuned, tuner.held_out, tuner.device)
-    improved = after.auc >= before.auc + MIN_GAIN
-    if not improved:
-        after, tuned = before, network
-    result = output / RESULT
-    if improved:
-        iteration = max(tuner.history, key=lambda entry: entry[1])[0]
-        save_network(tuned, result, {
-            **read_metadata(weights), 'finetuned': json.dumps({
-                'iteration': iteration, 'held_out_auc': [round(before.auc, 4),
-                                                         round(after.auc, 4)]})})
-    else:
-        with atomic_write(result) as part:
-            shutil.copyfile(weights, part)
-    table = report_table(tuner.held_out, before, after)
-    report = {
-        'data': options.data, 'split': split.description, 'model': network.name,
-        'before': before.auc, 'after': after.auc, 'improved': improved,
-        'history': tuner.history, 'weights': f'{options.output}/{RESULT}', 'sequences': {
-            sequence.name: [old.auc, new.auc] for sequence, old, new in
-            zip(tuner.held_out, before.curves, after.curves, strict=True)},
-        'minutes': round((time.monotonic() - began) / 60, 2)}
-    save_plot(output / 'before_after.png', before, after, tuner.history)
-    shown = save_comparison(output / 'before_after.mp4', tuner.held_out, before, after)
-    with atomic_write(output / 'report.md') as part:
-        part.write_text(f'{split.description}\n\n{table}\n', encoding='utf-8')
-    with atomic_write(output / REPORT) as part:
-        part.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-    log(table)
-    if not improved:
-        log('the held-out part did not improve: the result is the original weights')
+        outcome = compare(network, tuner, measuring)
+        write_weights(outcome, output / RESULT, weights)
+        report = write_report(outcome, output, log, {
+            'data': options.data, 'split': split.description, 'model': network.name,
+            'history': tuner.history, 'weights': f'{options.output}/{RESULT}'})
     if options.export:
-        _export(tuned, output, log)
+        _export(outcome.network or network, output, log)
     log(f'{printable(options.output)}: weights.safetensors, report.md, before_after.png, '
-        f'before_after.mp4 (of {printable(shown)})\nuse them: ros2 launch re3_ros '
+        f'before_after.mp4 and .jpg (of {printable(report["shown"])}), in '
+        f'{(time.monotonic() - began) / 60:.1f} minutes\nuse them: ros2 launch re3_ros '
         f'tracker.launch.py weights:={printable(options.output)}/{RESULT}')
     return report
 

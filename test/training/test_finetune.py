@@ -4,11 +4,12 @@
 """Fine-tuning: what is held out, when it ends, and that it never ends worse than it began."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from re3_core import load_network, save_network, Tracker
-from re3_core.io.images import save_image
+from re3_core.io.images import read_image, save_image
 from re3_core.io.video import VideoFile
 import torch
 from training import finetune
@@ -63,12 +64,13 @@ def test_the_held_out_part_improves_and_all_results_are_written(walks, weights, 
     report = json.loads((out / 'report.json').read_text())
     assert report['improved'] and report['after'] > report['before'] + .01
     assert report['history'][0] == [0, pytest.approx(report['before'])]
-    assert report['split'] == '1 of 4 sequences are held out' and len(report['sequences']) == 1
+    assert report['split'].startswith('1 of 4 sequences choose the weights and measure them')
+    assert len(report['sequences']) == 1
     text = capsys.readouterr().out
     assert '| AUC before | AUC after' in text and 'weights:=' in text
     # The written weights are those that were measured.
     sequences = [finetune.sequences_in(cache) for cache in [finetune.cache_parts(
-        split_videos(finetune.read_dataset(walks)).held_out, out / 'again', 960)]][0]
+        split_videos(finetune.read_dataset(walks)).measuring, out / 'again', 960)]][0]
     again = finetune.evaluate_network(load_network(weights=out / 'weights.safetensors'),
                                       sequences, torch.device('cpu'))
     assert again.auc == pytest.approx(report['after'])
@@ -77,6 +79,7 @@ def test_the_held_out_part_improves_and_all_results_are_written(walks, weights, 
     video = VideoFile(out / 'before_after.mp4')
     assert video.properties() == ((2 * (SIZE[1] + 2), SIZE[0]), 16)
     video.release()
+    assert read_image(out / 'before_after.jpg').shape == (3 * SIZE[0], 2 * (SIZE[1] + 2), 3)
     # The export is of the same weights.
     tracker = Tracker(weights=out / 'onnx', engine='onnxruntime', device='cpu')
     assert tracker.engine == 'onnxruntime'
@@ -100,7 +103,7 @@ def test_a_single_sequence_is_split_by_time(tmp_path, weights):
         data=str(tmp_path / 'labels'), output=str(tmp_path / 'out'), weights=weights,
         iterations=2, batch=2, unroll=4, simulated_clips=2, validate_every=2, threads=1,
         device='cpu', export=False))
-    assert report['split'] == 'the last 9 of 30 frames of the only sequence are held out'
+    assert report['split'].startswith('the last 9 of 30 frames of the only sequence choose')
     assert list(report['sequences']) == ['walk']
 
 
@@ -110,14 +113,85 @@ def video(name, count, boxes=None):
     return LabeledVideo(name, ['x'] * count, tracks=(LabeledTrack('', boxes),))
 
 
-def test_split_by_sequence_keeps_whole_sequences_apart():
-    videos = [video(str(number), 5) for number in range(10)]
+@pytest.mark.parametrize(('count', 'sizes'), [(10, [6, 2, 2]), (6, [4, 1, 1]), (5, [4, 1, 1]),
+                                              (2, [1, 1, 1])])
+def test_split_by_sequence_keeps_whole_sequences_apart(count, sizes):
+    videos = [video(str(number), 5) for number in range(count)]
     split = split_videos(videos)
-    assert [len(split.training), len(split.held_out)] == [8, 2]
-    names = [part[0].name for part in split.training + split.held_out]
-    assert sorted(names) == sorted(str(number) for number in range(10))
+    assert [len(parts) for parts in split[:3]] == sizes
+    separate = count >= 6
+    assert (split.choosing == split.measuring) is not separate
+    held_out = split.choosing + (split.measuring if separate else [])
+    names = [part[0].name for part in split.training + held_out]
+    assert sorted(names) == sorted(str(number) for number in range(count))
+    assert ('looks a little better' in split.description) is not separate
     assert split_videos(videos) == split
-    assert split_videos(videos, 1).held_out != split.held_out
+    assert any(split_videos(videos, seed) != split for seed in range(1, 9))
+
+
+def test_other_sequences_measure_than_those_that_choose(walks, weights, monkeypatch):
+    """What helps only the sequences that choose the weights is no improvement."""
+    for number in range(4, 6):
+        write_walk(walks / f'walk{number}', number)
+    split = split_videos(finetune.read_dataset(walks))
+    chosen, measured = split.choosing[0][0].name, split.measuring[0][0].name
+    evaluate, calls = finetune.evaluate_network, []
+
+    def evaluation(network, sequences, device):
+        """Each call is better than the one before for one sequence, and worse for the other."""
+        (sequence,) = sequences
+        calls.append(sequence.name)
+        change = .1 if sequence.name == chosen else -.1
+        result = evaluate(network, sequences, device)
+        return result._replace(curves=[result.curves[0]._replace(
+            success=np.full(21, .5 + change * len(calls)))])
+    monkeypatch.setattr(finetune, 'evaluate_network', evaluation)
+    assert main(arguments(walks, weights, '--iterations', '1', '--no-export')) == 0
+    assert calls == [chosen, chosen, measured, measured]
+    report = json.loads((walks.parent / 'out/report.json').read_text())
+    assert not report['improved'] and list(report['sequences']) == [measured]
+
+
+def test_an_interrupted_run_is_continued_by_the_same_command(walks, weights, monkeypatch, capsys):
+    command = arguments(walks, weights, '--no-export', '--iterations', '20')
+    assert main(command) == 0
+    out = walks.parent / 'out'
+    expected = json.loads((out / 'report.json').read_text())
+    whole = (out / 'weights.safetensors').read_bytes()
+    shutil.rmtree(out)
+    save = FineTuner.save
+
+    def interrupted(tuner):
+        save(tuner)
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTuner, 'save', interrupted)
+        assert main(command) == 130
+    # Not with other options or labels, nor while another process works on it.
+    assert main([*command, '--lr', '1e-4']) == 1
+    assert 'has not ended, with other lr; remove it' in capsys.readouterr().err
+    with finetune.locked(out / 'work'):
+        assert main(command) == 1
+    assert 'open in another program' in capsys.readouterr().err
+    assert main(command) == 0
+    assert 'continued after 10 steps' in capsys.readouterr().out
+    assert json.loads((out / 'report.json').read_text()) == expected
+    assert (out / 'weights.safetensors').read_bytes() == whole
+    assert not (out / 'work').exists()
+    # A run that has ended is not one to continue.
+    assert main(command) == 1
+    assert 'name another --output' in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_while_decoding_is_started_again(walks, weights, monkeypatch):
+    def kill(*arguments):
+        raise KeyboardInterrupt
+    command = arguments(walks, weights, '--no-export', '--iterations', '1')
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, 'write_material', kill)
+        assert main(command) == 130
+    assert main(command) == 0
+    assert (walks.parent / 'out/weights.safetensors').is_file()
 
 
 def test_data_without_boxes_is_refused(tmp_path, capsys, weights):
