@@ -11,6 +11,7 @@ frame are black. Tracking and training call the same `crop_batch`; frames may be
 """
 
 from collections.abc import Sequence
+import math
 from typing import Any, cast, NamedTuple, TYPE_CHECKING
 
 import cv2
@@ -22,8 +23,8 @@ from re3_core.boxes import Boxes
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Samples per crop pixel and side against aliasing in crops of large regions.
-MAX_OVERSAMPLING = 4
+# Pixels per crop pixel that bilinear interpolation may skip; larger regions are halved before.
+MAX_STEP = 1.5
 # OpenCV's warpAffine takes images of at most this many pixels per side.
 MAX_FRAME_SIDE = 32766
 
@@ -103,33 +104,63 @@ def crop_arrays(frames: Sequence[np.ndarray], regions: np.ndarray, size: int) ->
 
     :return: uint8 array (N, 3, size, size), RGB; the channels are the last axis in memory.
     """
-    crops = np.zeros((len(frames), size, size, 3), np.uint8)
+    crops = np.empty((len(frames), size, size, 3), np.uint8)
     for crop, frame, region in zip(crops, frames, regions, strict=True):
         _crop_array(frame, region, size, out=crop)
     return crops.transpose(0, 3, 1, 2)
 
 
-def _oversampling(extent: float, size: int) -> int:
-    """Return the samples per crop pixel and side that avoid aliasing."""
-    return int(min(MAX_OVERSAMPLING, max(1, np.ceil(extent / size - 0.5))))
-
-
 def _crop_array(frame: np.ndarray, region: np.ndarray, size: int, out: np.ndarray) -> None:
     """Crop one region of one numpy frame into `out` (size, size, 3)."""
-    x1, y1, x2, y2 = (float(value) for value in region)
-    if not (min(x1, x2) < frame.shape[1] and y1 < frame.shape[0] and max(x1, x2) > 0 and y2 > 0):
+    x1, y1, x2, y2 = region.tolist()
+    left, right = min(x1, x2), max(x1, x2)
+    if not (left < frame.shape[1] and y1 < frame.shape[0] and right > 0 and y2 > 0):
+        out[:] = 0
         return
-    fine_x = size * _oversampling(abs(x2 - x1), size)
-    fine_y = size * _oversampling(y2 - y1, size)
-    step_x, step_y = (x2 - x1) / fine_x, (y2 - y1) / fine_y
+    step_x, step_y = (x2 - x1) / size, (y2 - y1) / size
+    if abs(step_x) > MAX_STEP or step_y > MAX_STEP:
+        frame, column, row, factor_x, factor_y = _shrink(
+            frame, (left, y1, right, y2), abs(step_x), step_y)
+        x1, step_x = (x1 - column) / factor_x, step_x / factor_x
+        y1, step_y = (y1 - row) / factor_y, step_y / factor_y
     # Pixel centers are at +.5 in boxes, at integers in OpenCV.
     matrix = np.array([[step_x, 0, x1 + step_x / 2 - .5], [0, step_y, y1 + step_y / 2 - .5]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if (fine_x, fine_y) == (size, size):
-        cv2.warpAffine(frame, matrix, (size, size), dst=out, flags=flags)
-    else:
-        fine = cv2.warpAffine(frame, matrix, (fine_x, fine_y), flags=flags)
-        cv2.resize(fine, (size, size), dst=out, interpolation=cv2.INTER_AREA)
+    cv2.warpAffine(frame, matrix, (size, size), dst=out,
+                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def _shrink(frame: np.ndarray, region: tuple[float, float, float, float], step_x: float,
+            step_y: float) -> tuple[np.ndarray, int, int, int, int]:
+    """
+    Halve the part of a frame around a region until both steps are at most MAX_STEP.
+
+    :param region: `xyxy` with x1 < x2; it overlaps the frame.
+    :param step_x: pixels of the frame per crop pixel, as `step_y`.
+    :return: the part, the column and row of the frame where it begins, and the pixels of the
+        frame per pixel of the part in x and y.
+    """
+    factor_x, factor_y = _shrink_factor(step_x), _shrink_factor(step_y)
+    height, width = frame.shape[:2]
+    # Interpolation reads one pixel beyond the region.
+    left, top = max(0, int(region[0]) - factor_x), max(0, int(region[1]) - factor_y)
+    part = frame[top:min(height, math.ceil(region[3]) + factor_y),
+                 left:min(width, math.ceil(region[2]) + factor_x)]
+    rest_x, rest_y = factor_x, factor_y
+    while rest_x > 1 or rest_y > 1:
+        by_x, by_y = min(rest_x, 2), min(rest_y, 2)
+        odd_x, odd_y = part.shape[1] % by_x, part.shape[0] % by_y
+        if odd_x or odd_y:      # black, as beyond the frame
+            part = cv2.copyMakeBorder(part, 0, odd_y, 0, odd_x, cv2.BORDER_CONSTANT)
+        # At exactly half the size this is the mean of two or four pixels.
+        part = cv2.resize(part, (part.shape[1] // by_x, part.shape[0] // by_y),
+                          interpolation=cv2.INTER_LINEAR)
+        rest_x, rest_y = rest_x // by_x, rest_y // by_y
+    return part, left, top, factor_x, factor_y
+
+
+def _shrink_factor(step: float) -> int:
+    """Return the smallest power of two that divides `step` to MAX_STEP or less."""
+    return 1 << max(0, math.ceil(math.log2(max(step, 1e-9) / MAX_STEP)))
 
 
 def check_frame(frame: np.ndarray) -> None:

@@ -103,6 +103,43 @@ def test_crop_of_half_the_scale_averages_pixels():
     assert crop[0, 0, 3] == pytest.approx((2 * 6 + 2 * 7) / 2, abs=1)
 
 
+@pytest.mark.parametrize('region', [
+    (3.3, 2.2, 75.8, 57.1),         # shrunk by four in both directions
+    (75.8, 2.2, 3.3, 57.1),         # mirrored
+    (20.4, 1.7, 31.9, 58.2),        # shrunk vertically only
+    (2.6, 30.1, 77.3, 41.4),        # horizontally only
+])
+def test_shrunk_crops_show_every_place_where_it_is(region):
+    x1, y1, x2, y2 = region
+    crop = crop_batch([gradient_frame()], np.array([region]), 16)[0].numpy()
+    ticks = (np.arange(16) + .5) / 16
+    columns, rows = 2 * (x1 + ticks * (x2 - x1) - .5), 2 * (y1 + ticks * (y2 - y1) - .5)
+    np.testing.assert_allclose(crop[0], np.tile(columns, (16, 1)), atol=1.5)
+    np.testing.assert_allclose(crop[1], np.tile(rows[:, None], (1, 16)), atol=1.5)
+
+
+def test_shrunk_crops_are_black_outside_of_the_frame_only():
+    frame = np.full((61, 83, 3), 200, np.uint8)
+    x1, y1, x2, y2 = region = np.array([-40., -30., 123., 91.])
+    crop = crop_batch([frame], region[None], 16)[0, 0].numpy()
+    ticks = np.arange(16) + .5
+    columns, rows = x1 + ticks * (x2 - x1) / 16, y1 + ticks * (y2 - y1) / 16
+    reach = 1.5 * (x2 - x1) / 16        # of the interpolation
+    inside = np.outer((rows > reach) & (rows < 61 - reach),
+                      (columns > reach) & (columns < 83 - reach))
+    outside = (rows < -reach)[:, None] | (rows > 61 + reach)[:, None] \
+        | (columns < -reach) | (columns > 83 + reach)
+    assert inside.any() and (crop[inside] == 200).all()
+    assert outside.any() and (crop[outside] == 0).all()
+
+
+def test_fine_texture_is_averaged_in_shrunk_crops():
+    frame = np.zeros((240, 320, 3), np.uint8)
+    frame[::2, ::2] = frame[1::2, 1::2] = 200       # a chessboard of single pixels
+    crop = crop_batch([frame], np.array([[31.5, 20.5, 287.5, 220.5]]), 32)
+    assert crop.min() >= 99 and crop.max() <= 101
+
+
 def test_outside_of_the_frame_is_black():
     frame = np.full((60, 80, 3), 200, np.uint8)
     crop = crop_batch([frame], np.array([[-32, -32, 32, 32]]), 64)[0].numpy()
