@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+import copy
 from dataclasses import asdict, dataclass, replace
 import hashlib
 import itertools
@@ -82,6 +83,8 @@ SIMULATED = Source('simulated', length=16, size=(240, 320), processes=1, weight=
 TRAINING_TIME = .8
 # Gains below this are noise: then the original weights are returned.
 MIN_GAIN = .005
+# Shares of the way from the original to the fine-tuned weights that are tried.
+SHARES = .5, 1.
 VIDEO_FRAMES, PICTURES = 200, 3
 RESULT, REPORT = 'weights.safetensors', 'report.json'
 # Of a run that has not ended, in the output folder.
@@ -311,15 +314,43 @@ class Outcome(NamedTuple):
     network: TrackerNetwork | None
 
 
+def interpolated(first: TrackerNetwork, last: TrackerNetwork, share: float) -> TrackerNetwork:
+    """Return a network between two others, 0: the first one; weights rounded as in files."""
+    network, state = copy.deepcopy(last), first.state_dict()
+    network.load_state_dict({name: torch.lerp(state[name], value, share).half()
+                             if value.is_floating_point() else value
+                             for name, value in last.state_dict().items()})
+    return network
+
+
+def chosen_network(network: TrackerNetwork, tuner: FineTuner) -> TrackerNetwork | None:
+    """
+    Return the network with the highest AUC on the sequences that choose, None: the original one.
+
+    Weights between the original and the fine-tuned ones forget less (WiSE-FT, Wortsman et al.
+    2022).
+    """
+    best = tuner.output / 'best.safetensors'
+    if not best.is_file():
+        return None
+    tuned = load_network(weights=best)
+    candidates = [interpolated(network, tuned, share) for share in SHARES]
+    values = [evaluate_network(candidate, tuner.held_out, tuner.device).auc
+              for candidate in candidates]
+    if max(values) < tuner.history[0][1] + MIN_GAIN:
+        return None
+    return candidates[int(np.argmax(values))]
+
+
 def compare(network: TrackerNetwork, tuner: FineTuner,
             sequences: list[LabeledSequence]) -> Outcome:
-    """Compare the best weights of a run, as they are stored, with the original network."""
+    """Compare the chosen network with the original one."""
     before = evaluate_network(network, sequences, tuner.device)
-    if tuner.best_auc >= tuner.history[0][1] + MIN_GAIN:
-        tuned = load_network(weights=tuner.output / 'best.safetensors')
-        after = evaluate_network(tuned, sequences, tuner.device)
+    chosen = chosen_network(network, tuner)
+    if chosen is not None:
+        after = evaluate_network(chosen, sequences, tuner.device)
         if after.auc >= before.auc:
-            return Outcome(sequences, before, after, tuned)
+            return Outcome(sequences, before, after, chosen)
     return Outcome(sequences, before, before, None)
 
 

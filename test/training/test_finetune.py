@@ -3,8 +3,10 @@
 
 """Fine-tuning: what is held out, when it ends, and that it never ends worse than it began."""
 
+import copy
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,7 +149,8 @@ def test_other_sequences_measure_than_those_that_choose(walks, weights, monkeypa
             success=np.full(21, .5 + change * len(calls)))])
     monkeypatch.setattr(finetune, 'evaluate_network', evaluation)
     assert main(arguments(walks, weights, '--iterations', '1', '--no-export')) == 0
-    assert calls == [chosen, chosen, measured, measured]
+    # At first, after a step, before and after, with the shares of the new weights in between.
+    assert calls == [chosen, chosen, measured, *[chosen] * len(finetune.SHARES), measured]
     report = json.loads((walks.parent / 'out/report.json').read_text())
     assert not report['improved'] and list(report['sequences']) == [measured]
 
@@ -238,3 +241,30 @@ def test_networks_without_confidence_learn_none(memoryless, network):
         return prediction._replace(logits=torch.full_like(prediction.logits, torch.nan)), memory
     memoryless.recur = without      # as the networks of the papers
     assert not has_confidence(memoryless)
+
+
+def test_the_best_share_of_the_new_weights_is_taken(network, tmp_path, monkeypatch):
+    """The network is one between the old and the new weights, or the old one."""
+    new = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in new.parameters():
+            parameter += 1
+    save_network(new, tmp_path / 'best.safetensors')
+    stored = load_network(weights=tmp_path / 'best.safetensors')
+    name, old = next(iter(network.named_parameters()))
+    for share, auc in ((1., .7), (.5, .7), (None, .6)):
+        tuner = object.__new__(FineTuner)
+        tuner.output, tuner.held_out, tuner.device = tmp_path, [], None
+        tuner.history = [(0, .6)]
+
+        def evaluation(candidate, sequences, device, share=share, auc=auc):
+            moved = float((candidate.get_parameter(name) - old).mean().detach())
+            good = share is not None and abs(moved - share) < .01
+            return SimpleNamespace(auc=auc if good else .5)
+        monkeypatch.setattr(finetune, 'evaluate_network', evaluation)
+        chosen = finetune.chosen_network(network, tuner)
+        if share is None:
+            assert chosen is None
+        else:
+            expected = old + share * (stored.get_parameter(name) - old)
+            assert torch.allclose(chosen.get_parameter(name), expected, atol=2e-3)
