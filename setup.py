@@ -67,7 +67,7 @@ setup(
         # Engines, one of which tracking needs, see docs/engines.md.
         'torch': TORCH,
         'onnxruntime': ['onnxruntime>=1.16'],
-        'openvino': ['openvino>=2024.0'],
+        'openvino': ['openvino>=2025.0'],
         # Makes the files of the other engines.
         'export': ['onnx>=1.14', 'onnxruntime>=1.16', *TORCH],
         # Reading and writing ROS 2 bags without ROS; mcap reads damaged files.

@@ -143,8 +143,10 @@ def _shrink(frame: np.ndarray, region: tuple[float, float, float, float], step_x
     height, width = frame.shape[:2]
     # Interpolation reads one pixel beyond the region.
     left, top = max(0, int(region[0]) - factor_x), max(0, int(region[1]) - factor_y)
-    part = frame[top:min(height, math.ceil(region[3]) + factor_y),
-                 left:min(width, math.ceil(region[2]) + factor_x)]
+    columns, rows = math.ceil(region[2]) - left, math.ceil(region[3]) - top
+    # Whole pixels of the part, where the frame has them.
+    part = frame[top:min(height, top + (rows // factor_y + 2) * factor_y),
+                 left:min(width, left + (columns // factor_x + 2) * factor_x)]
     rest_x, rest_y = factor_x, factor_y
     while rest_x > 1 or rest_y > 1:
         by_x, by_y = min(rest_x, 2), min(rest_y, 2)

@@ -39,7 +39,8 @@ TARGETS, SHOT, MAX_FRAMES = 6, 32, 320
 BATCHES, ROWS = 128, 4
 # Sides of the tracked boxes as parts of the frame's smaller side.
 SIDES = (.1, .4)
-QUANTIZED = ['Conv']
+# With Relu, the range of a convolution before one begins at zero, and nothing lies in between.
+QUANTIZED = ['Conv', 'Relu']
 IMAGE_CHANNELS = 3
 
 Values = dict[str, np.ndarray]
