@@ -42,10 +42,10 @@ def scale_boxes(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.concatenate((center - half, center + half), -1)
 
 
-def shrink_size(box: np.ndarray, initial_box: np.ndarray,
+def shrink_size(boxes: np.ndarray, initial_boxes: np.ndarray,
                 std: tuple[float, float]) -> np.ndarray:
     """
-    Return an `xyxy` box (4,) with its size shrunk toward the initial size.
+    Return `xyxy` boxes (..., 4) with their size shrunk toward the initial size.
 
     Log scale and log aspect are shrunk separately: of a change x remains x^3 / (x^2 + std^2), the
     gain of a Wiener filter with x itself as signal. Large changes remain nearly as they are.
@@ -59,16 +59,16 @@ def shrink_size(box: np.ndarray, initial_box: np.ndarray,
     >>> shrink_size(np.array([0., 0., 80., 20.]), initial, (.1, .1)).round(2)
     array([ 0.56,  0.14, 79.44, 19.86])
     """
-    center, size = np.split(box_ops.xyxy_to_cxcywh(box), 2)
-    initial_size = box_ops.xyxy_to_cxcywh(initial_box)[2:]
-    width, height = np.log(size / initial_size)
+    x, y, w, h = box_ops.split(box_ops.xyxy_to_cxcywh(boxes))
+    _, _, initial_w, initial_h = box_ops.split(box_ops.xyxy_to_cxcywh(initial_boxes))
+    width, height = np.log(w / initial_w), np.log(h / initial_h)
     scale = _shrink((width + height) / 2, std[0])
     aspect = _shrink((width - height) / 2, std[1])
-    shrunk = initial_size * np.exp([scale + aspect, scale - aspect])
-    return box_ops.cxcywh_to_xyxy(np.concatenate((center, shrunk)))
+    return box_ops.cxcywh_to_xyxy(box_ops.stack(
+        x, y, initial_w * np.exp(scale + aspect), initial_h * np.exp(scale - aspect)))
 
 
-def _shrink(change: float, std: float) -> float:
+def _shrink(change: np.ndarray, std: float) -> np.ndarray:
     return change ** 3 / (change ** 2 + std ** 2) if std else change
 
 

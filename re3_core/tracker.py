@@ -281,7 +281,7 @@ class Tracker:
             self._replace_engine(error)
             targets = [self._lose(self._target(target_id)) for target_id in ids]
         self._targets.update(zip(ids, targets, strict=True))
-        return {target_id: self._track(self._targets[target_id]) for target_id in ids}
+        return dict(zip(ids, self._tracks(targets), strict=True))
 
     def _step(self, targets: Sequence[_Target], frames: Sequence[tuple[np.ndarray, int]]) -> None:
         """Track N targets, which are changed, in frames that each show some of them in a row."""
@@ -349,21 +349,29 @@ class Tracker:
             raise KeyError(f'no target {target_id!r}; there are: {", ".join(self.ids) or "none"}')
         return self._targets[target_id]
 
-    @np.errstate(all='ignore')
     def _track(self, target: _Target) -> Track:
         """Return the current Track of a target."""
-        predicted = target.predicted_box
-        box = scale_refinement.shrink_size(
-            target.box if predicted is None else predicted, target.initial_box,
-            self.network.size_std)
-        if predicted is None:
-            ratio = scale_refinement.abs_log_area_ratio(box, box_ops.area(target.initial_box))
-            confidence = scale_refinement.recalibrate(
-                target.confidence, float(ratio), self.network.area_logit_weight,
-                self.network.area_logit_bias)
-        else:
-            confidence = min(target.confidence, self.lost_confidence)
-        return Track(box.astype(np.float32), confidence, target.lost)
+        return self._tracks([target])[0]
+
+    @np.errstate(all='ignore')
+    def _tracks(self, targets: Sequence[_Target]) -> list[Track]:
+        """Return the current Tracks of N targets."""
+        initial_boxes = np.stack([target.initial_box for target in targets])
+        boxes = scale_refinement.shrink_size(
+            np.stack([target.box if target.predicted_box is None else target.predicted_box
+                      for target in targets]), initial_boxes, self.network.size_std)
+        ratios = scale_refinement.abs_log_area_ratio(boxes, box_ops.area(initial_boxes)).tolist()
+        return [Track(box, self._confidence(target, ratio), target.lost)
+                for target, box, ratio in zip(
+                    targets, boxes.astype(np.float32), ratios, strict=True)]
+
+    def _confidence(self, target: _Target, log_area_ratio: float) -> float:
+        """Return the confidence to report for a target."""
+        if target.predicted_box is not None:
+            return min(target.confidence, self.lost_confidence)
+        return scale_refinement.recalibrate(
+            target.confidence, log_area_ratio, self.network.area_logit_weight,
+            self.network.area_logit_bias)
 
     def _redetection_proposals(self, targets: Sequence[_Target],
                                images: Sequence[Frame]) -> list[_Proposal]:
@@ -404,16 +412,14 @@ class Tracker:
         output = self._engine.step(crops, [proposal.state for proposal in proposals])
         boxes = box_ops.damp_scale(
             decode(output.boxes, regions), last_boxes, self.network.scale_lr)
-        results = []
-        for row, (proposal, image) in enumerate(zip(proposals, images, strict=True)):
-            box, confidence = boxes[row], output.confidences[row]
-            finite = bool(np.isfinite(box).all())
-            box = clip_box(box if finite else proposal.box, image.shape[:2])
-            if np.isnan(confidence):    # the network has none
-                confidence = np.float32(_fraction_inside(box, image.shape[:2]))
-            results.append(_Result(
-                proposal, box, float(confidence) if finite else 0., output.states[row]))
-        return results
+        finite = np.isfinite(boxes).all(1)
+        frame_sizes = np.array([image.shape[:2] for image in images]).T
+        boxes = clip_box(np.where(finite[:, None], boxes, last_boxes), frame_sizes)
+        confidences = np.where(finite, output.confidences, 0.)
+        if np.isnan(confidences).any():     # the network has none
+            confidences = np.where(finite, _fraction_inside(boxes, frame_sizes), 0.)
+        return [_Result(*values) for values in zip(
+            proposals, boxes, confidences.tolist(), output.states, strict=True)]
 
     def _crop(self, images: Sequence[Frame], boxes: np.ndarray,
               spec: CropSpec) -> Any:
@@ -518,21 +524,23 @@ class Tracker:
             target.state = state
 
 
-def clip_box(box: np.ndarray, frame_size: Sequence[int]) -> np.ndarray:
+def clip_box(boxes: np.ndarray, frame_size: Sequence[int] | np.ndarray) -> np.ndarray:
     """
-    Clip an `xyxy` box (4,) to valid sizes and positions.
+    Clip `xyxy` boxes (..., 4) to valid sizes and positions.
 
-    Its sides are clipped to MIN_SIDE pixels and MAX_FRAMES times the frame's, its center to the
-    frame of `frame_size` (height, width).
+    Their sides are clipped to MIN_SIDE pixels and MAX_FRAMES times the frame's, their centers to
+    the frame.
+
+    :param frame_size: (height, width), of all frames or (2, ...) of each box's own.
 
     >>> clip_box(np.array([50., 50., 49., 51.]), (100, 200))
     array([47.5, 48.5, 51.5, 52.5])
     """
     height, width = frame_size
-    x, y, w, h = box_ops.xyxy_to_cxcywh(box)
-    return box_ops.cxcywh_to_xyxy(np.array([
+    x, y, w, h = box_ops.split(box_ops.xyxy_to_cxcywh(boxes))
+    return box_ops.cxcywh_to_xyxy(box_ops.stack(
         np.clip(x, 0, width), np.clip(y, 0, height),
-        np.clip(w, MIN_SIDE, MAX_FRAMES * width), np.clip(h, MIN_SIDE, MAX_FRAMES * height)]))
+        np.clip(w, MIN_SIDE, MAX_FRAMES * width), np.clip(h, MIN_SIDE, MAX_FRAMES * height)))
 
 
 def _id_list(ids: Iterable[str]) -> list[str]:
@@ -543,10 +551,11 @@ def _id_list(ids: Iterable[str]) -> list[str]:
     return found
 
 
-def _fraction_inside(box: np.ndarray, frame_size: Sequence[int]) -> float:
+def _fraction_inside(boxes: np.ndarray, frame_size: np.ndarray) -> np.ndarray:
+    """Return the part (N,) of the area of boxes (N, 4) within frames of size (2, N)."""
     height, width = frame_size
-    frame = np.array([0., 0., width, height])
-    return float(box_ops.intersection(box, frame) / box_ops.area(box))
+    frames = box_ops.stack(0 * width, 0 * height, width, height).astype(float)
+    return box_ops.intersection(boxes, frames) / box_ops.area(boxes)
 
 
 def _boxes_of(targets: Sequence[_Target]) -> np.ndarray:
