@@ -5,17 +5,15 @@
 Measure speed: `python -m training.benchmark --json out.json`.
 
 Training: frames per second of each part of an iteration, with the convolutions frozen and
-trained. Tracking: milliseconds per frame for several numbers of targets, beside OpenCV's
-trackers in the same run. Everything runs on procedural sequences, since speed does not depend on
-their content; nothing is learned or evaluated. With `--engines` the engines are compared instead.
-The output is the Markdown of docs/performance.md.
+trained, on procedural sequences, since speed does not depend on their content. Tracking, with
+`--engines`: milliseconds per frame of the engines and OpenCV's trackers, for several numbers of
+targets. Nothing is learned or evaluated. The output is the Markdown of docs/performance.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 import os
 from pathlib import Path
@@ -27,27 +25,20 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from re3_core import Tracker
-from re3_core.boxes import cxcywh_to_xyxy
 from re3_core.crops import crop_batch, region_of
 from re3_core.engines import PACKAGES
 from re3_core.engines.torch_engine import choose_device
 import torch
-from training.config import Config, load_config, LossWeights, one_line, run_command, Stage
+from training.config import Config, load_config, LossWeights, run_command, Stage
 from training.engine_benchmark import (
     chosen_engines,
     engine_tables,
     measure_engines,
     update_document,
 )
-from training.pretrained import build_network
 from training.report import markdown, write_json
-from training.simulator import ProceduralMaterial, Simulator
-from training.trackers import AnyTracker, OpenCVTracker, TRACKER_ERRORS
 from training.train import choose_precision, Trainer
 
-FRAME = (480, 640)      # of the tracked sequence
-SIDE = 64               # of the tracked boxes, in pixels
 WARM_UP = 2
 
 
@@ -102,49 +93,6 @@ def training_speeds(config: Config, device: torch.device, iterations: int) -> di
             'waiting for data': trainer.times['data'] / whole}
 
 
-# Tracking --------------------------------------------------------------------------------------
-
-
-def procedural_sequence(frames: int) -> list[np.ndarray]:
-    """Return frames, each (480, 640, 3) uint8 RGB."""
-    simulator = Simulator(ProceduralMaterial(FRAME), FRAME)
-    return list(simulator.sample(np.random.default_rng(0), frames).frames)
-
-
-def spread_boxes(count: int) -> np.ndarray:
-    """Return `count` boxes (count, 4), `xyxy`, spread over the frame."""
-    centers = np.random.default_rng(1).uniform(SIDE, np.array(FRAME[::-1]) - SIDE, (count, 2))
-    return cxcywh_to_xyxy(np.concatenate((centers, np.full((count, 2), float(SIDE))), 1))
-
-
-def tracking_time(tracker: AnyTracker, frames: Sequence[np.ndarray], count: int) -> float:
-    """Return the mean milliseconds of an update of `count` targets: not all take the same."""
-    tracker.reset()
-    for index, box in enumerate(spread_boxes(count)):
-        tracker.init(str(index), frames[0], box)
-    times = []
-    for frame in frames[1:]:
-        began = time.perf_counter()
-        tracker.update(frame)       # returns arrays: a GPU is done then
-        times.append(time.perf_counter() - began)
-    return float(np.mean(times[WARM_UP:])) * 1e3
-
-
-def tracking_times(trackers: dict[str, Callable[[], AnyTracker]], frames: Sequence[np.ndarray],
-                   counts: Sequence[int]) -> tuple[dict[str, dict[int, float]], dict[str, str]]:
-    """Return {label: {count: milliseconds}}, and {label: reason} of those that fail."""
-    times, failed = {}, {}
-    for label, make in trackers.items():
-        try:
-            tracker = make()
-            times[label] = {count: tracking_time(tracker, frames, count) for count in counts}
-            print(f'measured: {label}', file=sys.stderr)
-        except TRACKER_ERRORS as error:
-            failed[label] = one_line(error)
-            print(f'failed: {label}: {failed[label]}', file=sys.stderr)
-    return times, failed
-
-
 # Reports ---------------------------------------------------------------------------------------
 
 
@@ -165,50 +113,40 @@ def report_tables(report: dict) -> str:
     """Return the tables of a report as Markdown text."""
     place = report['machine']
     gpu = f'{place["gpu"]}; ' if place['gpu'] else ''
-    parts = [f'{gpu}{place["cpu"]}, {place["cores"]} cores, {place["threads"]} threads, torch '
-             f'{place["torch"]}, OpenCV {place["opencv"]}; training in {report["precision"]}.']
-    if training := report['training']:
-        rows = [['frames/s', *training]]
-        for part in next(iter(training.values())):
-            style = '.1%' if part == 'waiting for data' else '.0f'
-            rows.append([part, *(format(speeds[part], style) for speeds in training.values())])
-        parts.append(markdown(rows))
-    if tracking := report['tracking']:
-        first = next(iter(tracking.values()))
-        rows = [['ms per frame (times the first)', *(
-            f'{count} target{"s" * (count > 1)}' for count in first)]]
-        rows += [[label, *(f'{value:.1f} ({value / first[count]:.1f}x)'
-                           for count, value in times.items())]
-                 for label, times in tracking.items()]
-        parts.append(markdown(rows))
-    return '\n\n'.join(parts)
+    machine_text = (f'{gpu}{place["cpu"]}, {place["cores"]} cores, {place["threads"]} threads, '
+                    f'torch {place["torch"]}, OpenCV {place["opencv"]}; {report["precision"]}.')
+    training = report['training']
+    rows = [['frames/s', *training]]
+    for part in next(iter(training.values())):
+        style = '.1%' if part == 'waiting for data' else '.0f'
+        rows.append([part, *(format(speeds[part], style) for speeds in training.values())])
+    return f'{machine_text}\n\n{markdown(rows)}'
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions:
     """
-    Measure the speed of training and tracking.
+    Measure the speed of training, or of tracking.
 
     :param model: name of the network
-    :param weights: weights file; without, random weights
+    :param weights: weights file; without, training is measured with random weights
     :param config: training configuration whose network, augmentation, losses and optimizer are
         measured, instead of model
     :param device: auto, cpu, cuda or cuda:N
-    :param precision: of training, and of a second tracker: auto, float32 or bfloat16
+    :param precision: of training: auto, float32 or bfloat16
     :param compile: compile the frozen convolutions, see docs/training.md
     :param unroll: frames of the training clips
     :param batch: rows of a training batch
-    :param iterations: of training that are measured; 0: none
-    :param targets: numbers of targets
-    :param frames: of tracking that are measured; 0: none
-    :param opencv: kinds of OpenCV's trackers to measure as well
-    :param opencv_models: folder of the ONNX files of nano and vit
-    :param threads: threads of torch and OpenCV
+    :param iterations: of training that are measured
+    :param threads: threads of torch and OpenCV in training
     :param cache: folder of the rendered clips; empty: the user's cache folder
     :param json: file to write all figures to
-    :param engines: engines to compare with each other and OpenCV's trackers, instead of the
-        above: all (that are installed), torch, onnxruntime, openvino or tensorrt
-    :param engine_threads: numbers of threads to compare them with
+    :param engines: engines whose tracking is compared, instead of training: all (that are
+        installed), torch, onnxruntime, openvino or tensorrt
+    :param opencv: kinds of OpenCV's trackers to compare with
+    :param opencv_models: folder of the ONNX files of nano and vit
+    :param targets: numbers of targets
+    :param engine_threads: numbers of threads to compare the engines with
     :param document: file whose part about engines is replaced by the tables
     """
 
@@ -221,14 +159,13 @@ class BenchmarkOptions:
     unroll: int = 16
     batch: int = 32
     iterations: int = 5
-    targets: tuple[int, ...] = (1, 8, 64)
-    frames: int = 20
-    opencv: tuple[str, ...] = ('csrt', 'kcf')
-    opencv_models: str | None = None
     threads: int | None = None
     cache: str = ''
     json: Path | None = None
     engines: tuple[str, ...] = ()
+    opencv: tuple[str, ...] = ('csrt', 'kcf')
+    opencv_models: str | None = None
+    targets: tuple[int, ...] = (1, 8, 64)
     engine_threads: tuple[int, ...] = (1, 2)
     document: Path | None = None
 
@@ -242,30 +179,6 @@ class BenchmarkOptions:
             validation_clips=1, validation_length=2, cache=self.cache,
             stages=(Stage(10 ** 6, self.unroll, self.batch, 1.),), precision=self.precision,
             frozen=('backbone',) if frozen else (), compile=self.compile and frozen)
-
-
-def measure(options: BenchmarkOptions, device: torch.device) -> dict[str, Any]:
-    """Return the report of all measurements."""
-    config = options.training(frozen=False)
-    precision = choose_precision(options.precision, device)
-    report: dict[str, Any] = {'machine': machine(device), 'precision': precision, 'training': {},
-                              'tracking': {}, 'failed': {}}
-    for label, frozen in (('convolutions frozen', True), ('all trained', False)):
-        if options.iterations:
-            report['training'][label] = training_speeds(
-                options.training(frozen), device, options.iterations)
-            print(f'measured: {label}', file=sys.stderr)
-    if options.frames:
-        network = build_network(config)
-        trackers: dict[str, Callable[[], Any]] = {
-            f'{config.model} {name}': partial(
-                Tracker, network=network, device=str(device), precision=name)
-            for name in dict.fromkeys(('float32', precision))}
-        trackers |= {f'OpenCV {kind}': partial(OpenCVTracker, kind, options.opencv_models)
-                     for kind in options.opencv}
-        report['tracking'], report['failed'] = tracking_times(
-            trackers, procedural_sequence(options.frames + WARM_UP + 1), options.targets)
-    return report
 
 
 def compare_engines(options: BenchmarkOptions) -> int:
@@ -293,17 +206,22 @@ def versions(engines: Sequence[str]) -> str:
 
 
 def run(options: BenchmarkOptions) -> int:
-    """Run the command; return 1 if a tracker could not be measured."""
+    """Run the command; return 1 if an engine could not be measured."""
     if options.engines:
         return compare_engines(options)
     if options.threads:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
-    report = measure(options, choose_device(options.device))
+    device = choose_device(options.device)
+    report = {'machine': machine(device), 'precision': choose_precision(options.precision, device),
+              'training': {label: training_speeds(options.training(frozen), device,
+                                                  options.iterations)
+                           for label, frozen in (('convolutions frozen', True),
+                                                 ('all trained', False))}}
     if options.json:
         write_json(report, options.json)
     print(report_tables(report))
-    return 1 if report['failed'] else 0
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -34,7 +34,13 @@ from training import report as reports
 from training.config import one_line, run_command
 from training.data import read_got10k, read_lasot, read_videos
 from training.data.base import path_key, Sequence, sequences_of
-from training.executor import Executor, ExecutorOptions, LocalExecutor, WorkerDied
+from training.executor import (
+    Executor,
+    ExecutorOptions,
+    InlineExecutor,
+    LocalExecutor,
+    WorkerDied,
+)
 from training.metrics import bounded_overlap, OnePassRun, RESTART_AFTER, SupervisedRun
 from training.storage import local_copy
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions, TrackerSpec
@@ -159,25 +165,6 @@ def _frames(sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:
         raise ValueError(f'{sequence.name}: {count} frames, but {len(sequence)} boxes')
 
 
-class _SupervisedStart:
-    """The record of one start of a supervised run."""
-
-    def __init__(self, length: int):
-        self.overlaps = np.full(length, np.nan)
-        self.starts: list[int] = []
-        self.failures: list[int] = []
-        self.error = ''
-        self.running, self.wait_until = False, 0
-
-    def fail(self, t: int, error: str = '') -> None:
-        self.failures.append(t)
-        self.running, self.wait_until = False, t + RESTART_AFTER
-        self.error = self.error or (f'frame {t}: {error}' if error else '')
-
-    def result(self) -> SupervisedRun:
-        return SupervisedRun(self.overlaps, tuple(self.starts), tuple(self.failures), self.error)
-
-
 def run_supervised(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int],
                    jitter: float, seed: int) -> list[SupervisedRun]:
     """
@@ -190,31 +177,33 @@ def run_supervised(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[i
     :raises TrackerError: if the tracker raises an exception with several starts
     :raises ValueError: if there are not as many frames as boxes
     """
-    records = [_SupervisedStart(len(sequence)) for _ in starts]
+    runs = {i: SupervisedRun(np.full(len(sequence), np.nan)) for i in starts}
+    running: dict[int, SupervisedRun] = {}
     tracker.reset()
     for t, frame in _frames(sequence):
         truth = sequence.boxes[t]
-        present = not np.isnan(truth).any()
         try:
-            running = [str(i) for i, record in zip(starts, records, strict=True)
-                       if record.running]
-            tracks = tracker.update(frame, running) if running else {}
-            for i, record in zip(starts, records, strict=True):
-                if present and record.running:
-                    overlap = bounded_overlap(tracks[str(i)].box, truth, frame.shape[:2])
-                    record.overlaps[t] = overlap
-                    if overlap <= 0:
-                        record.fail(t)
-                elif present and t >= record.wait_until:
-                    record.starts.append(t)
+            tracks = tracker.update(
+                frame, [str(i) for i in starts if i in running]) if running else {}
+            for i, run in runs.items() if np.isfinite(truth).all() else ():
+                if i in running:
+                    run.overlaps[t] = bounded_overlap(tracks[str(i)].box, truth, frame.shape[:2])
+                    if run.overlaps[t] <= 0:
+                        run.failures.append(t)
+                        del running[i]
+                elif not run.failures or t >= run.failures[-1] + RESTART_AFTER:
+                    run.starts.append(t)
                     tracker.init(str(i), frame,
                                  jittered_box(truth, jitter, seed, sequence.name, i, t))
-                    record.overlaps[t], record.running = 1, True
+                    run.overlaps[t], running[i] = 1, run
         except TRACKER_ERRORS as error:
             if len(starts) > 1:
                 raise TrackerError(one_line(error)) from error
-            records[0].fail(t, one_line(error))
-    return [record.result() for record in records]
+            run = runs[starts[0]]
+            run.failures.append(t)
+            run.error = run.error or f'frame {t}: {one_line(error)}'
+            running.clear()
+    return list(runs.values())
 
 
 def update_times(tracker: AnyTracker, sequence: Sequence, count: int) -> np.ndarray:
@@ -238,20 +227,30 @@ def update_times(tracker: AnyTracker, sequence: Sequence, count: int) -> np.ndar
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Starts of one tracker on one sequence, or with `speed_frames` the timing of one target."""
+class _Timing:
+    """The timing of one target of one tracker on the first frames of one sequence."""
 
     spec: TrackerSpec
     sequence: Sequence
-    protocol: str = ''
-    starts: tuple[int, ...] = (0,)
-    jitter: float = 0.
-    seed: int = 0
-    speed_frames: int = 0
+    frames: int
+    starts = (0,)
+
+    def run(self) -> np.ndarray:
+        return update_times(_tracker(self.spec), self.sequence, self.frames)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Starts of one tracker on one sequence."""
+
+    spec: TrackerSpec
+    sequence: Sequence
+    protocol: str
+    starts: tuple[int, ...]
+    jitter: float
+    seed: int
 
     def run(self) -> Any:
-        if self.speed_frames:
-            return update_times(_tracker(self.spec), self.sequence, self.speed_frames)
         protocol = {'one-pass': run_one_pass, 'restarts': run_supervised}[self.protocol]
         return protocol(_tracker(self.spec), self.sequence, self.starts, self.jitter, self.seed)
 
@@ -259,8 +258,8 @@ class _Job:
         """Return the result of a single start that gave none: failed from its first frame on."""
         count = len(self.sequence)
         if self.protocol == 'restarts':     # as if every restart had failed
-            failures = tuple(range(1, count, RESTART_AFTER))
-            return [SupervisedRun(np.full(count, np.nan), (0,), failures, reason)]
+            failures = list(range(1, count, RESTART_AFTER))
+            return [SupervisedRun(np.full(count, np.nan), [0], failures, reason)]
         size = next(iter(self.sequence.frames)).shape[:2]
         return OnePassRun(np.full((1, count, 4), np.nan), np.full((1, count), np.nan), size,
                           (reason,))
@@ -291,12 +290,12 @@ class _Runner:
     def __init__(self, workers: int, threads: int, start_timeout: float,
                  make_executor: MakeExecutor | None = None):
         self.start_timeout = start_timeout
-        self.executor: Executor | None = None
         prepare = partial(_prepare_process, threads)
         if make_executor is not None:
             self.executor = make_executor(prepare)
         elif workers == 1 and not start_timeout:
             prepare()
+            self.executor = InlineExecutor()
         else:
             self.executor = LocalExecutor(workers, prepare)
 
@@ -305,34 +304,31 @@ class _Runner:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.executor:
-            self.executor.close()
+        self.executor.close()
 
-    def submit(self, job: _Job) -> Future | None:
-        """Start a job in another process; None if there are none."""
-        if not self.executor:
-            return None
+    def submit(self, job: _Job | _Timing) -> Future:
+        """Start a job."""
         seconds = len(job.starts) * (self.start_timeout + SECONDS_PER_FRAME * len(job.sequence))
-        return self.executor.submit(_Job.run, job, seconds if self.start_timeout else None)
+        return self.executor.submit(type(job).run, job, seconds if self.start_timeout else None)
 
-    def result(self, job: _Job, future: Future | None) -> Any:
+    def result(self, future: Future) -> Any:
         """
         Return the result of a job.
 
         :raises TrackerError: if the tracker failed, its process died or took too long
         """
         try:
-            return Executor.result(future) if future else job.run()
+            return Executor.result(future)
         except Timeout:
             raise TrackerError(f'no result within the time limit of {self.start_timeout:g} s and '
                                f'{SECONDS_PER_FRAME:g} s per frame') from None
         except WorkerDied as error:
             raise TrackerError(f'its process died: {error}') from None
 
-    def finish(self, job: _Job, future: Future | None) -> Any:
+    def finish(self, job: _Job, future: Future) -> Any:
         """Return the result of a job; starts that fail together are repeated one by one."""
         try:
-            return self.result(job, future)
+            return self.result(future)
         except TrackerError as error:
             if len(job.starts) == 1:
                 return job.failed(str(error))
@@ -410,9 +406,8 @@ def _speed(runner: _Runner, spec: TrackerSpec, sequences: SequenceOf[Sequence],
     """Return the mean number of updates a second with a single target, None if not measured."""
     seconds = []
     for sequence in sequences if frames else ():
-        job = _Job(spec, sequence, speed_frames=frames)
         try:
-            seconds.append(runner.result(job, runner.submit(job)))
+            seconds.append(runner.result(runner.submit(_Timing(spec, sequence, frames))))
         except (TrackerError, *TRACKER_ERRORS):
             continue        # its failed starts are in the report
     total = np.concatenate(seconds) if seconds else np.zeros(0)
@@ -434,7 +429,6 @@ class EvaluateOptions(TrackerOptions, ExecutorOptions):
     Evaluate trackers on annotated sequences.
 
     :param compare: further trackers in the same run: opencv:KIND, MODEL or MODEL=WEIGHTS
-    :param zero_state: also run the model with its memory zeroed at every frame
     :param reset_every: frames between resets of the memory
     :param reset_each_frame: also run the model with its memory reset at every frame, to the state
         after the first frame advanced by one step: the difference is what the memory is worth
@@ -457,7 +451,6 @@ class EvaluateOptions(TrackerOptions, ExecutorOptions):
 
     dataset: str
     compare: tuple[str, ...] = ()
-    zero_state: bool = False
     reset_every: int | None = None
     reset_each_frame: bool = False
     stride: int = 1
@@ -477,8 +470,6 @@ class EvaluateOptions(TrackerOptions, ExecutorOptions):
         """Return the TrackerSpecs that the command line names; the first one is the main one."""
         main = self.spec(reset_every=self.reset_every)
         specs = [main]
-        if self.zero_state:
-            specs.append(replace(main, label=f'{main.label} zero state', zero_state=True))
         if self.reset_each_frame:
             specs.append(replace(main, label=f'{main.label} reset each frame', reset_every=1))
         for text in self.compare:

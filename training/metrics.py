@@ -13,6 +13,7 @@ whose overlap is 0. Definitions follow the public toolkits (got10k
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -56,14 +57,6 @@ class OnePass(NamedTuple):
         return float(self.normalized.mean())
 
 
-class Overlaps(NamedTuple):
-    """GOT-10k's figures: average overlap and the shares of overlaps above .5 and .75."""
-
-    average: float
-    above_50: float
-    above_75: float
-
-
 class OnePassRun(NamedTuple):
     """
     S starts over T frames.
@@ -85,7 +78,8 @@ class OnePassRun(NamedTuple):
                    tuple(error for run in runs for error in run.errors))
 
 
-class SupervisedRun(NamedTuple):
+@dataclass
+class SupervisedRun:
     """
     One run in which a lost target is started again (VOT).
 
@@ -94,8 +88,8 @@ class SupervisedRun(NamedTuple):
     """
 
     overlaps: np.ndarray
-    starts: tuple[int, ...]
-    failures: tuple[int, ...]
+    starts: list[int] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)
     error: str = ''
 
 
@@ -227,11 +221,15 @@ def _got10k_clip(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     return np.hstack((corner, corner + size))
 
 
-def got10k_score(overlap: np.ndarray) -> Overlaps:
-    """Return the Overlaps figures of all frames that count (N,) of all sequences together."""
+def got10k_score(overlap: np.ndarray) -> dict[str, float]:
+    """
+    Return GOT-10k's figures of all frames that count (N,) of all sequences together.
+
+    `ao` is the average overlap, `sr_50` and `sr_75` the shares of overlaps above .5 and .75.
+    """
     overlap = _visible(overlap)
-    return Overlaps(float(overlap.mean()), float((overlap > .5).mean()),
-                    float((overlap > .75).mean()))
+    return {'ao': float(overlap.mean()), 'sr_50': float((overlap > .5).mean()),
+            'sr_75': float((overlap > .75).mean())}
 
 
 def bounded_overlap(predicted: np.ndarray, truth: np.ndarray,
@@ -266,7 +264,7 @@ def _valid_frames(run: SupervisedRun, burn_in: int) -> np.ndarray:
     keep = ~np.isnan(run.overlaps)
     for start in run.starts:
         keep[start:start + burn_in] = False
-    keep[list(run.failures)] = False
+    keep[run.failures] = False
     return run.overlaps[keep]
 
 
@@ -310,13 +308,12 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     counting half; NaN if one of the two kinds is missing.
     """
     scores, positive = np.asarray(scores, float), np.asarray(positive, bool)
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if not n_positive or not n_negative:
+    if positive.all() or not positive.any():
         return float('nan')
-    _, group, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[group]
-    won = rank[positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(won / (n_positive * n_negative))
+    negatives = np.sort(scores[~positive])
+    below, up_to = (np.searchsorted(negatives, scores[positive], side)
+                    for side in ('left', 'right'))
+    return float((below + up_to).mean() / (2 * len(negatives)))
 
 
 def calibration(scores: np.ndarray, overlap: np.ndarray, bins: int = 10,

@@ -6,7 +6,6 @@
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -73,9 +72,7 @@ def _got10k_figures(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, list[
     scores = [metrics.got10k_score(np.concatenate([
         metrics.got10k_overlaps(run.boxes[start], sequence.boxes, run.frame_size, sequence.visible)
         for sequence, run in pairs])) for start in range(len(pairs[0][1].boxes))]
-    return {'ao': [score.average for score in scores],
-            'sr_50': [score.above_50 for score in scores],
-            'sr_75': [score.above_75 for score in scores]}
+    return {figure: [score[figure] for score in scores] for figure in scores[0]}
 
 
 def _spreads(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -214,16 +211,9 @@ def failure_lines(report: dict) -> str:
 def write_json(report: dict, path: Path | str) -> None:
     """Write the report to a path or URL, atomically; NaN becomes null."""
     folder, separator, name = os.fspath(path).rpartition('/')
-    text = json.dumps(_without_nan(report), indent=1, allow_nan=False) + '\n'
+    without_nan = json.loads(json.dumps(report), parse_constant=lambda constant: None)
+    text = json.dumps(without_nan, indent=1) + '\n'
     Store(folder + separator or '.').write(name, text.encode())
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 # Plots -----------------------------------------------------------------------------------------
@@ -285,16 +275,8 @@ def _draw_calibration(axes: Any, report: dict) -> None:
                           label=f'{tracker} (ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
         axes.plot(bins['score'], bins['overlap'], marker='x', linestyle='--',
                   color=line.get_color())
-        _annotate_counts(axes, bins, line.get_color())
     axes.set(xlabel='score', xlim=(0, 1), ylim=(0, 1),
              ylabel='share of overlaps above .5 (solid), mean overlap (dashed)')
     axes.grid(alpha=.3)
     # Outside the axes: there is no corner that no tracker's curve may come to.
     axes.figure.legend(fontsize='small', loc='outside upper center', ncols=2)
-
-
-def _annotate_counts(axes: Any, bins: dict, color: str) -> None:
-    for score, good, count in zip(bins['score'], bins['good'], bins['count'], strict=True):
-        if count:
-            axes.annotate(str(count), (score, good), fontsize='x-small', color=color,
-                          xytext=(0, 5), textcoords='offset points', ha='center')

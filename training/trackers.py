@@ -191,13 +191,11 @@ class TrackerSpec(TrackerOptions):
 
     :param label: its name in reports; empty: that of the model
     :param reset_every: frames between resets of the memory; None: the tracker's default
-    :param zero_state: run every frame with an empty memory
     :raises ValueError: for an unknown model
     """
 
     label: str = ''
     reset_every: int | None = None
-    zero_state: bool = False
 
     def __post_init__(self) -> None:
         known = (*available_models(), *(OPENCV + kind for kind in OPENCV_TRACKERS))
@@ -214,12 +212,4 @@ class TrackerSpec(TrackerOptions):
                           engine=self.engine, precision=self.precision)
         if self.reset_every is not None:
             tracker.reset_every = self.reset_every
-        if self.zero_state:
-            disable_memory(tracker.network)
         return tracker
-
-
-def disable_memory(network: Any) -> None:
-    """Make `network` run every frame with the memory of its recurrent layers at zero."""
-    recur = network.recur
-    network.recur = lambda encoded, memory: recur(encoded, network.zero_memory(encoded))

@@ -155,8 +155,8 @@ def test_supervised_run_starts_again_five_frames_after_a_failure():
     sequence = _still(40)
     tracker = Puppet(sequence.boxes, missed=(20,))
     run, = evaluate.run_supervised(tracker, sequence, (0,), 0, 0)
-    assert run.failures == (20,)
-    assert run.starts == (0, 25)
+    assert run.failures == [20]
+    assert run.starts == [0, 25]
     assert np.isnan(run.overlaps[21:25]).all()
     assert run.overlaps[20] == 0
     assert (np.delete(run.overlaps, range(20, 25)) == 1).all()
@@ -166,8 +166,8 @@ def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
     sequence = _still(30, absent=(8, 9, 16, 17))
     tracker = Puppet(np.nan_to_num(sequence.boxes), missed=(12,))
     run, = evaluate.run_supervised(tracker, sequence, (0,), 0, 0)
-    assert run.failures == (12,)
-    assert run.starts == (0, 18)
+    assert run.failures == [12]
+    assert run.starts == [0, 18]
 
 
 class Still:
@@ -264,24 +264,6 @@ def test_trackers_that_this_opencv_lacks_are_named(monkeypatch):
         trackers.OpenCVTracker('mil')
 
 
-def test_zero_state_takes_the_memory_and_nothing_else(weights, dataset):
-    sequence = read_sequences(dataset / 'Seq0')[0]
-    plain = trackers.TrackerSpec(model='re3_lite', weights=str(weights)).make()
-    blind = trackers.TrackerSpec(model='re3_lite', weights=str(weights), zero_state=True).make()
-    for tracker in (plain, blind):
-        tracker.init('0', sequence.frames[0], sequence.boxes[0])
-    first = [tracker.update(sequence.frames[0])['0'].box for tracker in (plain, blind)]
-    assert (first[0] != first[1]).any()
-    memory = blind.network.zero_memory(torch.zeros(1, 16))
-    seen = []
-    recur = plain.network.recur
-    plain.network.recur = lambda encoded, _: seen.append(encoded) or recur(encoded, memory)
-    plain.init('0', sequence.frames[0], sequence.boxes[0])
-    again = plain.update(sequence.frames[0])['0'].box
-    assert len(seen) == 2
-    np.testing.assert_allclose(again, first[1], rtol=1e-5)
-
-
 def test_reset_every_reaches_the_tracker(weights):
     spec = trackers.TrackerSpec(model='re3_lite', weights=str(weights), reset_every=7)
     assert spec.make().reset_every == 7
@@ -333,13 +315,13 @@ def test_report_of_a_tracker_that_is_right_but_once():
 def test_command_compares_trackers_and_writes_everything(
         dataset, weights, still, tmp_path, capsys):
     status = evaluate.main([
-        '--weights', str(weights), '--zero-state', '--compare', 'opencv:still',
+        '--weights', str(weights), '--reset-each-frame', '--compare', 'opencv:still',
         '--dataset', str(dataset), '--starts', '2', '--speed-frames', '4', '--device', 'cpu',
         '--start-timeout', '0',
         '--json', str(tmp_path / 'out' / 'report.json'), '--plots', str(tmp_path / 'plots')])
     assert status == 0
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
-    labels = ['re3_lite', 're3_lite zero state', 'opencv:still']
+    labels = ['re3_lite', 're3_lite reset each frame', 'opencv:still']
     assert list(report['trackers']) == labels
     assert report['sequences'] == {'Seq0': LENGTH, 'Seq1': LENGTH}
     mean = {label: report['trackers'][label]['overall']['auc']['mean'] for label in labels}

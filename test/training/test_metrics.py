@@ -109,8 +109,9 @@ def test_sequences_weigh_the_same_in_the_mean():
 def test_got10k_perfect_tracker_and_thresholds():
     truth = np.tile([10., 10., 30., 30.], (5, 1))
     score = metrics.got10k_score(metrics.got10k_overlaps(truth, truth, (100, 100)))
-    assert score == (1, 1, 1)
-    assert metrics.got10k_score([.5, .75, .8]) == (pytest.approx(2.05 / 3), 2 / 3, 1 / 3)
+    assert score == {'ao': 1, 'sr_50': 1, 'sr_75': 1}
+    assert list(metrics.got10k_score([.5, .75, .8]).values()) == pytest.approx(
+        [2.05 / 3, 2 / 3, 1 / 3])
 
 
 def test_got10k_drops_first_and_covered_frames_and_moves_boxes_into_the_frame():
@@ -124,7 +125,7 @@ def test_got10k_drops_first_and_covered_frames_and_moves_boxes_into_the_frame():
 
 
 def test_vot_robustness_of_a_perfect_run_is_one():
-    score = metrics.supervised_score([metrics.SupervisedRun(np.full(40, .8), (0,), ())])
+    score = metrics.supervised_score([metrics.SupervisedRun(np.full(40, .8), [0])])
     assert score == (pytest.approx(.8), 0, 1)
 
 
@@ -134,7 +135,7 @@ def test_vot_leaves_out_burn_in_and_failures():
     overlap[20] = 0
     overlap[21:25] = np.nan
     overlap[25:35] = .9
-    run = metrics.SupervisedRun(overlap, (0, 25), (20,))
+    run = metrics.SupervisedRun(overlap, [0, 25], [20])
     score = metrics.supervised_score([run])
     assert score.accuracy == pytest.approx(.5)
     assert score.failures == 1
@@ -142,9 +143,9 @@ def test_vot_leaves_out_burn_in_and_failures():
 
 
 def test_vot_sequences_weigh_by_length():
-    steady = metrics.SupervisedRun(np.full(90, .6), (0,), ())
-    failing = metrics.SupervisedRun(np.array([1.] + [.5] * 28 + [0.]), (0,), (29,))
-    hopeless = metrics.SupervisedRun(np.array([1., 0.]), (0,), (1,))
+    steady = metrics.SupervisedRun(np.full(90, .6), [0])
+    failing = metrics.SupervisedRun(np.array([1.] + [.5] * 28 + [0.]), [0], [29])
+    hopeless = metrics.SupervisedRun(np.array([1., 0.]), [0], [1])
     score = metrics.supervised_score([steady, failing, hopeless])
     assert score.accuracy == pytest.approx((90 * .6 + 30 * .5 + 2 * 0) / 122)
     assert score.failures == 2
