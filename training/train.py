@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 import math
 import os
 from pathlib import Path
@@ -34,7 +33,6 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from training.augment import Batch, make_batch
@@ -44,12 +42,11 @@ from training.config import (
     dump_config,
     OptimizerConfig,
     ParameterGroup,
-    parse_settings,
     run_command,
     SettingsOptions,
     Stage,
 )
-from training.data.cache import unchanged
+from training.data.cache import load_numbered
 from training.data.check import tile, with_boxes
 from training.data.sources import Clip, ClipSource, make_source, MixedSource
 from training.metrics import success_curve
@@ -68,7 +65,7 @@ LOGGED_CROPS = (4, 8)
 # Data ------------------------------------------------------------------------------------------
 
 
-class TrainingBatches(Dataset):
+class TrainingBatches:
     """
     Batches by the number of the iteration, from 0, for one of several processes.
 
@@ -101,10 +98,8 @@ class TrainingBatches(Dataset):
 
     def from_iteration(self, start: int, workers: int) -> Iterator[Batch]:
         """Yield the batches of all iterations from one on."""
-        yield from DataLoader(
-            self, batch_size=None, sampler=range(start, self.config.iterations),
-            collate_fn=unchanged, num_workers=workers,
-            multiprocessing_context='spawn' if workers else None, pin_memory=self.as_tensor)
+        yield from load_numbered(self.__getitem__, range(start, self.config.iterations), workers,
+                                 pin_memory=self.as_tensor)
 
 
 def check_lengths(source: MixedSource, stages: tuple[Stage, ...]) -> None:
@@ -595,7 +590,7 @@ def start(options: TrainOptions) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    return run_command(partial(parse_settings, TrainOptions), start, arguments,
+    return run_command(TrainOptions, start, arguments,
                        {'--changed': '--force'})
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import cv2
 import pytest
 from training.config import (
+    Augmentation,
+    BoxJitter,
     Config,
     differences,
     dump_config,
     load_config,
+    OptimizerConfig,
     parse_settings,
     present_names,
     run_command,
@@ -42,41 +45,42 @@ def test_without_a_file_there_are_defaults():
 
 
 def test_a_dump_reads_back_the_same(tmp_path):
-    config = load_config(None, ['stages=[{iterations: 4, copies: 2}]', 'optimizer.lr=1e-4',
-                                'optimizer.groups=[{pattern: bias, lr_ratio: 2}]',
-                                'augment.jitter.shift=0.5', 'network.width=0.5', 'frozen=[]'])
+    config = load_config(written(tmp_path, """
+        stages: [{iterations: 4, copies: 2}]
+        optimizer: {lr: 1e-4, groups: [{pattern: bias, lr_ratio: 2}]}
+        augment: {jitter: {shift: 0.5}}
+        network: {width: 0.5, fc: [4, 4], recurrent: true}
+        frozen: []
+        """))
     assert config.stages[0].clips == 32 and config.optimizer.lr == 1e-4
-    assert config.augment.jitter.shift == .5 and config.network == {'width': .5}
+    assert config.augment.jitter.shift == .5 and config.network == {
+        'width': .5, 'fc': [4, 4], 'recurrent': True}
     assert load_config(written(tmp_path, dump_config(config))) == config
-
-
-def test_overrides_reach_into_lists(tmp_path):
-    path = written(tmp_path, 'data: [{kind: cache, path: a}, {kind: cache, path: b}]')
-    config = load_config(path, ['data.1.path=/c', 'data.0.weight=.5'])
-    assert config.data == (Source('cache', path='a', weight=.5), Source('cache', path='/c'))
 
 
 def test_options_replace_the_settings_of_the_file(tmp_path):
     path = written(tmp_path, 'data: [{kind: cache, path: a}, {kind: cache, path: b}]\nseed: 3')
     options = parse_settings(TrainOptions, [
-        '--config', str(path), '--data.1.path', '/c', '--optimizer.lr=1e-4', '--no-compile',
-        '--augment.jitter.scale', '.5', '--minutes', '2'])
-    assert options.settings == load_config(path, [
-        'data.1.path=/c', 'optimizer.lr=1e-4',
-        'augment.jitter={shift: .08, scale: .5}'])
-    assert options.minutes == 2 and options.settings.seed == 3
+        '--config', str(path), '--data.1.path', '/c', '--data.0.weight', '.5',
+        '--optimizer.lr=1e-4', '--no-compile', '--augment.jitter.scale', '.5', '--minutes', '2'])
+    assert options.minutes == 2
+    assert options.settings == Config(
+        data=(Source('cache', path='a', weight=.5), Source('cache', path='/c')), seed=3,
+        optimizer=OptimizerConfig(lr=1e-4),
+        augment=Augmentation(jitter=BoxJitter(.08, .5)))
 
 
-def test_old_options_still_work_with_a_warning(tmp_path, capsys):
-    path = written(tmp_path, 'seed: 3')
+def test_a_resumed_run_has_its_own_settings(tmp_path):
+    (tmp_path / 'config.yaml').write_text('seed: 7')
     options = parse_settings(TrainOptions, [
-        '--config', str(path), '--set', 'seed=4', 'optimizer.lr=.5', '--resume'])
-    assert options.settings.seed == 4 and options.settings.optimizer.lr == .5 and options.resume
+        '--resume', f'--output={tmp_path}', '--optimizer.lr', '.5'])
+    assert options.settings.seed == 7 and options.settings.optimizer.lr == .5
+
+
+def test_old_options_still_work_with_a_warning(capsys):
     assert present_names(['--changed', '--rate=2', '-x'], {
         '--changed': '--force', '--rate': '--lr'}) == ['--force', '--lr=2', '-x']
-    warnings = capsys.readouterr().err
-    assert '--set NAME=VALUE is deprecated' in warnings
-    assert '--changed is deprecated, use --force' in warnings
+    assert '--changed is deprecated, use --force' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('name', ['2026', '007', '2026-01-05', '1_000', '12:30', 'on the desk',
@@ -84,7 +88,6 @@ def test_old_options_still_work_with_a_warning(tmp_path, capsys):
 def test_folders_may_have_any_name(tmp_path, name):
     config = load_config(written(tmp_path, f'data: [{{kind: videos, path: {name}}}]'))
     assert config.data[0].path == name
-    assert load_config(None, [f'cache={name}']).cache == name
 
 
 @pytest.mark.parametrize('text, error', [
@@ -93,16 +96,16 @@ def test_folders_may_have_any_name(tmp_path, name):
     ('stages: [{iterations: 1}, {unrol: 2}]',
      r'stages.1.iterations: .*required.*stages.1.unrol: no such setting'),
     ('stages: [{unroll: 2}]', 'stages.0.iterations: .*required'),
-    ('stages: 5', 'stages: .* valid tuple, got 5'),
+    ('stages: 5', 'stages: .* valid tuple, got .5'),
     ('stages: [{iterations: 1, unroll: 1}]', 'stages.0.unroll: .*greater than or equal to 2'),
-    ('stages: [{iterations: 1, scheduled_sampling: 2}]', 'less than or equal to 1, got 2'),
+    ('stages: [{iterations: 1, scheduled_sampling: 2}]', 'less than or equal to 1, got .2'),
     ('stages: [{iterations: 1, batch: 10, copies: 3}]', 'batch must be a multiple'),
     ('stages: []', 'at least one iteration'),
     ('data: []', 'at least one source'),
     ('frozen: backbone', "frozen: .* valid tuple, got 'backbone'"),
     ('seed: a', "seed: .*valid integer.*, got 'a'"),
     ('seed: 1.5', 'seed: .*valid integer'),
-    ('compile: 7', 'compile: .*valid boolean.*, got 7'),
+    ('compile: 7', 'compile: .*valid boolean.*, got .7'),
     ('precision: float16', "precision: .*'bfloat16', got 'float16'"),
     ('optimizer: {lr: fast}', "optimizer.lr: .*valid number.*, got 'fast'"),
     ('optimizer: {name: lamb}', "optimizer.name: .*'sgd', got 'lamb'"),
@@ -128,16 +131,6 @@ def test_mistakes_are_named(tmp_path, text, error):
     assert '\n' not in str(found.value) or 'not YAML' in error
 
 
-@pytest.mark.parametrize('override, error', [
-    ('seed', "must read name=value, got 'seed'"), ('seed.x=1', 'seed.x: there is no such place'),
-    ('data.0.path=x', 'data.0.path: there is no such place'),
-    ('data.x.path=1', 'numbered from 0'), ('sed=1', 'sed: no such setting')])
-def test_mistakes_in_overrides_are_named(tmp_path, override, error):
-    path = written(tmp_path, 'data: []\nseed: 2')
-    with pytest.raises(ValueError, match=error):
-        load_config(path, [override])
-
-
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'missing\.yaml'):
         load_config(tmp_path / 'missing.yaml')
@@ -149,7 +142,7 @@ def test_differences_name_what_changes_the_result():
     assert differences(text, config) == []
     assert differences(text, replace(config, log_every=3, cache='/x')) == []
     faster = replace(config, optimizer=replace(config.optimizer, lr=1.), network={'width': .5})
-    assert differences(text, faster) == ["network: {}, now {'width': 0.5}",
+    assert differences(text, faster) == ["network: {}, now {'width': '0.5'}",
                                          'optimizer.lr: 0.0005, now 1.0']
     longer = replace(config, stages=(*config.stages[:2], Stage(90, 8, 16, .8), Stage(1)))
     assert differences(text, longer) == ['number of stages: 3, now 4',

@@ -125,39 +125,38 @@ CASES = {
 
 
 def shipped(model, data, cache):
-    """Return the arguments that train a shipped configuration in small on the tests' data."""
-    path = f'config/training/{model}.yaml'
+    """Write a shipped configuration in small for the tests' data; return its path."""
     network, batch = CASES[model]
-    settings = yaml.safe_load((ROOT / path).read_text())
-    overrides = {
+    # With all values as texts, as the file has them.
+    settings = yaml.load((ROOT / f'config/training/{model}.yaml').read_text(), yaml.BaseLoader)
+    settings.update({
         'network': network, 'init_from': '', 'cache': str(cache), 'validation': [SIMULATED],
         'validation_clips': 1, 'validation_length': 2, 'compile': False, 'precision': 'float32',
-        'stages': [{**stage, 'iterations': 1, 'unroll': min(4, stage['unroll']), 'batch': batch}
-                   for stage in settings['stages'][:2]]}
-    for index, source in enumerate(settings['data']):
-        if source['kind'] == 'simulated':
-            overrides[f'data.{index}'] = {**SIMULATED, 'weight': source['weight']}
-        else:
-            overrides[f'data.{index}.path'] = str(data / source['kind'])
-            overrides[f'data.{index}.format'] = 'auto'
-    return ['--config', str(ROOT / path), '--set',
-            *(f'{name}={json.dumps(value)}' for name, value in overrides.items())]
+        'stages': [{**stage, 'iterations': 1, 'unroll': min(4, int(stage['unroll'])),
+                    'batch': batch} for stage in settings['stages'][:2]],
+        'data': [{**SIMULATED, 'weight': source['weight']} if source['kind'] == 'simulated' else {
+            **source, 'path': str(data / source['kind']), 'format': 'auto'}
+            for source in settings['data']]})
+    path = cache.parent / f'{model}.yaml'
+    path.write_text(yaml.safe_dump(settings))
+    return path
 
 
 @pytest.mark.parametrize('model', CASES)
 def test_shipped_configurations_train(model, data, tmp_path, logged):
     output = tmp_path / 'run'
-    assert main([*shipped(model, data, tmp_path / 'cache'), '--output', str(output)]) == 0
+    path = shipped(model, data, tmp_path / 'cache')
+    assert main(['--config', str(path), '--output', str(output)]) == 0
     assert np.isfinite(list(logged(output, 'train/norm').values())).all()
     assert load_network(weights=output / 'last.safetensors').name == model
 
 
 def test_goturn_learns_from_the_sum_over_a_true_pair_and_ten_synthetic_ones(data, tmp_path):
-    arguments = shipped('goturn', data, tmp_path)
-    config = load_config(arguments[1], arguments[3:])
+    config = load_config(shipped('goturn', data, tmp_path / 'cache'))
     run = Trainer(config, tmp_path, torch.device('cpu'))
-    run.batches = run.data.from_iteration(0, 0)
-    run._backward(config.stages[0], 0)
+    for group in run.optimizer.param_groups:
+        group['lr'] = 0.
+    run.train_step()
     found = run.network.output.weight.grad.clone()
     seen = run.rollout
     assert seen.regions.shape == (1, 22, 4)

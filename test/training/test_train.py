@@ -21,6 +21,7 @@ from training.config import load_config
 from training.pretrained import build_network
 from training.rollout import roll_out
 from training.train import CHECKPOINT, choose_precision, load_checkpoint, main, Trainer
+import yaml
 
 CPU = torch.device('cpu')
 PATIENCE = 240
@@ -205,19 +206,21 @@ def test_a_run_can_go_on_with_changed_settings(tiny_config, tmp_path):
     assert load_checkpoint(output)['iteration'] == 3
 
 
-@pytest.mark.parametrize('overrides, error', [
-    (['model=re4'], "model must be one of goturn, .*got 're4'"),
-    (['network={depth: 3}'], 'network: re3_lite has other arguments.*depth'),
-    (['frozen=[tail]'], "frozen: re3_lite has no part 'tail', but .*'head'"),
-    (['init_from=imagenet'], "'imagenet' needs a compact backbone of width 1"),
-    (['init_from=/none.safetensors'], 'no weights file /none.safetensors'),
-    (['data=[{kind: films}]'], "data.0.kind: .*got 'films'"),
-    (['data=[{kind: cache, path: /none}]'], '/none: no finished cache'),
-    (['stages.1.unroll=20'], 'unroll 20 needs clips of 20 frames: no track has 20'),
+@pytest.mark.parametrize('change, error', [
+    ({'model': 're4'}, "model must be one of goturn, .*got 're4'"),
+    ({'network': {'depth': 3}}, 'network: re3_lite has other arguments.*depth'),
+    ({'frozen': ['tail']}, "frozen: re3_lite has no part 'tail', but .*'head'"),
+    ({'init_from': 'imagenet'}, "'imagenet' needs a compact backbone of width 1"),
+    ({'init_from': '/none.safetensors'}, 'no weights file /none.safetensors'),
+    ({'data': [{'kind': 'films'}]}, "data.0.kind: .*got 'films'"),
+    ({'data': [{'kind': 'cache', 'path': '/none'}]}, '/none: no finished cache'),
+    ({'stages': [{'iterations': 1, 'unroll': 20}]},
+     'unroll 20 needs clips of 20 frames: no track has 20'),
 ])
-def test_mistakes_are_reported_in_a_line(tiny_config, tmp_path, capsys, overrides, error):
-    assert main(['--config', str(tiny_config), '--output', str(tmp_path / 'run'),
-                 '--set', *overrides]) == 1
+def test_mistakes_are_reported_in_a_line(tiny_config, tmp_path, capsys, change, error):
+    path = tmp_path / 'wrong.yaml'
+    path.write_text(yaml.safe_dump({**yaml.safe_load(tiny_config.read_text()), **change}))
+    assert main(['--config', str(path), '--output', str(tmp_path / 'run')]) == 1
     assert re.search(error, capsys.readouterr().err.splitlines()[-1])
 
 

@@ -20,7 +20,7 @@ import json
 import os
 from pathlib import Path
 import shutil
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -46,7 +46,6 @@ import tyro
 
 FRAMES_FILE, ITEMS_FILE, SETTINGS_FILE = 'frames.bin', 'items.jsonl', 'settings.json'
 MAX_SIDE = 480
-Item = TypeVar('Item')
 
 
 def default_cache() -> Path:
@@ -337,7 +336,36 @@ def cache_images(images: Sequence[LabeledImage], root: Path,
 # Rendered clips --------------------------------------------------------------------------------
 
 
-class _RenderedClips(Dataset):
+class _Numbered(Dataset):
+    """The results of a function by number."""
+
+    def __init__(self, make: Callable[[int], Any]):
+        self.make = make
+
+    def __getitem__(self, number: int) -> Any:
+        return self.make(number)
+
+
+def load_numbered(make: Callable[[int], Any], numbers: range, workers: int,
+                  **options: Any) -> DataLoader:
+    """
+    Return a DataLoader of `make(number)` for some numbers, in their order.
+
+    :param workers: processes that call it; 0: none
+    :param options: further ones of DataLoader
+    """
+    return DataLoader(
+        _Numbered(make), batch_size=None, sampler=numbers, collate_fn=_unchanged,
+        # Fresh processes: forking one in which torch has started threads can hang.
+        num_workers=workers, multiprocessing_context='spawn' if workers else None, **options)
+
+
+def _unchanged(item: Any) -> Any:
+    """Return a batch as it is, instead of collating it."""
+    return item
+
+
+class _RenderedClips:
     """Clip k of a clip source, drawn with the seed (seed, k), whichever process draws it."""
 
     def __init__(self, make_source: Callable, length: int, seed: int):
@@ -347,15 +375,10 @@ class _RenderedClips(Dataset):
     def source(self) -> Any:
         return self.make_source()
 
-    def __getitem__(self, index: int) -> CacheItem:
+    def __call__(self, index: int) -> CacheItem:
         clip = self.source.sample(np.random.default_rng((self.seed, index)), self.length)
         return CacheItem(str(index), np.asarray(clip.frames),
                          [LabeledTrack('', clip.boxes, clip.visible)])
-
-
-def unchanged(item: Item) -> Item:
-    """Return a batch as it is, instead of collating it."""
-    return item
 
 
 def _use_one_thread(worker: int) -> None:
@@ -373,16 +396,12 @@ def cache_clips(directory: Path, make_source: Callable, clips: int, length: int,
     :raises ValueError: if the folder holds a cache with other settings
     """
     workers = processes or os.cpu_count() or 1
-    workers = 0 if workers == 1 else workers
 
     def items(start: int) -> Iterable[CacheItem]:
-        return tqdm(DataLoader(
-            _RenderedClips(make_source, length, seed), batch_size=None,
-            sampler=range(start, clips), collate_fn=unchanged, num_workers=workers,
-            # Fresh processes: forking one in which torch has started threads can hang.
-            multiprocessing_context='spawn' if workers else None,
-            worker_init_fn=_use_one_thread), 'rendering', clips, initial=start, unit='clip',
-            disable=None)
+        return tqdm(load_numbered(
+            _RenderedClips(make_source, length, seed), range(start, clips),
+            0 if workers == 1 else workers, worker_init_fn=_use_one_thread),
+            'rendering', clips, initial=start, unit='clip', disable=None)
 
     return build_cache(directory, items, {**(settings or {}), 'clips': clips, 'length': length,
                                           'seed': seed})
