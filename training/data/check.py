@@ -24,12 +24,7 @@ from re3_core.io.video import VideoFile
 from tqdm import tqdm
 from training.config import run_command
 from training.data import detect_format, read_dataset
-from training.data.base import (
-    frames_of,
-    LabeledImage,
-    LabeledVideo,
-    read_mask,
-)
+from training.data.base import frames_of, LabeledImage, LabeledVideo, read_mask
 from training.data.sources import Clip
 import tyro
 
@@ -59,13 +54,11 @@ class DatasetSummary:
         return f'format {self.form}: {counts}, {len(self.problems)} problems'
 
 
-def check_dataset(
-        folder: os.PathLike | str, form: str = 'auto', *, decode: bool = True,
-        ) -> tuple[DatasetSummary, list[LabeledVideo] | list[LabeledImage]]:
+def check_dataset(folder: os.PathLike | str, form: str = 'auto',
+                  ) -> tuple[DatasetSummary, list[LabeledVideo] | list[LabeledImage]]:
     """
-    Check a data set.
+    Check a data set; every image is read.
 
-    :param decode: read every image, which finds the unreadable ones and boxes outside of them
     :return: the summary and all readable items
     :raises DataError: if there is no such folder or format
     """
@@ -73,98 +66,89 @@ def check_dataset(
     items = read_dataset(folder, form, on_error=lambda e: summary.problems.append(str(e)))
     for item in tqdm(items, 'checking', disable=None):
         if isinstance(item, LabeledImage):
-            _check_image(item, summary, decode)
+            summary.images += 1
+            summary.boxes += len(item.boxes)
+            try:
+                summary.problems += _image_problems(item)
+            except (OSError, ValueError) as error:
+                summary.problems.append(str(error))
         else:
-            _check_video(item, summary, decode)
+            _check_video(item, summary)
     return summary, items
 
 
-def _check_image(image: LabeledImage, summary: DatasetSummary, decode: bool) -> None:
-    summary.images += 1
-    summary.boxes += len(image.boxes)
-    if not decode:
-        return
-    try:
-        shape = read_image(image.path).shape
-        mask = None if image.mask is None else read_mask(image.mask)
-    except (OSError, ValueError) as error:
-        summary.problems.append(str(error))
-        return
-    _check_boxes(f'{printable(image.path)}: box', image.scaled_boxes(shape), shape, summary)
-    if mask is None or image.mask is None:
-        return
-    if mask.shape != shape[:2]:
-        summary.problems.append(f'{printable(image.mask)}: is {mask.shape[1]}x{mask.shape[0]}, '
-                                f'the image {shape[1]}x{shape[0]}')
-    elif mask.max() > len(image.boxes):
-        summary.problems.append(f'{printable(image.mask)}: value {mask.max()} for '
-                                f'{len(image.boxes)} boxes')
+def _image_problems(image: LabeledImage) -> list[str]:
+    """Return what is wrong with the boxes and the mask of an image."""
+    shape = read_image(image.path).shape
+    problems = _box_problems(f'{printable(image.path)}: box', image.scaled_boxes(shape), shape)
+    if image.mask is not None:
+        mask = read_mask(image.mask)
+        if mask.shape != shape[:2]:
+            problems.append(f'{printable(image.mask)}: is {mask.shape[1]}x{mask.shape[0]}, the '
+                            f'image {shape[1]}x{shape[0]}')
+        elif mask.max() > len(image.boxes):
+            problems.append(f'{printable(image.mask)}: value {mask.max()} for '
+                            f'{len(image.boxes)} boxes')
+    return problems
 
 
-def _check_video(video: LabeledVideo, summary: DatasetSummary, decode: bool) -> None:
+def _check_video(video: LabeledVideo, summary: DatasetSummary) -> None:
+    read = _image_shapes(video.frames) if video.video is None else _video_shapes(video.video)
+    problems = [item for item in read if isinstance(item, str)]
+    shapes = [item for item in read if not isinstance(item, str)]
     summary.videos += 1
     summary.tracks += len(video.tracks)
-    summary.boxes += sum(int(np.isfinite(track.boxes).all(axis=1).sum())
-                         for track in video.tracks)
-    if not decode:
-        summary.frames += len(video.frames)
-        return
-    shapes = _image_shapes(video.frames, summary) if video.video is None else (
-        _video_shapes(video.video, summary))
     summary.frames += len(shapes)
     name = printable(video.name)
     if len(set(shapes)) > 1:
-        summary.problems.append(f'{name}: frames of different sizes '
-                                f'{sorted({shape[1::-1] for shape in shapes})}')
+        problems.append(f'{name}: frames of different sizes '
+                        f'{sorted({shape[1::-1] for shape in shapes})}')
     for track in video.tracks:
+        summary.boxes += int(np.isfinite(track.boxes).all(axis=1).sum())
         if video.video is not None and shapes and len(track.boxes) != len(shapes):
-            summary.problems.append(f'{printable(video.video)}: {len(shapes)} frames, but '
-                                    f'{len(track.boxes)} boxes')
+            problems.append(f'{printable(video.video)}: {len(shapes)} frames, but '
+                            f'{len(track.boxes)} boxes')
         if shapes:
-            _check_boxes(f'{name}{" " * bool(track.name)}{track.name}: box of frame',
-                         track.boxes, shapes[0], summary)
+            problems += _box_problems(f'{name}{" " * bool(track.name)}{track.name}: box of frame',
+                                      track.boxes, shapes[0])
+    summary.problems += problems
 
 
-def _image_shapes(files: Iterable[Path], summary: DatasetSummary) -> list[Shape]:
-    """Return the shapes of readable images, several read at a time."""
+def _image_shapes(files: Iterable[Path]) -> list[Shape | str]:
+    """Return the shape of each image, or why it cannot be read; several are read at a time."""
     def shape_of(path: Path) -> Shape | str:
         try:
             return read_image(path).shape
         except (OSError, ValueError) as error:
             return str(error)
-
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        found = list(executor.map(shape_of, files))
-    summary.problems.extend(item for item in found if isinstance(item, str))
-    return [item for item in found if not isinstance(item, str)]
+        return list(executor.map(shape_of, files))
 
 
-def _video_shapes(path: Path, summary: DatasetSummary) -> list[Shape]:
-    """Return the shapes of the frames that can be decoded."""
-    shapes: list[Shape] = []
+def _video_shapes(path: Path) -> list[Shape | str]:
+    """Return the shapes of the frames that can be decoded, and why others cannot."""
+    found: list[Shape | str] = []
     try:
         source = VideoFile(path)
         expected = source.properties()[1]
-        shapes.extend(frame.shape for frame in source)
+        found.extend(frame.shape for frame in source)
         source.release()
     except (OSError, ValueError, cv2.error) as error:
-        summary.problems.append(str(error))
-        return shapes
-    if expected - len(shapes) > max(1, .01 * expected):
-        summary.problems.append(f'{printable(path)}: only {len(shapes)} of {expected} frames can '
-                                'be decoded')
-    return shapes
+        return [*found, str(error)]
+    if expected - len(found) > max(1, .01 * expected):
+        found.append(f'{printable(path)}: only {len(found)} of {expected} frames can be decoded')
+    return found
 
 
-def _check_boxes(name: str, boxes: np.ndarray, shape: Shape, summary: DatasetSummary) -> None:
-    """Check that boxes (N, 4) have an area and lie at least partly in an image."""
+def _box_problems(name: str, boxes: np.ndarray, shape: Shape) -> list[str]:
+    """Return which boxes (N, 4) have no area or lie outside an image."""
     limit = np.array(shape[1::-1])
     with np.errstate(invalid='ignore'):
         empty = np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
-        outside = np.any((boxes[:, :2] >= limit) | (boxes[:, 2:] <= 0), axis=1)
-    for wrong, what in ((empty, 'has no area'), (outside & ~empty, 'lies outside the image')):
-        summary.problems.extend(f'{name} {number} {what}: {boxes[number].tolist()}'
-                                for number in np.flatnonzero(wrong))
+        outside = np.any((boxes[:, :2] >= limit) | (boxes[:, 2:] <= 0), axis=1) & ~empty
+    return [f'{name} {number} {what}: {boxes[number].tolist()}'
+            for wrong, what in ((empty, 'has no area'), (outside, 'lies outside the image'))
+            for number in np.flatnonzero(wrong)]
 
 
 # Samples ---------------------------------------------------------------------------------------
@@ -188,10 +172,9 @@ def samples(items: Sequence[LabeledVideo | LabeledImage], count: int,
 
 def _video_sample(rng: np.random.Generator, video: LabeledVideo) -> np.ndarray:
     """Draw a frame, one with a box if there is one, else the first one."""
-    boxes = np.full((1, 0, 4), np.nan, np.float32)
-    if video.tracks:
-        boxes = np.stack([track.boxes for track in video.tracks], axis=1)
-    shown = np.flatnonzero(np.any(np.isfinite(boxes).all(axis=2), axis=1))
+    boxes = np.stack([track.boxes for track in video.tracks], axis=1) if video.tracks else (
+        np.zeros((1, 0, 4), np.float32))
+    shown = np.flatnonzero(np.isfinite(boxes).all(axis=2).any(axis=1))
     place = int(rng.choice(shown)) if len(shown) else 0
     frame = frames_of(video, place)[0]
     return with_boxes(frame, boxes[place], f'{video.name} {place}')
@@ -212,9 +195,8 @@ def with_boxes(image: np.ndarray, boxes: np.ndarray, text: str = '') -> np.ndarr
 
 def clip_frame(clip: Clip, index: int) -> np.ndarray:
     """Return a frame of a clip with its box, number and visible fraction."""
-    text = str(index)
-    if np.isfinite(clip.visible[index]):
-        text += f' {clip.visible[index]:.2f}'
+    visible = clip.visible[index]
+    text = f'{index} {visible:.2f}' if np.isfinite(visible) else str(index)
     return with_boxes(clip.frames[index], clip.boxes[index:index + 1], text)
 
 
@@ -227,15 +209,14 @@ def tile(images: Sequence[np.ndarray], columns: int, cell: tuple[int, int]) -> n
     """
     if not images:
         raise ValueError('a contact sheet needs at least one image')
-    height, width = cell
-    sheet = np.zeros((-(-len(images) // columns) * height, columns * width, 3), np.uint8)
-    for index, image in enumerate(images):
-        factor = min(height / image.shape[0], width / image.shape[1])
-        size = (max(1, int(image.shape[1] * factor)), max(1, int(image.shape[0] * factor)))
-        y, x = index // columns * height, index % columns * width
-        sheet[y:y + size[1], x:x + size[0]] = cv2.resize(image, size,
-                                                         interpolation=cv2.INTER_AREA)
-    return sheet
+    rows = -(-len(images) // columns)
+    sheet = np.zeros((rows, columns, *cell, 3), np.uint8)
+    for place, image in zip(np.ndindex(rows, columns), images, strict=False):
+        factor = min(np.array(cell) / image.shape[:2])
+        height, width = (max(1, int(side * factor)) for side in image.shape[:2])
+        sheet[place][:height, :width] = cv2.resize(image, (width, height),
+                                                   interpolation=cv2.INTER_AREA)
+    return sheet.swapaxes(1, 2).reshape(rows * cell[0], columns * cell[1], 3)
 
 
 def clips_sheet(clips: Sequence[Clip], columns: int = 8,
@@ -259,7 +240,6 @@ class CheckOptions:
     :param sheet: file of the contact sheet (default: runs/check/NAME.jpg)
     :param samples: images on the contact sheet
     :param seed: of the choice of samples
-    :param decode: read the images, not only their lists and annotations
     """
 
     path: tyro.conf.Positional[Path]
@@ -267,12 +247,11 @@ class CheckOptions:
     sheet: Path | None = None
     samples: int = 24
     seed: int = 0
-    decode: bool = True
 
 
 def check(options: CheckOptions) -> int:
     """Run the command; return 1 if there are problems."""
-    summary, items = check_dataset(options.path, options.format, decode=options.decode)
+    summary, items = check_dataset(options.path, options.format)
     images = list(samples(items, options.samples, options.seed))
     for problem in summary.problems:
         print(problem)

@@ -37,7 +37,6 @@ class Annotation:
 
     size: tuple[int, int]
     boxes: np.ndarray
-    labels: tuple[str, ...]
     tracks: tuple[str, ...]
 
 
@@ -59,8 +58,7 @@ def read_annotation(file: Path) -> Annotation:
                         f'{error}') from error
     if min(size) <= 0 or not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
         raise DataError(f'{printable(file)}: the size or a box has no width or no height')
-    return Annotation(size, boxes, tuple(item.findtext('name', '') for item in objects),
-                      tuple(item.findtext('trackid', '') for item in objects))
+    return Annotation(size, boxes, tuple(item.findtext('trackid', '') for item in objects))
 
 
 def read_vid(folder: os.PathLike | str, *, on_error: OnError = raise_error) -> list[LabeledVideo]:
@@ -132,5 +130,4 @@ def _read_image(file: Path, images: Path) -> LabeledImage:
     path = images / f'{file.stem}.JPEG'
     if not path.is_file():
         raise DataError(f'{printable(file)}: its image {printable(path)} is missing')
-    return LabeledImage(path, annotation.boxes, annotation.labels,
-                        annotated_size=annotation.size)
+    return LabeledImage(path, annotation.boxes, annotated_size=annotation.size)

@@ -5,8 +5,8 @@
 Folders of images, with or without boxes.
 
 Without boxes any tree of image files will do. Boxes are in `boxes.json` beside the images,
-`{file: {"boxes": [[x, y, w, h], ...], "labels": [...]}}` in pixels; `mask/<name>.png` may hold
-the objects' masks, value k for the k-th box.
+`{file: {"boxes": [[x, y, w, h], ...]}}` in pixels; `mask/<name>.png` may hold the objects' masks,
+value k for the k-th box.
 """
 
 import json
@@ -27,7 +27,6 @@ from training.data.base import (
 
 BOXES_FILE = 'boxes.json'
 MASK_FOLDER = 'mask'
-Labels = tuple[np.ndarray, tuple[str, ...]]
 
 
 def read_images(folder: os.PathLike | str, *,
@@ -43,7 +42,7 @@ def read_images(folder: os.PathLike | str, *,
              if is_image(path) and MASK_FOLDER not in path.relative_to(folder).parts[:-1]]
     if not files:
         on_error(DataError(f'{printable(folder)}: no image files {SUFFIXES} in it'))
-    annotations: dict[Path, dict[str, Labels]] = {}
+    annotations: dict[Path, dict[str, np.ndarray]] = {}
     for place in dict.fromkeys(path.parent for path in files):
         try:
             annotations[place] = read_boxes_file(place / BOXES_FILE)
@@ -51,11 +50,9 @@ def read_images(folder: os.PathLike | str, *,
             on_error(error)
     images = []
     for path in files:
-        none: Labels = (np.zeros((0, 4), np.float32), ())
-        boxes, labels = annotations.get(path.parent, {}).pop(path.name, none)
+        boxes = annotations.get(path.parent, {}).pop(path.name, np.zeros((0, 4), np.float32))
         mask = path.parent / MASK_FOLDER / f'{path.stem}.png'
-        images.append(LabeledImage(path, boxes, labels,
-                                   mask if len(boxes) and mask.is_file() else None))
+        images.append(LabeledImage(path, boxes, mask if len(boxes) and mask.is_file() else None))
     for place, unused in annotations.items():
         if unused:
             on_error(DataError(f'{printable(place / BOXES_FILE)}: boxes of images that are '
@@ -63,11 +60,11 @@ def read_images(folder: os.PathLike | str, *,
     return images
 
 
-def read_boxes_file(path: Path) -> dict[str, Labels]:
+def read_boxes_file(path: Path) -> dict[str, np.ndarray]:
     """
     Read a `boxes.json`; nothing in it if there is no such file.
 
-    :return: file name -> xyxy boxes (N, 4) and labels (N, or none)
+    :return: file name -> xyxy boxes (N, 4)
     :raises DataError: if it is not as described above
     """
     if not path.is_file():
@@ -79,17 +76,14 @@ def read_boxes_file(path: Path) -> dict[str, Labels]:
         raise DataError(f'{printable(path)}: not a JSON object of files: {error}') from error
 
 
-def _entry(path: Path, name: str, entry: dict) -> Labels:
+def _entry(path: Path, name: str, entry: dict) -> np.ndarray:
     """Check and convert the boxes of one image."""
     where = f'{printable(path)}: {name}'
     try:
         boxes = np.array(entry['boxes'], np.float64).reshape(-1, 4)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f'{where}: "boxes" must be a list of [x, y, w, h]') from error
-    labels = tuple(entry.get('labels', ()))
-    if labels and len(labels) != len(boxes):
-        raise DataError(f'{where}: {len(boxes)} boxes but {len(labels)} labels')
     if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
         raise DataError(f'{where}: a box has no width or height, or no number')
     boxes[:, 2:] += boxes[:, :2]
-    return boxes.astype(np.float32), labels
+    return boxes.astype(np.float32)

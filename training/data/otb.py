@@ -36,17 +36,18 @@ IMAGE_FOLDERS = ('img', 'color')
 OTB_FIRST_IMAGE = {'David': 300, 'Diving': 1, 'Football1': 1, 'Freeman3': 1, 'Freeman4': 1}
 
 
-def read_videos(folder: os.PathLike | str, *, first_pixel: float = 0.0,
+def read_videos(folder: os.PathLike | str, *,
                 on_error: OnError = raise_error) -> list[LabeledVideo]:
     """
-    Read all videos below a folder, in natural order of their names.
+    Read all videos below a folder, in natural order of their names, or one video file.
 
-    :param first_pixel: coordinate of the first pixel: 0, or 1 as in the original OTB files
     :raises DataError: if there are none, or one is malformed
     """
     folder = Path(folder)
+    if folder.is_file():
+        return [_read_video(folder, folder.parent)]
     paths = [path for place, files in walk(folder) for path in _videos_in(place, files)]
-    read = read_each(lambda path: _read_video(path, folder, first_pixel), paths, on_error)
+    read = read_each(lambda path: _read_video(path, folder), paths, on_error)
     # Without frames and boxes it is only a folder with the name of one of images.
     found = [video for video in read if video.files or video.tracks]
     if not found:
@@ -62,16 +63,16 @@ def _videos_in(place: Path, files: list[str]) -> list[Path]:
     return videos + [place] * (images > 1 or place.name in IMAGE_FOLDERS)
 
 
-def _read_video(path: Path, root: Path, first_pixel: float) -> LabeledVideo:
+def _read_video(path: Path, root: Path) -> LabeledVideo:
     """Read one video, a video file or a folder of images."""
     if path.is_file():
         labeled = path.stem == 'video' and (path.parent != root or any(root.glob(TRUTH_FILES)))
         home = path.parent if labeled else path.with_suffix('')
         return LabeledVideo(_name(home, root), video=path,
-                            tracks=_read_tracks(home, first_pixel) if labeled else ())
+                            tracks=_read_tracks(home) if labeled else ())
     frames = list_images(path)
     home = path.parent if path.name in IMAGE_FOLDERS and path != root else path
-    tracks = _read_tracks(home, first_pixel)
+    tracks = _read_tracks(home)
     if tracks and home.name in OTB_FIRST_IMAGE and len(tracks[0].boxes) < len(frames):
         first = OTB_FIRST_IMAGE[home.name] - 1
         frames = frames[first:first + len(tracks[0].boxes)]
@@ -85,8 +86,8 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else path.name
 
 
-def _read_tracks(folder: Path, first_pixel: float) -> tuple[LabeledTrack, ...]:
+def _read_tracks(folder: Path) -> tuple[LabeledTrack, ...]:
     """Read the files of boxes beside the images."""
     files = visible_files(folder, TRUTH_FILES)
-    return tuple(LabeledTrack('' if len(files) == 1 else file.stem, read_boxes(file, first_pixel))
+    return tuple(LabeledTrack('' if len(files) == 1 else file.stem, read_boxes(file))
                  for file in files)
