@@ -15,13 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-import os
 from pathlib import Path
-import platform
 import sys
 import tempfile
 import time
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -36,7 +34,7 @@ from training.engine_benchmark import (
     measure_engines,
     update_document,
 )
-from training.report import markdown, write_json
+from training.report import machine, markdown, write_json
 from training.train import choose_precision, Trainer
 
 WARM_UP = 2
@@ -94,19 +92,6 @@ def training_speeds(config: Config, device: torch.device, iterations: int) -> di
 
 
 # Reports ---------------------------------------------------------------------------------------
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Return properties of the machine."""
-    cpu = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        names = [line.partition(':')[2].strip() for line in info.read_text().splitlines()
-                 if line.startswith('model name')]
-        cpu = names[0] if names else cpu
-    gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
-    return {'cpu': cpu, 'cores': os.cpu_count(), 'threads': torch.get_num_threads(), 'gpu': gpu,
-            'torch': torch.__version__, 'opencv': cv2.__version__}
 
 
 def report_tables(report: dict) -> str:

@@ -18,9 +18,7 @@ from concurrent.futures import TimeoutError as Timeout
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import islice
-import os
 from pathlib import Path
-import platform
 import sys
 import time
 from typing import Any
@@ -387,7 +385,7 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
             trackers[spec.label]['fps'] = _speed(runner, spec, sequences, speed_frames)
     return {
         'protocol': protocol, 'starts': starts, 'jitter': jitter, 'seed': seed,
-        'threads': threads, 'machine': _machine(), 'skipped': skipped,
+        'threads': threads, 'machine': reports.machine(), 'skipped': skipped,
         'sequences': {sequence.name: len(sequence) for sequence in sequences},
         'trackers': trackers,
         'ratios': reports.all_ratios(trackers, protocol),
@@ -412,12 +410,6 @@ def _speed(runner: _Runner, spec: TrackerSpec, sequences: SequenceOf[Sequence],
             continue        # its failed starts are in the report
     total = np.concatenate(seconds) if seconds else np.zeros(0)
     return len(total) / total.sum() if len(total) else None
-
-
-def _machine() -> dict[str, Any]:
-    return {'processor': platform.processor() or platform.machine(), 'cores': os.cpu_count(),
-            'python': platform.python_version(), 'torch': torch.__version__,
-            'opencv': cv2.__version__}
 
 
 # Command ---------------------------------------------------------------------------------------

@@ -93,43 +93,6 @@ class SupervisedRun:
     error: str = ''
 
 
-class Supervised(NamedTuple):
-    """
-    VOT figures: mean overlap, number of failures in all, exp(-30 failures / length).
-
-    `accuracy` is NaN where no frame is left after the burn-in.
-    """
-
-    accuracy: float
-    failures: int
-    robustness: float
-
-
-class Spread(NamedTuple):
-    """How a figure varies between repeated runs; `std` is the sample standard deviation."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
-
-
-class Calibration(NamedTuple):
-    """
-    Scores against true overlaps, in equal-width bins of the score; empty bins are NaN.
-
-    `score` (B,) mean score, `good` (B,) share of good boxes, `overlap` (B,) mean overlap,
-    `count` (B,) frames, and `error` the expected calibration error: a score predicts the
-    overlap, so it is the mean absolute difference of both, weighted by count.
-    """
-
-    score: np.ndarray
-    good: np.ndarray
-    overlap: np.ndarray
-    count: np.ndarray    # type: ignore[assignment]    # instead of tuple.count
-    error: float
-
-
 def _checked(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     predicted, truth = np.asarray(predicted, float), np.asarray(truth, float)
     if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 4:
@@ -240,24 +203,23 @@ def bounded_overlap(predicted: np.ndarray, truth: np.ndarray,
     return float(iou(np.clip(predicted, 0, limits), np.clip(truth, 0, limits)))
 
 
-def supervised_score(runs: Sequence[SupervisedRun], burn_in: int = BURN_IN) -> Supervised:
+def supervised_score(runs: Sequence[SupervisedRun], burn_in: int = BURN_IN) -> dict[str, float]:
     """
-    Return the Supervised figures of SupervisedRun `runs`, one for each sequence.
+    Return the VOT figures of SupervisedRun `runs`, one for each sequence.
 
-    The first `burn_in` frames after every start and the frames of failure do not count for
-    accuracy. Accuracy and failures of a sequence weigh by its length, as in the VOT toolkit; a
+    `accuracy` is the mean overlap, NaN where no frame is left after the burn-in, `robustness`
+    exp(-30 failures / length), `failures` their number in all. The first `burn_in` frames after
+    every start and the frames of failure do not count for accuracy. Accuracy and failures of a sequence weigh by its length, as in the VOT toolkit; a
     sequence without a frame that counts has accuracy 0 there.
     """
     lengths = np.array([len(run.overlaps) for run in runs])
     failures = np.array([len(run.failures) for run in runs])
     valid = [_valid_frames(run, burn_in) for run in runs]
-    if not any(len(overlap) for overlap in valid):
-        accuracy = float('nan')
-    else:
-        accuracy = float(np.average([overlap.mean() if len(overlap) else 0.
-                                     for overlap in valid], weights=lengths))
+    means = [overlap.mean() if len(overlap) else 0. for overlap in valid]
+    accuracy = np.average(means, weights=lengths) if any(map(len, valid)) else np.nan
     rate = np.average(failures, weights=lengths) / lengths.mean()
-    return Supervised(accuracy, int(failures.sum()), float(np.exp(-VOT_SENSITIVITY * rate)))
+    return {'accuracy': float(accuracy), 'robustness': float(np.exp(-VOT_SENSITIVITY * rate)),
+            'failures': int(failures.sum())}
 
 
 def _valid_frames(run: SupervisedRun, burn_in: int) -> np.ndarray:
@@ -290,14 +252,18 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[
     return float(difference.mean()), float(error)
 
 
-def spread(values: ArrayLike) -> Spread:
-    """Return the Spread of a figure over repeated runs (N,), without those that lack it (NaN)."""
+def spread(values: ArrayLike) -> dict[str, float]:
+    """
+    Return how a figure varies over repeated runs (N,), without those that lack it (NaN).
+
+    `mean`, `std` (the sample standard deviation), `low` and `high`; NaN without any.
+    """
     known = np.asarray(values, float)
     known = known[~np.isnan(known)]
     if not len(known):
-        return Spread(*[float('nan')] * 4)
-    std = float(known.std(ddof=1)) if len(known) > 1 else 0.
-    return Spread(float(known.mean()), std, float(known.min()), float(known.max()))
+        return dict.fromkeys(('mean', 'std', 'low', 'high'), float('nan'))
+    return {'mean': float(known.mean()), 'std': float(known.std(ddof=1)) if known[1:].size else 0.,
+            'low': float(known.min()), 'high': float(known.max())}
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -316,9 +282,15 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((below + up_to).mean() / (2 * len(negatives)))
 
 
-def calibration(scores: np.ndarray, overlap: np.ndarray, bins: int = 10,
-                good: float = SUCCESS_IOU) -> Calibration:
-    """Return the Calibration of `scores` (N,) in 0..1 against the true overlaps (N,)."""
+def calibration(scores: np.ndarray, overlap: np.ndarray,
+                bins: int = 10) -> tuple[dict[str, np.ndarray], float]:
+    """
+    Compare `scores` (N,) in 0..1 with the true overlaps (N,), in equal-width bins of the score.
+
+    :return: by name (bins,) arrays, NaN where a bin is empty: mean `score`, share of `good` boxes
+        (overlap > .5), mean `overlap`, `count` of frames; and the expected calibration error: a
+        score predicts the overlap, so it is the mean absolute difference, weighted by count
+    """
     scores, overlap = np.asarray(scores, float), np.asarray(overlap, float)
     index = np.clip((scores * bins).astype(int), 0, bins - 1)
     count = np.bincount(index, minlength=bins)
@@ -329,4 +301,5 @@ def calibration(scores: np.ndarray, overlap: np.ndarray, bins: int = 10,
 
     score, met = per_bin(scores), per_bin(overlap)
     error = float(np.nansum(np.abs(score - met) * count) / len(scores))
-    return Calibration(score, per_bin(overlap > good), met, count, error)
+    return {'score': score, 'good': per_bin(overlap > SUCCESS_IOU), 'overlap': met,
+            'count': count}, error

@@ -8,9 +8,12 @@ from collections.abc import Sequence as SequenceOf
 import json
 import os
 from pathlib import Path
+import platform
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from training import metrics
 from training.data.base import Sequence
 from training.metrics import OnePassRun, SupervisedRun
@@ -76,7 +79,7 @@ def _got10k_figures(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, list[
 
 
 def _spreads(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {key: metrics.spread(values)._asdict() for key, values in figures.items()}
+    return {key: metrics.spread(values) for key, values in figures.items()}
 
 
 def _confidence(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, Any] | None:
@@ -88,11 +91,10 @@ def _confidence(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, Any] | No
     if not known.any():
         return None
     overlap, scores = overlap[known], scores[known]
-    bins = metrics.calibration(scores, overlap)
+    bins, error = metrics.calibration(scores, overlap)
     return {'roc_auc': metrics.roc_auc(scores, overlap > metrics.SUCCESS_IOU),
-            'calibration_error': bins.error,
-            'bins': {name: getattr(bins, name).tolist()
-                     for name in ('score', 'good', 'overlap', 'count')}}
+            'calibration_error': error,
+            'bins': {name: values.tolist() for name, values in bins.items()}}
 
 
 def supervised_report(sequences: SequenceOf[Sequence],
@@ -104,8 +106,7 @@ def supervised_report(sequences: SequenceOf[Sequence],
     """
     def figures(per_start: Any) -> dict:
         scores = [metrics.supervised_score(start) for start in per_start]
-        return _spreads({key: [getattr(score, key) for score in scores]
-                         for key in FIGURES['restarts']})
+        return _spreads({key: [score[key] for score in scores] for key in scores[0]})
 
     return {
         'overall': figures(list(zip(*runs, strict=True))),
@@ -149,6 +150,20 @@ def all_differences(trackers: dict[str, dict], protocol: str) -> dict[str, dict[
         mean, error = metrics.paired_difference(*zip(*values, strict=True))
         result[label] = {'mean': mean, 'error': error}
     return result
+
+
+def machine(device: torch.device | None = None) -> dict[str, Any]:
+    """Return properties of the machine."""
+    cpu = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        names = [line.partition(':')[2].strip() for line in info.read_text().splitlines()
+                 if line.startswith('model name')]
+        cpu = names[0] if names else cpu
+    gpu = torch.cuda.get_device_name(device) if device and device.type == 'cuda' else None
+    return {'cpu': cpu, 'cores': os.cpu_count(), 'threads': torch.get_num_threads(), 'gpu': gpu,
+            'python': platform.python_version(), 'torch': torch.__version__,
+            'opencv': cv2.__version__}
 
 
 def overall_table(report: dict) -> str:

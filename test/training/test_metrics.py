@@ -126,7 +126,7 @@ def test_got10k_drops_first_and_covered_frames_and_moves_boxes_into_the_frame():
 
 def test_vot_robustness_of_a_perfect_run_is_one():
     score = metrics.supervised_score([metrics.SupervisedRun(np.full(40, .8), [0])])
-    assert score == (pytest.approx(.8), 0, 1)
+    assert score == {'accuracy': pytest.approx(.8), 'robustness': 1, 'failures': 0}
 
 
 def test_vot_leaves_out_burn_in_and_failures():
@@ -137,9 +137,9 @@ def test_vot_leaves_out_burn_in_and_failures():
     overlap[25:35] = .9
     run = metrics.SupervisedRun(overlap, [0, 25], [20])
     score = metrics.supervised_score([run])
-    assert score.accuracy == pytest.approx(.5)
-    assert score.failures == 1
-    assert score.robustness == pytest.approx(math.exp(-30 / 60))
+    assert score['accuracy'] == pytest.approx(.5)
+    assert score['failures'] == 1
+    assert score['robustness'] == pytest.approx(math.exp(-30 / 60))
 
 
 def test_vot_sequences_weigh_by_length():
@@ -147,10 +147,10 @@ def test_vot_sequences_weigh_by_length():
     failing = metrics.SupervisedRun(np.array([1.] + [.5] * 28 + [0.]), [0], [29])
     hopeless = metrics.SupervisedRun(np.array([1., 0.]), [0], [1])
     score = metrics.supervised_score([steady, failing, hopeless])
-    assert score.accuracy == pytest.approx((90 * .6 + 30 * .5 + 2 * 0) / 122)
-    assert score.failures == 2
-    assert score.robustness == pytest.approx(math.exp(-30 * ((30 + 2) / 122) / (122 / 3)))
-    assert math.isnan(metrics.supervised_score([hopeless]).accuracy)
+    assert score['accuracy'] == pytest.approx((90 * .6 + 30 * .5 + 2 * 0) / 122)
+    assert score['failures'] == 2
+    assert score['robustness'] == pytest.approx(math.exp(-30 * ((30 + 2) / 122) / (122 / 3)))
+    assert math.isnan(metrics.supervised_score([hopeless])['accuracy'])
 
 
 def test_bounded_overlap_cuts_boxes_at_the_frame():
@@ -167,18 +167,18 @@ def test_roc_auc_equals_counting_pairs_with_ties():
 
 
 def test_calibration_bins_and_error():
-    result = metrics.calibration([.05, .05, .95, 1.], [.9, .1, .9, .7], bins=10)
-    np.testing.assert_array_equal(result.count, [2] + [0] * 8 + [2])
-    np.testing.assert_allclose(result.good[[0, 9]], [.5, 1])
-    np.testing.assert_allclose(result.overlap[[0, 9]], [.5, .8])
-    assert np.isnan(result.good[1:9]).all()
-    assert result.error == pytest.approx((.45 * 2 + .175 * 2) / 4)
+    result, error = metrics.calibration([.05, .05, .95, 1.], [.9, .1, .9, .7], bins=10)
+    np.testing.assert_array_equal(result['count'], [2] + [0] * 8 + [2])
+    np.testing.assert_allclose(result['good'][[0, 9]], [.5, 1])
+    np.testing.assert_allclose(result['overlap'][[0, 9]], [.5, .8])
+    assert np.isnan(result['good'][1:9]).all()
+    assert error == pytest.approx((.45 * 2 + .175 * 2) / 4)
 
 
 def test_spread_over_repeated_runs():
-    assert metrics.spread([1., 2., 3.]) == (2, 1, 1, 3)
-    assert metrics.spread([.4, float('nan')]) == (.4, 0, .4, .4)
-    assert np.isnan(metrics.spread([float('nan')])).all()
+    assert metrics.spread([1., 2., 3.]) == {'mean': 2, 'std': 1, 'low': 1, 'high': 3}
+    assert metrics.spread([.4, float('nan')]) == {'mean': .4, 'std': 0, 'low': .4, 'high': .4}
+    assert np.isnan(list(metrics.spread([float('nan')]).values())).all()
 
 
 def test_scale_jitter_is_zero_for_steady_growth_and_counts_the_reversals():
