@@ -112,14 +112,6 @@ def area(boxes: Boxes) -> Boxes:
     return (x2 - x1).clip(0) * (y2 - y1).clip(0)
 
 
-def _maximum(a: Boxes, b: Boxes) -> Boxes:
-    return namespace(a).maximum(a, b)
-
-
-def _minimum(a: Boxes, b: Boxes) -> Boxes:
-    return namespace(a).minimum(a, b)
-
-
 def intersection(a: Boxes, b: Boxes) -> Boxes:
     """
     Return the area (...) of the intersection of `xyxy` boxes, elementwise with broadcasting.
@@ -128,8 +120,9 @@ def intersection(a: Boxes, b: Boxes) -> Boxes:
     2.0
     """
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = split(a), split(b)
-    width = _minimum(ax2, bx2) - _maximum(ax1, bx1)
-    height = _minimum(ay2, by2) - _maximum(ay1, by1)
+    library = namespace(a)
+    width = library.minimum(ax2, bx2) - library.maximum(ax1, bx1)
+    height = library.minimum(ay2, by2) - library.maximum(ay1, by1)
     return width.clip(0) * height.clip(0)
 
 

@@ -13,6 +13,8 @@ III-B), with P the peephole: a full matrix (the paper's network), a diagonal, or
     o = sigmoid(Wo x + Ro h + Po c' + bo)
 """
 
+from typing import Any
+
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -82,35 +84,6 @@ class PeepholeLSTMCell(nn.Module):
         return torch.sigmoid(o) * torch.tanh(cell), cell
 
 
-class FactoredLSTM(nn.Module):
-    """
-    Two peephole LSTM layers; the input of the second is both the inputs and the first's output.
-
-    This is the factored arrangement of LRCN (Donahue et al. 2015) which Re3 uses. The state is
-    (h1, c1, h2, c2), each (N, H); the output is h2.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, peephole: str = 'full') -> None:
-        super().__init__()
-        self.layer1 = PeepholeLSTMCell(input_size, hidden_size, peephole)
-        self.layer2 = PeepholeLSTMCell(input_size + hidden_size, hidden_size, peephole)
-
-    def zero_state(self, like: Tensor) -> tuple[Tensor, ...]:
-        """Return the state of zeros for a batch as large as `like` (N, ...)."""
-        # Rounding errors of the memory accumulate: never in half precision.
-        shape = (len(like), self.layer1.hidden_size)
-        dtype = torch.promote_types(self.layer1.bias.dtype, torch.float32)
-        return tuple(like.new_zeros(shape, dtype=dtype) for _ in range(4))
-
-    def forward(self, inputs: Tensor,
-                state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Advance one step: inputs (N, in), state (h1, c1, h2, c2); return (h2, new state)."""
-        h1, c1, h2, c2 = state
-        hidden1, cell1 = self.layer1(inputs, (h1, c1))
-        hidden2, cell2 = self.layer2(torch.cat((inputs, hidden1), -1), (h2, c2))
-        return hidden2, (hidden1, cell1, hidden2, cell2)
-
-
 class ConvPeepholeLSTMCell(nn.Module):
     """
     One LSTM layer on maps, one step: the equations above with convolutions (Shi et al. 2015).
@@ -145,29 +118,46 @@ class ConvPeepholeLSTMCell(nn.Module):
         return torch.sigmoid(o + self.peephole_new(cell)) * torch.tanh(cell), cell
 
 
-class FactoredConvLSTM(nn.Module):
+class _Factored(nn.Module):
     """
-    Two convolutional peephole LSTM layers, factored as in `FactoredLSTM`.
+    Two LSTM layers; the input of the second is both the inputs and the first's output.
 
-    The state is (h1, c1, h2, c2), each (N, H, S, S); the output is h2.
+    This is the factored arrangement of LRCN (Donahue et al. 2015) which Re3 uses. The state is
+    (h1, c1, h2, c2); the output is h2.
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, layer1: Any, layer2: Any) -> None:
         super().__init__()
-        self.layer1 = ConvPeepholeLSTMCell(input_size, hidden_size)
-        self.layer2 = ConvPeepholeLSTMCell(input_size + hidden_size, hidden_size)
+        self.layer1, self.layer2 = layer1, layer2
 
     def zero_state(self, like: Tensor) -> tuple[Tensor, ...]:
-        """Return the state of zeros for inputs like `like` (N, C, S, S), never in half."""
+        """Return the state of zeros for inputs like `like` (N, C, ...)."""
+        # Rounding errors of the memory accumulate: never in half precision.
         shape = (len(like), self.layer1.hidden_size, *like.shape[2:])
-        dtype = torch.promote_types(self.layer1.weight_input.weight.dtype, torch.float32)
+        dtype = torch.promote_types(next(self.parameters()).dtype, torch.float32)
         return tuple(like.new_zeros(shape, dtype=dtype) for _ in range(4))
 
     def forward(self, inputs: Tensor,
                 state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Advance one step: inputs (N, C, S, S), state (h1, c1, h2, c2); return (h2, state)."""
+        """Advance one step: inputs (N, C, ...), state (h1, c1, h2, c2); return (h2, state)."""
         h1, c1, h2, c2 = state
         hidden1, cell1 = self.layer1(inputs, (h1, c1))
         joined = torch.cat((inputs, hidden1.to(inputs.dtype)), 1)
         hidden2, cell2 = self.layer2(joined, (h2, c2))
         return hidden2, (hidden1, cell1, hidden2, cell2)
+
+
+class FactoredLSTM(_Factored):
+    """Two `PeepholeLSTMCell`s on vectors: inputs (N, C), states (N, H)."""
+
+    def __init__(self, input_size: int, hidden_size: int, peephole: str = 'full') -> None:
+        super().__init__(PeepholeLSTMCell(input_size, hidden_size, peephole),
+                         PeepholeLSTMCell(input_size + hidden_size, hidden_size, peephole))
+
+
+class FactoredConvLSTM(_Factored):
+    """Two `ConvPeepholeLSTMCell`s on maps: inputs (N, C, S, S), states (N, H, S, S)."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(ConvPeepholeLSTMCell(input_size, hidden_size),
+                         ConvPeepholeLSTMCell(input_size + hidden_size, hidden_size))

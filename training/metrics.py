@@ -209,8 +209,9 @@ def supervised_score(runs: Sequence[SupervisedRun], burn_in: int = BURN_IN) -> d
 
     `accuracy` is the mean overlap, NaN where no frame is left after the burn-in, `robustness`
     exp(-30 failures / length), `failures` their number in all. The first `burn_in` frames after
-    every start and the frames of failure do not count for accuracy. Accuracy and failures of a sequence weigh by its length, as in the VOT toolkit; a
-    sequence without a frame that counts has accuracy 0 there.
+    every start and the frames of failure do not count for accuracy. Accuracy and failures of a
+    sequence weigh by its length, as in the VOT toolkit; a sequence without a frame that counts
+    has accuracy 0 there.
     """
     lengths = np.array([len(run.overlaps) for run in runs])
     failures = np.array([len(run.failures) for run in runs])

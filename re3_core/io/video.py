@@ -229,32 +229,6 @@ def _open_writer(path: str, rate: float, size: tuple[int, int]) -> cv2.VideoWrit
     raise OSError(f'OpenCV can write none of the codecs {", ".join(CODECS)} to {path}')
 
 
-class _LazyVideoWriter:
-    """A video file that is opened with the size of its first frame."""
-
-    def __init__(self, path: Path, rate: float) -> None:
-        self._path, self._rate = os.path.abspath(check_utf8(path)), rate
-        self._writer: cv2.VideoWriter | None = None
-        self._shape: tuple[int, ...] = ()
-
-    def write(self, frame: np.ndarray) -> None:
-        """Append a frame."""
-        height, width = (side - side % 2 for side in frame.shape[:2])
-        if self._writer is None:
-            self._writer = _open_writer(self._path, self._rate, (width, height))
-            self._shape = frame.shape
-        if frame.shape != self._shape:
-            raise ValueError(f'the video has frames of {self._shape[1]} x {self._shape[0]}, got '
-                             f'one of {frame.shape[1]} x {frame.shape[0]}')
-        self._writer.write(cv2.cvtColor(np.ascontiguousarray(frame[:height, :width]),
-                                        cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Write the remaining frames."""
-        if self._writer is not None:
-            self._writer.release()
-
-
 @contextmanager
 def video_writer(path: str | os.PathLike[str],
                  rate: float) -> Iterator[Callable[[np.ndarray], None]]:
@@ -268,10 +242,24 @@ def video_writer(path: str | os.PathLike[str],
     :param rate: frames per second.
     """
     with atomic_write(Path(path)) as part:
-        video = _LazyVideoWriter(part, rate)
+        name = os.path.abspath(check_utf8(part))
+        writer: cv2.VideoWriter | None = None
+        shape: tuple[int, ...] = ()
+
+        def write(frame: np.ndarray) -> None:
+            nonlocal writer, shape
+            height, width = (side - side % 2 for side in frame.shape[:2])
+            if writer is None:
+                writer, shape = _open_writer(name, rate, (width, height)), frame.shape
+            if frame.shape != shape:
+                raise ValueError(f'the video has frames of {shape[1]} x {shape[0]}, got one of '
+                                 f'{frame.shape[1]} x {frame.shape[0]}')
+            writer.write(cv2.cvtColor(np.ascontiguousarray(frame[:height, :width]),
+                                      cv2.COLOR_RGB2BGR))
         try:
-            yield video.write
+            yield write
         finally:
-            video.close()
+            if writer is not None:
+                writer.release()
         if not part.exists():
             raise ValueError(f'{path}: a video needs at least one frame')
