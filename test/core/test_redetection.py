@@ -240,6 +240,11 @@ def test_restart_ends_the_redetection():
     assert iou(tracker.update(image_with(box))['a'].box, np.array(box)) > .9
 
 
+def test_a_large_limit_gives_no_target_more_than_its_search_regions():
+    assert redetection.allocate_budget(np.array([3, 0]), 4, 32).tolist() == [4, 4]
+    assert redetection.allocate_budget(np.array([3, 0, 0]), 4, 2).tolist() == [0, 1, 1]
+
+
 def test_window_grows_to_the_frame_and_stays_in_it():
     frames = np.array([1, 10, 1000])
     boxes = np.repeat(square(0)[None], 3, 0)
@@ -247,8 +252,12 @@ def test_window_grows_to_the_frame_and_stays_in_it():
     found = redetection.search_windows(boxes, np.zeros((3, 2)), frames, sizes)
     assert (np.diff(found[:, 2] - found[:, 0]) > 0).all()
     assert found[2].tolist() == [0, 0, 320, 160]
-    moving = redetection.search_windows(boxes, np.full((3, 2), 5.), frames, sizes)
-    assert moving[1, 2] > found[1, 2]
+    # Half a box and a tenth more in each frame, from the center on.
+    np.testing.assert_allclose(found[0], (18, 38, 42, 62))
+    moving, back = (redetection.search_windows(boxes, np.full((3, 2), speed), frames, sizes)
+                    for speed in (5., -5.))
+    np.testing.assert_allclose(moving[0], found[0] + (-2.5, -2.5, 2.5, 2.5))
+    np.testing.assert_array_equal(moving, back)
 
 
 def test_points_fill_the_window_evenly_over_calls():
@@ -342,6 +351,36 @@ def test_keyframe_is_that_of_the_last_confident_frame():
     assert target.lost and target.keyframe.step == 9
     # It does not keep a batch of 16 alive.
     assert target.keyframe.previous.base is None and keyframe.previous.base is not None
+
+
+def test_search_regions_get_crop_and_memory_of_the_keyframe(monkeypatch):
+    tracker = start()
+    hide(tracker, 5)
+    keyframe, seen, step = tracker._targets['a'].keyframe, [], tracker.network.step
+    monkeypatch.setattr(tracker.network, 'step', lambda crops, state: (
+        seen.append((crops, state)), step(crops, state))[1])
+    tracker.update(image_with())
+    (crops, state), = seen
+    assert state.memory[0][:, 0].tolist() == [5] + [0] * redetection.CANDIDATES
+    assert (crops.previous[1:].numpy() == keyframe.previous).all()
+
+
+def test_motion_is_extrapolated_from_the_frame_of_the_keyframe_on(monkeypatch):
+    frames, boxes = [], redetection.candidate_boxes
+    monkeypatch.setattr(redetection, 'candidate_boxes', lambda *arguments: (
+        frames.append(arguments[2].tolist()), boxes(*arguments))[1])
+    hide(start(), 5)
+    assert frames == [[4], [5]]     # lost in the third
+
+
+def test_mean_confidence_is_that_of_all_confident_frames():
+    tracker = start()
+    mean = tracker._targets['a'].keyframe.confidence
+    assert mean == pytest.approx(1 / (1 + np.exp(-VISIBLE)))
+    tracker.network.visible_logit = 1.
+    tracker.update(image_with(square(10)))
+    assert tracker._targets['a'].keyframe.confidence == pytest.approx(
+        mean + .1 * (1 / (1 + np.exp(-1)) - mean))
 
 
 def test_search_restarts_with_each_loss():
