@@ -300,7 +300,7 @@ class OcclusionOptions(SimulatorOptions):
         simulator, length = self.simulator(config=SCENES)(), BEFORE + max(self.hidden) + AFTER
         clips = [simulator.sample(np.random.default_rng([self.seed, index]), length)
                  for index in range(self.clips)]
-        return [Sequence(f'clip {index}', clip.frames, clip.boxes, clip.visible)
+        return [Sequence(f'clip {index}', list(clip.frames), clip.boxes, clip.visible)
                 for index, clip in enumerate(clips)]
 
     def trackers(self) -> dict[str, Tracker]:

@@ -24,8 +24,7 @@ import time
 from typing import Any, cast
 
 import numpy as np
-from re3_core import boxes as box_ops
-from re3_core import save_network, Tracker
+from re3_core import save_network, Track, Tracker
 from re3_core.engines.torch_engine import choose_device, PRECISIONS
 from re3_core.io.files import atomic_write
 from re3_core.networks import TrackerNetwork
@@ -49,6 +48,7 @@ from training.config import (
 from training.data.cache import load_numbered
 from training.data.check import tile, with_boxes
 from training.data.sources import Clip, ClipSource, make_source, MixedSource
+from training.metrics import overlaps as overlaps_of
 from training.metrics import success_curve
 from training.pretrained import build_network
 from training.rollout import Objective, roll_out, Rollout
@@ -385,19 +385,25 @@ def fixed_clips(source: ClipSource, count: int, length: int) -> list[Clip]:
             for index in range(count)]
 
 
-def validation_auc(tracker: Tracker, clips: list[Clip]) -> float:
-    """Track all clips side by side from their first true boxes; return the mean success AUC."""
-    overlaps: list[list[float]] = [[] for _ in clips]
+def track_clips(tracker: Tracker, clips: list[Clip]) -> list[list[Track]]:
+    """Track N clips of T frames side by side from their first true boxes; return N x T Tracks."""
     tracker.reset()
-    for index, clip in enumerate(clips):
-        tracker.init(str(index), np.ascontiguousarray(clip.frames[0]), clip.boxes[0])
+    tracks = [[tracker.init(str(index), np.ascontiguousarray(clip.frames[0]), clip.boxes[0])]
+              for index, clip in enumerate(clips)]
     for t in range(1, len(clips[0])):
-        tracks = tracker.update_frames([(np.ascontiguousarray(clip.frames[t]), [str(index)])
-                                        for index, clip in enumerate(clips)])
-        for index, clip in enumerate(clips):
-            if clip.present[t]:
-                overlaps[index].append(box_ops.iou(tracks[str(index)].box, clip.boxes[t]))
-    return float(np.mean([success_curve(np.array(some)).mean() for some in overlaps if some]))
+        found = tracker.update_frames([(np.ascontiguousarray(clip.frames[t]), [str(index)])
+                                       for index, clip in enumerate(clips)])
+        for index, track in enumerate(found.values()):
+            tracks[index].append(track)
+    return tracks
+
+
+def validation_auc(tracker: Tracker, clips: list[Clip]) -> float:
+    """Track clips of equal length; return the mean success AUC, first frames left out."""
+    overlaps = [overlaps_of(np.array([track.box for track in some[1:]]), clip.boxes[1:])
+                for some, clip in zip(track_clips(tracker, clips), clips, strict=True)]
+    return float(np.mean([success_curve(overlap).mean() for overlap in overlaps
+                          if np.isfinite(overlap).any()]))
 
 
 # Several processes -----------------------------------------------------------------------------

@@ -34,7 +34,7 @@ settings.load_profile('re3')
 
 MAX_PIXELS = 4096
 SIZES = st.integers(0, 2 ** 32 - 1) | st.integers(0, 70)
-PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
+IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
 
 
 def used_or_refused(convert, message):
@@ -70,7 +70,7 @@ def test_compressed_images_of_any_bytes(data, text, head):
     used_or_refused(compressed_to_rgb, SimpleNamespace(format=text, data=head + data))
 
 
-@given(pixels=PICTURES, suffix=st.sampled_from(['.jpg', '.png']), rate=st.floats(0, 1),
+@given(pixels=IMAGES, suffix=st.sampled_from(['.jpg', '.png']), rate=st.floats(0, 1),
        place=st.integers(0, 2000), byte=st.integers(0, 255))
 def test_compressed_images_that_are_cut_or_damaged(pixels, suffix, rate, place, byte):
     data = bytearray(cv2.imencode(suffix, pixels)[1].tobytes())

@@ -17,7 +17,7 @@ BAD_BOXES = {
 }
 
 
-def spoil(message, **fields):
+def corrupt(message, **fields):
     """Set fields of an image message."""
     for name, value in fields.items():
         setattr(message, name, value)
@@ -37,12 +37,12 @@ def cut(message, number):
 
 
 BAD_IMAGES = {
-    'encoding': (lambda m: spoil(m, encoding='32FC1'), "unknown image encoding '32FC1'"),
-    'step': (lambda m: spoil(m, step=10), 'image step 10 is less than'),
+    'encoding': (lambda m: corrupt(m, encoding='32FC1'), "unknown image encoding '32FC1'"),
+    'step': (lambda m: corrupt(m, step=10), 'image step 10 is less than'),
     'size': (lambda m: cut(m, 7), 'bytes of data, but step'),
-    'empty': (lambda m: cut(spoil(m, width=0, height=0), len(m.data)), 'empty image'),
+    'empty': (lambda m: cut(corrupt(m, width=0, height=0), len(m.data)), 'empty image'),
     'frame_id': (lambda m: name_frame(m, 'f' * 1000), 'of 1000 characters, at most 256'),
-    'too large': (lambda m: spoil(m, width=60000, height=60000), 'is larger than'),
+    'too large': (lambda m: corrupt(m, width=60000, height=60000), 'is larger than'),
 }
 
 

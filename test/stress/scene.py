@@ -12,7 +12,7 @@ from rclpy.serialization import serialize_message
 from re3_ros.messages import fill_image
 from sensor_msgs.msg import Image
 
-# Pictures in the loop that the scene is; the motion is periodic.
+# Images in the loop that the scene is; the motion is periodic.
 LENGTH = 16
 # A target moves by this share of its size to either side, slow enough for every second image
 # to be skipped, or seven of eight.

@@ -7,6 +7,7 @@ import numpy as np
 from re3_core import Tracker
 from re3_core.boxes import iou
 from training.simulator import ProceduralMaterial, Simulator
+from training.train import track_clips
 
 CLIPS, LENGTH = 20, 24
 
@@ -15,15 +16,10 @@ def test_packaged_weights_on_simulated_clips():
     simulator = Simulator(ProceduralMaterial(), (180, 240))
     clips = [simulator.sample(np.random.default_rng((7, index)), LENGTH)
              for index in range(CLIPS)]
-    tracker = Tracker(device='cpu')
-    for index, clip in enumerate(clips):
-        tracker.init(str(index), clip.frames[0], clip.boxes[0])
-    found = []
-    for time in range(1, LENGTH):
-        tracks = tracker.update_frames(
-            (clip.frames[time], [str(index)]) for index, clip in enumerate(clips))
-        found += [(iou(tracks[str(index)].box, clip.boxes[time]), tracks[str(index)].confidence)
-                  for index, clip in enumerate(clips) if np.isfinite(clip.boxes[time]).all()]
+    found = [(iou(track.box, box), track.confidence)
+             for tracks, clip in zip(track_clips(Tracker(device='cpu'), clips), clips, strict=True)
+             for track, box in zip(tracks[1:], clip.boxes[1:], strict=True)
+             if np.isfinite(box).all()]
     overlap, confidence = np.array(found, float).T
     assert len(overlap) > .9 * CLIPS * (LENGTH - 1)
     # Today .716, .863, .115 and .70.

@@ -50,14 +50,14 @@ def test_separate_crops_are_the_true_box_before_and_a_moved_one_now(clips):
     assert (shift != 0).any(-1).float().mean() > .9
 
 
-def test_foreseeing_moves_the_current_crop_to_where_the_target_will_be(clips):
+def test_target_from_next_frame_moves_the_current_crop_to_where_the_target_will_be(clips):
     clip = clips[0]
     jumping = replace(clip, boxes=clip.boxes + np.array([[0], [0], [60], [60], [0]], np.float32))
-    foreseen = batch_of([jumping], replace(STILL, target_from_next_frame=True, min_coverage=.7))
+    batch = batch_of([jumping], replace(STILL, target_from_next_frame=True, min_coverage=.7))
     truth = truth_of([jumping])
-    assert torch.equal(foreseen.template_boxes[1:], truth[:-1])
-    assert (covered_fraction(truth[1:], foreseen.search_boxes[1:]) >= .7 - 1e-4).all()
-    assert not torch.equal(foreseen.search_boxes[2], foreseen.template_boxes[2])
+    assert torch.equal(batch.template_boxes[1:], truth[:-1])
+    assert (covered_fraction(truth[1:], batch.search_boxes[1:]) >= .7 - 1e-4).all()
+    assert not torch.equal(batch.search_boxes[2], batch.template_boxes[2])
 
 
 def test_eleven_copies_are_one_true_pair_and_ten_synthetic_ones(clips):

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Calibrating the score."""
+"""Calibrating the confidence."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_fit_finds_the_weight_and_the_bias():
     assert found == pytest.approx((4, -2), abs=.01)
 
 
-def test_observed_parts_add_up_to_the_score_of_the_tracker(network, clips):
+def test_observed_parts_add_up_to_the_confidence_of_the_tracker(network, clips):
     tracker = Tracker(network=network, device='cpu', redetection_candidates=0)
     memory, similarity, change, overlap = calibrate.observe(tracker, clips[:2])
     assert len(memory) == len(similarity) == len(change) == len(overlap) == 8
@@ -32,12 +32,12 @@ def test_observed_parts_add_up_to_the_score_of_the_tracker(network, clips):
     assert (similarity[1:4] < 1).all()
     tracker.init('it', clips[0].frames[0], clips[0].boxes[0])
     for row in range(4):
-        score = tracker.update(clips[0].frames[row + 1])['it'].confidence
+        confidence = tracker.update(clips[0].frames[row + 1])['it'].confidence
         mixed = (re3_lite.LSTM_WEIGHT * memory[row] + re3_lite.SIMILARITY_WEIGHT * similarity[row]
                  + re3_lite.CONFIDENCE_BIAS)
         logit = (min(mixed, memory[row] + re3_lite.LSTM_MARGIN)
                  - re3_lite.AREA_LOGIT_WEIGHT * change[row] + re3_lite.AREA_LOGIT_BIAS)
-        assert sigmoid(logit) == pytest.approx(score, abs=1e-4)
+        assert sigmoid(logit) == pytest.approx(confidence, abs=1e-4)
 
 
 def test_the_command_prints_what_belongs_into_the_network(tiny_config, tmp_path, capsys):

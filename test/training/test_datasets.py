@@ -260,7 +260,7 @@ def test_lasot_hidden_targets(tmp_path):
     np.testing.assert_allclose(video.tracks[0].visible[2:], 0)
 
 
-def test_stills_with_boxes_and_masks(tmp_path):
+def test_images_with_boxes_and_masks(tmp_path):
     """Boxes of the JSON become xyxy; an image without an entry has none."""
     first, second = read_images(make_images(tmp_path))
     np.testing.assert_allclose(first.boxes, ((5, 6, 15, 14), (30, 6, 50, 26)))
@@ -326,7 +326,7 @@ def test_missing_folder_and_unknown_format(tmp_path):
         read_dataset(tmp_path, 'kitti')
 
 
-def test_check_finds_unreadable_pictures_and_boxes_outside(tmp_path):
+def test_check_finds_unreadable_images_and_boxes_outside(tmp_path):
     """Every file that is no image is named, and boxes that show nothing."""
     make_otb(tmp_path)
     unreadable = tmp_path / 'Ball' / 'img' / '00000002.jpg'

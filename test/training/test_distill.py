@@ -21,7 +21,7 @@ def teacher(monkeypatch):
     monkeypatch.setattr(distill.torch, 'compile', lambda module, **options: module)
 
 
-def test_a_student_is_taught_and_written(teacher, tiny_config, tmp_path, capsys, logged):
+def test_a_student_is_trained_and_written(teacher, tiny_config, tmp_path, capsys, logged):
     output, before = tmp_path / 'dense' / 'backbone.safetensors', tmp_path / 'before.safetensors'
     trained = Re3LiteNet(embedding=8, fc6=16, hidden=8, backbone='efficientnet_lite0')
     save_network(trained, before, dtype=torch.float32)
@@ -47,6 +47,6 @@ def test_errors_fall(teacher):
     assert (distillation.evaluate([crops]) < .8 * first).all()
 
 
-def test_missing_data_is_said(tmp_path, capsys):
+def test_missing_data_is_reported(tmp_path, capsys):
     assert distill.main(['--config', str(tmp_path / 'none.yaml')]) == 1
     assert 'none.yaml' in capsys.readouterr().err

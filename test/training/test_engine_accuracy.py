@@ -13,6 +13,7 @@ from re3_core.engines import EngineError, PACKAGES
 from training.engine_benchmark import PRECISIONS
 from training.metrics import success_curve
 from training.simulator import ProceduralMaterial, Simulator
+from training.train import track_clips
 
 CLIPS, LENGTH, SIZE = 10, 16, (180, 240)
 SETTINGS = [(engine, precision) for engine in ('torch', 'onnxruntime', 'openvino')
@@ -27,14 +28,8 @@ def clips():
 
 def boxes_of(tracker, clips):
     """Return the tracked boxes (CLIPS, LENGTH - 1, 4)."""
-    for index, clip in enumerate(clips):
-        tracker.init(str(index), clip.frames[0], clip.boxes[0])
-    boxes = []
-    for time in range(1, LENGTH):
-        tracks = tracker.update_frames(
-            (clip.frames[time], [str(index)]) for index, clip in enumerate(clips))
-        boxes.append([tracks[str(index)].box for index in range(CLIPS)])
-    return np.array(boxes).swapaxes(0, 1)
+    return np.array([[track.box for track in tracks[1:]]
+                     for tracks in track_clips(tracker, clips)])
 
 
 def mean_auc(boxes, clips):

@@ -202,8 +202,8 @@ def test_foreseeing_pulls_the_current_crop_only(clips):
 
 def test_boxes_without_numbers_become_the_truth(clips):
     broken = Scripted([float('nan')] * 4)
-    for foresee in (False, True):
-        augment = replace(STILL, target_from_next_frame=foresee)
+    for from_next_frame in (False, True):
+        augment = replace(STILL, target_from_next_frame=from_next_frame)
         seen = roll_out(broken, batch_of(clips, augment, scheduled_sampling=1.), augment)
         assert torch.isfinite(seen.regions).all()
 

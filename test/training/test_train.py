@@ -259,17 +259,17 @@ def test_compact_networks_init_from_imagenet_weights(monkeypatch):
         pretrained.load_imagenet(network)
 
 
-def test_dense_networks_init_from_a_taught_backbone(tiny_config, tmp_path):
+def test_dense_networks_init_from_a_distilled_backbone(tiny_config, tmp_path):
     config = load_config(tiny_config)
     dense = {**config.network, 'backbone': 'dense'}
     config = replace(config, network=dense)
     torch.manual_seed(7)
-    taught = network_class('re3_lite')(**dense).backbone
+    distilled = network_class('re3_lite')(**dense).backbone
     path = tmp_path / 'backbone.safetensors'
-    pretrained.save_backbone(taught, path)
+    pretrained.save_backbone(distilled, path)
     config = replace(config, init_from='', backbone_weights=str(path))
     network = build_network(config)
-    for name, value in taught.state_dict().items():
+    for name, value in distilled.state_dict().items():
         assert torch.allclose(network.backbone.state_dict()[name], value, atol=1e-3), name
     with pytest.raises(ValueError, match='holds a dense backbone, which re3_lite .* has not'):
         build_network(replace(config, network={**dense, 'backbone': 'efficientnet_lite0'}))
@@ -286,12 +286,12 @@ def test_a_trained_network_goes_on_with_another_backbone(tiny_config, tmp_path):
     config = load_config(tiny_config)
     trained = network_class('re3_lite')(
         **{**config.network, 'backbone': 'efficientnet_lite0'})
-    start, taught = tmp_path / 'start.safetensors', tmp_path / 'backbone.safetensors'
+    start, distilled = tmp_path / 'start.safetensors', tmp_path / 'backbone.safetensors'
     save_network(trained, start, dtype=torch.float32)
     dense = {**config.network, 'backbone': 'dense'}
-    pretrained.save_backbone(network_class('re3_lite')(**dense).backbone, taught)
+    pretrained.save_backbone(network_class('re3_lite')(**dense).backbone, distilled)
     network = build_network(replace(config, network=dense, init_from=str(start),
-                                    backbone_weights=str(taught)))
+                                    backbone_weights=str(distilled)))
     assert network.config == network_class('re3_lite')(**dense).config
     assert torch.equal(network.fc6.weight, trained.fc6.weight)
     assert len(network.backbone.layers) == 10

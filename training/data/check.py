@@ -174,7 +174,7 @@ def _video_sample(rng: np.random.Generator, video: LabeledVideo) -> np.ndarray:
     """Draw a frame, one with a box if there is one, else the first one."""
     boxes = np.stack([track.boxes for track in video.tracks], axis=1) if video.tracks else (
         np.zeros((1, 0, 4), np.float32))
-    shown = np.flatnonzero(np.isfinite(boxes).all(axis=2).any(axis=1))
+    shown = np.flatnonzero(np.any(np.isfinite(boxes).all(axis=2), axis=1))
     place = int(rng.choice(shown)) if len(shown) else 0
     frame = frames_of(video, place)[0]
     return with_boxes(frame, boxes[place], f'{video.name} {place}')
