@@ -240,6 +240,14 @@ def test_restart_ends_the_redetection():
     assert iou(tracker.update(image_with(box))['a'].box, np.array(box)) > .9
 
 
+def test_the_first_search_region_is_the_extrapolated_box():
+    arguments = square(0)[None], np.array([[4., 0.]]), np.array([3])
+    sizes = np.array([[160, 320]])
+    found = redetection.candidate_boxes(*arguments, np.array([5]), sizes, 4)
+    np.testing.assert_allclose(found[:, 0], redetection.extrapolate(*arguments, sizes))
+    assert len(np.unique(found[0], axis=0)) == 4
+
+
 def test_a_large_limit_gives_no_target_more_than_its_search_regions():
     assert redetection.allocate_budget(np.array([3, 0]), 4, 32).tolist() == [4, 4]
     assert redetection.allocate_budget(np.array([3, 0, 0]), 4, 2).tolist() == [0, 1, 1]

@@ -62,9 +62,6 @@ class Clip:
 class ClipSource(Protocol):
     """Anything that clips can be drawn from."""
 
-    def __len__(self) -> int:
-        """Return the number of different targets that clips are drawn from."""
-
     def sample(self, rng: np.random.Generator, length: int) -> Clip:
         """Draw a clip of `length` frames; the same state of `rng` gives the same clip."""
 
@@ -90,9 +87,6 @@ class TrackClips:
         self.reverse_prob, self.part_prob = reverse_prob, part_prob
         self.vary_stride_prob = vary_stride_prob
         self._starts: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return len(self.cache.tracks)
 
     def _possible_starts(self, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
         """
@@ -183,12 +177,9 @@ class ImageClips:
             raise ValueError(f'{cache.directory}: no image has a box of at most {max_box_ratio} '
                              'of its sides')
 
-    def __len__(self) -> int:
-        return len(self.tracks)
-
     def sample(self, rng: np.random.Generator, length: int) -> Clip:
         """Draw an annotated object."""
-        track = self.tracks[int(rng.integers(len(self)))]
+        track = self.tracks[int(rng.integers(len(self.tracks)))]
         return Clip([self.cache.frames(track.video)[0]] * length,
                     np.tile(track.boxes[0], (length, 1)), np.full(length, np.nan, np.float32))
 
@@ -205,20 +196,14 @@ class MixedSource:
     """
     A clip source that draws every clip from one of several sources.
 
-    :param weights: how often each is drawn, any positive scale; None: all alike
+    :param weights: how often each is drawn, on any scale
+    :raises ValueError: if none is ever drawn
     """
 
-    def __init__(self, sources: Sequence[ClipSource], weights: Sequence[float] | None = None):
-        probabilities = np.ones(len(sources)) if weights is None else np.asarray(weights, float)
-        if not len(sources) or probabilities.shape != (len(sources),) \
-                or (probabilities < 0).any() or probabilities.sum() <= 0:
-            raise ValueError(f'{len(sources)} sources with weights {weights}: needed is one '
-                             'weight >= 0 for each source, not all 0')
-        self.sources = tuple(sources)
-        self.probabilities = probabilities / probabilities.sum()
-
-    def __len__(self) -> int:
-        return sum(len(source) for source in self.sources)
+    def __init__(self, sources: Sequence[ClipSource], weights: Sequence[float]):
+        if not sum(weights):
+            raise ValueError(f'the weights of the {len(sources)} sources must not all be 0')
+        self.sources, self.probabilities = tuple(sources), np.array(weights) / sum(weights)
 
     def sample(self, rng: np.random.Generator, length: int) -> Clip:
         """Draw a source by its weight, then a clip from it."""

@@ -56,9 +56,6 @@ class Simulator:
         self.backgrounds = backgrounds
         self.config = config or SceneConfig()
 
-    def __len__(self) -> int:
-        return len(self.material)
-
     def properties(self) -> dict:
         """Return what distinguishes this simulator from others, anything for JSON."""
         videos = self.backgrounds and self.backgrounds.videos.directory.name

@@ -31,9 +31,6 @@ class Cutout(NamedTuple):
 class Material(Protocol):
     """A source of objects and backgrounds."""
 
-    def __len__(self) -> int:
-        """Return the number of different images."""
-
     def properties(self) -> dict:
         """Return what distinguishes this material from others, anything for JSON."""
 
@@ -127,9 +124,6 @@ class ImageMaterial:
         available = np.array((bool(self._masked), bool(self._boxed), True)) * probabilities
         self._probabilities = available / available.sum()
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def properties(self) -> dict:
         """Return the name of the cache, which depends on its content."""
         return {'images': self.images.directory.name}
@@ -178,9 +172,6 @@ class ProceduralMaterial:
 
     def __init__(self, size: tuple[int, int] = (360, 480)):
         self.size = size
-
-    def __len__(self) -> int:
-        return 1
 
     def properties(self) -> dict:
         """Return nothing: there are no files."""
