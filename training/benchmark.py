@@ -12,7 +12,7 @@ targets. Nothing is learned or evaluated. The output is the Markdown of docs/per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,6 @@ import time
 from typing import Literal
 
 import cv2
-import numpy as np
-from re3_core.crops import crop_batch, region_of
 from re3_core.engines import PACKAGES
 from re3_core.engines.torch_engine import choose_device
 import torch
@@ -38,18 +36,6 @@ from training.report import machine, markdown, write_json
 from training.train import choose_precision, Trainer
 
 WARM_UP = 2
-
-
-def seconds_of(function: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Return the median time of a call, after some that do not count."""
-    times = []
-    for _ in range(WARM_UP + repeats):
-        began = time.perf_counter()
-        function()
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
-    return float(np.median(times[WARM_UP:]))
 
 
 # Training --------------------------------------------------------------------------------------
@@ -71,22 +57,8 @@ def training_speeds(config: Config, device: torch.device, iterations: int) -> di
     for _ in range(iterations):
         trainer.train_step()
     whole = time.perf_counter() - began
-    batch, rollout, network = trainer.data[0].to(device), trainer.rollout, trainer.network
-    rows, boxes, frames = len(batch.mirrored), batch.search_boxes[0], batch.frames[0]
-
-    def cut() -> None:
-        for spec in (network.previous_crop, network.current_crop):
-            crop_batch(frames, region_of(boxes, spec.context), spec.size)
-    crops = type(rollout.crops)(*(part[:rows] for part in rollout.crops))
-    features_of = trainer.features_of or network.features
-
-    def run_features() -> None:
-        with torch.no_grad(), trainer.autocast():
-            features_of(crops)
-    speeds = {'crops': rows / seconds_of(cut, iterations, device),
-              'features': rows / seconds_of(run_features, iterations, device)}
-    for part in ('rollout', 'forward', 'backward', 'step'):
-        speeds[part] = trainer.frames / trainer.times[part]
+    speeds = {part: trainer.frames / trainer.times[part]
+              for part in ('rollout', 'forward', 'backward', 'step')}
     return {**speeds, 'whole iteration': trainer.frames / whole,
             'waiting for data': trainer.times['data'] / whole}
 

@@ -55,18 +55,6 @@ def random_crops(source: ClipSource, count: int, *seed: int) -> Tensor:
     return crop_batch([clip.frames[0] for clip in clips], regions, CompactNet.current_crop.size)
 
 
-def channel_std(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Return the standard deviation of each channel (1, C, 1, 1) of each of the maps."""
-    return [part.float().std((0, 2, 3), keepdim=True) + 1e-3 for part in maps]
-
-
-def normalized_mse(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor],
-                   scales: Sequence[Tensor]) -> list[Tensor]:
-    """Return the mean squared error of each map, in variances of the teacher's channels."""
-    return [((student.float() - teacher.float()) / scale).square().mean()
-            for student, teacher, scale in zip(student_maps, teacher_maps, scales, strict=True)]
-
-
 class Distillation:
     """
     A teacher, a student, and the student's optimizer.
@@ -89,18 +77,21 @@ class Distillation:
             self.optimizer, lr, iterations, pct_start=.05)
         self.scales: list[Tensor] = []
 
-    @torch.no_grad()
-    def teacher_features(self, crops: Tensor) -> Sequence[Tensor]:
-        """Return the teacher's maps of stride 4, 8 and 16."""
-        return self.teacher(crops.to(self.device))
-
     def errors(self, crops: Tensor) -> list[Tensor]:
-        """Return the unexplained fraction of variance of the maps of stride 4, 8 and 16."""
-        wanted = self.teacher_features(crops)
+        """
+        Return the unexplained fraction of variance of the maps of stride 4, 8 and 16.
+
+        That is the mean squared error in variances of the teacher's channels.
+        """
+        crops = crops.to(self.device)
+        with torch.no_grad():
+            wanted = [part.float() for part in self.teacher(crops)]
         # Measured once, so that every channel counts alike.
-        self.scales = self.scales or channel_std(wanted)
+        self.scales = self.scales or [part.std((0, 2, 3), keepdim=True) + 1e-3 for part in wanted]
         with torch.autocast(self.device.type, self.dtype, self.dtype != torch.float32):
-            return normalized_mse(self.student(crops.to(self.device)), wanted, self.scales)
+            found = self.student(crops)
+        return [((student.float() - teacher) / scale).square().mean()
+                for student, teacher, scale in zip(found, wanted, self.scales, strict=True)]
 
     def train_step(self, crops: Tensor) -> list[float]:
         """Take one step; return the errors before it."""
