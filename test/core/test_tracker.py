@@ -158,13 +158,15 @@ def test_lost_and_found_with_hysteresis(frames):
     assert lost == [False, False, False, False, True, True, False]
 
 
-def test_a_target_is_lost_below_lost_confidence_and_found_from_found_confidence_on(frames):
+@pytest.mark.parametrize('found, lost', [(.5, [False, True, False]), (.6, [False, True, True])])
+def test_a_target_is_lost_below_lost_confidence_and_found_from_found_confidence_on(
+        frames, found, lost):
     tracker = Tracker(network=Scripted(logits=[9, 0, -9, 0]), lost_confidence=.5,
-                      found_confidence=.5, lost_after=1, redetection_candidates=0)
+                      found_confidence=found, lost_after=1, redetection_candidates=0)
     tracker.init('a', frames[0], (40, 40, 80, 80))
     tracks = [tracker.update(frame)['a'] for frame in frames[1:4]]
     assert tracks[0].confidence == .5
-    assert [track.lost for track in tracks] == [False, True, False]
+    assert [track.lost for track in tracks] == lost
 
 
 def test_confidence_without_one_of_the_network_is_the_part_in_the_frame(frames):
