@@ -72,6 +72,8 @@ HELD_OUT = .2
 HELD_OUT_TIME = .3
 # From so many sequences on, those that choose the weights do not measure them.
 SEPARATE_FROM = 6
+# Those that choose are tracked in up to so many pieces, with at least so many boxes each.
+PIECES, PIECE_LENGTH = 3, 30
 # Each held-out sequence is tracked from so many first boxes, moved by this share of their size.
 STARTS, START_JITTER = 3, .03
 # Longer sides of the frames that are learned from and evaluated on, in pixels.
@@ -185,6 +187,21 @@ def sequences_in(cache: FrameCache) -> list[LabeledSequence]:
             found.append(LabeledSequence(name, list(cache.frames(track.video)[start:]),
                                          track.boxes[start:], track.visible[start:]))
     return found
+
+
+def pieces_of(sequence: LabeledSequence) -> list[LabeledSequence]:
+    """
+    Return a sequence in pieces, each from a box on, to be tracked from several frames on.
+
+    A target that is lost by chance costs one piece only, so the mean is less noisy.
+    """
+    present = np.flatnonzero(np.isfinite(sequence.boxes).all(1))
+    parts = np.array_split(present, max(1, min(PIECES, len(present) // PIECE_LENGTH)))
+    places = [*(int(part[0]) for part in parts), len(sequence)]
+    frames = list(sequence.frames)
+    return [LabeledSequence(sequence.name, frames[start:stop],
+                            sequence.boxes[start:stop], sequence.visible[start:stop])
+            for start, stop in itertools.pairwise(places)]
 
 
 def write_material(cache: FrameCache, folder: Path) -> None:
@@ -600,11 +617,12 @@ def _finetune(options: FinetuneOptions, output: Path,
         choosing, measuring = (sequences_in(cache_parts(
             parts, work / name, HELD_OUT_SIDE, options.held_out_frames))
             for parts, name in ((split.choosing, 'choosing'), (split.measuring, 'measuring')))
+        pieces = [piece for sequence in choosing for piece in pieces_of(sequence)]
         cache = cache_parts(split.training, work / 'training', TRAIN_SIDE)
         write_material(cache, work / 'material')
         longest = max(int(np.isfinite(track.boxes).all(1).sum()) for track in cache.tracks)
         tuner = FineTuner(make_config(network, weights, options, work, longest), work,
-                          choose_device(options.device), choosing, options.patience)
+                          choose_device(options.device), pieces, options.patience)
         if (work / CHECKPOINT).is_file():
             tuner.resume()
             log(f'continued after {tuner.iteration} steps')

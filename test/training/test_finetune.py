@@ -141,12 +141,12 @@ def test_other_sequences_measure_than_those_that_choose(walks, weights, monkeypa
 
     def evaluation(network, sequences, device):
         """Each call is better than the one before for one sequence, and worse for the other."""
-        (sequence,) = sequences
-        calls.append(sequence.name)
-        change = .1 if sequence.name == chosen else -.1
+        (name,) = {sequence.name for sequence in sequences}
+        calls.append(name)
+        change = .1 if name == chosen else -.1
         result = evaluate(network, sequences, device)
-        return result._replace(curves=[result.curves[0]._replace(
-            success=np.full(21, .5 + change * len(calls)))])
+        return result._replace(curves=[curve._replace(
+            success=np.full(21, .5 + change * len(calls))) for curve in result.curves])
     monkeypatch.setattr(finetune, 'evaluate_network', evaluation)
     assert main(arguments(walks, weights, '--iterations', '1', '--no-export')) == 0
     # At first, after a step, before and after, with the shares of the new weights in between.
@@ -241,6 +241,20 @@ def test_networks_without_confidence_learn_none(memoryless, network):
         return prediction._replace(logits=torch.full_like(prediction.logits, torch.nan)), memory
     memoryless.recur = without      # as the networks of the papers
     assert not has_confidence(memoryless)
+
+
+def test_pieces_start_with_a_box_and_cover_the_sequence():
+    boxes = np.tile((1., 2., 30., 40.), (100, 1))
+    boxes[30:40] = np.nan
+    sequence = finetune.LabeledSequence('walk', list(range(100)), boxes, np.ones(100))
+    pieces = finetune.pieces_of(sequence)
+    assert [piece.frames for piece in pieces] == [
+        list(range(40)), list(range(40, 70)), list(range(70, 100))]
+    assert all(np.isfinite(piece.boxes[0]).all() for piece in pieces)
+    for count, expected in ((29, [29]), (30, [30]), (70, [40, 30])):
+        short = finetune.LabeledSequence('walk', list(range(count)), boxes[:count],
+                                         np.ones(count))
+        assert list(map(len, finetune.pieces_of(short))) == expected
 
 
 def test_the_best_share_of_the_new_weights_is_taken(network, tmp_path, monkeypatch):
