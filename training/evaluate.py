@@ -131,7 +131,7 @@ def run_one_pass(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int
     :raises DataError: if there are not as many frames as boxes
     """
     boxes = np.full((len(starts), len(sequence), 4), np.nan)
-    scores = np.full((len(starts), len(sequence)), np.nan)
+    confidences = np.full((len(starts), len(sequence)), np.nan)
     errors = [''] * len(starts)
     tracker.reset()
     for t, frame in _frames(sequence):
@@ -148,8 +148,9 @@ def run_one_pass(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int
             errors = [f'frame {t}: {one_line(error)}']
             break
         for row, i in enumerate(starts):
-            boxes[row, t], scores[row, t] = tracks[str(i)].box, tracks[str(i)].confidence
-    return OnePassRun(boxes, scores, size, tuple(errors))
+            track = tracks[str(i)]
+            boxes[row, t], confidences[row, t] = track.box, track.confidence
+    return OnePassRun(boxes, confidences, size, tuple(errors))
 
 
 def _frames(sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:

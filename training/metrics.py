@@ -61,12 +61,12 @@ class OnePassRun(NamedTuple):
     """
     S starts over T frames.
 
-    `boxes` (S, T, 4) `xyxy` and `scores` (S, T) are NaN after a failure of the tracker, whose
+    `boxes` (S, T, 4) `xyxy` and `confidences` (S, T) are NaN after a failure of the tracker, whose
     reason is in `errors` (S,), '' for none; `frame_size` is (height, width).
     """
 
     boxes: np.ndarray
-    scores: np.ndarray
+    confidences: np.ndarray
     frame_size: tuple[int, int]
     errors: tuple[str, ...]
 
@@ -74,7 +74,7 @@ class OnePassRun(NamedTuple):
     def joined(cls, runs: Sequence[OnePassRun]) -> OnePassRun:
         """Return the starts of several runs as one."""
         return cls(np.concatenate([run.boxes for run in runs]),
-                   np.concatenate([run.scores for run in runs]), runs[0].frame_size,
+                   np.concatenate([run.confidences for run in runs]), runs[0].frame_size,
                    tuple(error for run in runs for error in run.errors))
 
 
@@ -283,24 +283,25 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float((below + up_to).mean() / (2 * len(negatives)))
 
 
-def calibration(scores: np.ndarray, overlap: np.ndarray,
+def calibration(confidences: np.ndarray, overlap: np.ndarray,
                 bins: int = 10) -> tuple[dict[str, np.ndarray], float]:
     """
-    Compare `scores` (N,) in 0..1 with the true overlaps (N,), in equal-width bins of the score.
+    Compare `confidences` (N,) in 0..1 with the true overlaps (N,), in equal-width bins.
 
-    :return: by name (bins,) arrays, NaN where a bin is empty: mean `score`, share of `good` boxes
-        (overlap > .5), mean `overlap`, `count` of frames; and the expected calibration error: a
-        score predicts the overlap, so it is the mean absolute difference, weighted by count
+    :return: by name (bins,) arrays, NaN where a bin is empty: mean `confidence`, share of `good`
+        boxes (overlap > .5), mean `overlap`, `count` of frames; and the expected calibration
+        error: a confidence predicts the overlap, so it is the mean absolute difference, weighted
+        by count
     """
-    scores, overlap = np.asarray(scores, float), np.asarray(overlap, float)
-    index = np.clip((scores * bins).astype(int), 0, bins - 1)
+    confidences, overlap = np.asarray(confidences, float), np.asarray(overlap, float)
+    index = np.clip((confidences * bins).astype(int), 0, bins - 1)
     count = np.bincount(index, minlength=bins)
 
     def per_bin(values: np.ndarray) -> np.ndarray:
         total = np.bincount(index, weights=values, minlength=bins)
         return np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
 
-    score, met = per_bin(scores), per_bin(overlap)
-    error = float(np.nansum(np.abs(score - met) * count) / len(scores))
-    return {'score': score, 'good': per_bin(overlap > SUCCESS_IOU), 'overlap': met,
+    confidence, met = per_bin(confidences), per_bin(overlap)
+    error = float(np.nansum(np.abs(confidence - met) * count) / len(confidences))
+    return {'confidence': confidence, 'good': per_bin(overlap > SUCCESS_IOU), 'overlap': met,
             'count': count}, error

@@ -25,7 +25,7 @@ from training.config import run_command, SceneConfig
 from training.data.base import Sequence
 from training.evaluate import read_sequences
 from training.metrics import success_curve, SUCCESS_IOU
-from training.report import markdown, write_json
+from training.report import markdown, number, write_json
 from training.simulator.__main__ import SimulatorOptions
 
 # Frames before the target is hidden, and afterwards.
@@ -38,10 +38,12 @@ MAX_OCCLUDER_AREA = .6
 TRIES = 50
 # Clips in which the target stays in the frame, and nothing else hides it.
 SCENES = SceneConfig(occlusion_prob=0., leaving_prob=0.)
+# Name and format of the columns of the table, by figure.
 COLUMNS = {
-    'found': 'found again', 'frames_until_found': 'frames until found',
-    'false_redetections': 'false re-detections', 'tracked_while_hidden': 'tracked while hidden',
-    'never_lost': 'never lost', 'auc': 'AUC'}
+    'found': ('re-detected', '.0%'), 'frames_until_found': ('frames until re-detected', '.2f'),
+    'false_redetections': ('false re-detections', '.2f'),
+    'tracked_while_hidden': ('tracked while occluded', '.0%'),
+    'never_lost': ('never lost', '.0%'), 'auc': ('AUC', '.3f')}
 
 
 # Events ----------------------------------------------------------------------------------------
@@ -231,20 +233,12 @@ def measure(trackers: dict[str, Tracker], groups: dict[str, list[OcclusionEvent]
 
 def table(report: dict) -> str:
     """Return the markdown table of the report of `measure`."""
-    rows = [['targets', 'number', 'tracker', *COLUMNS.values()]]
+    rows = [['targets', 'number', 'tracker', *(name for name, _ in COLUMNS.values())]]
     for group, trackers in report.items():
         for label, figures in trackers.items():
             rows.append([group, str(figures['events']), label, *(
-                _cell(name, figures.get(name)) for name in COLUMNS)])
+                number(figures.get(figure), style) for figure, (_, style) in COLUMNS.items())])
     return markdown(rows)
-
-
-def _cell(name: str, value: float | None) -> str:
-    if value is None or np.isnan(value):
-        return ''
-    if name in ('found', 'tracked_while_hidden', 'never_lost'):
-        return f'{value:.0%}'
-    return f'{value:.3f}' if name == 'auc' else f'{value:.2f}'
 
 
 # Command ---------------------------------------------------------------------------------------

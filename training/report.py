@@ -32,7 +32,7 @@ def one_pass_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun
 
     `overall` and each entry of `sequences` give mean, std, low and high over the repeated starts
     (overall: of the mean over sequences, for the scale jitter of the median); `curves` are means
-    over starts and sequences; `confidence` is the calibration of the scores, None if there are
+    over starts and sequences; `confidence` is their calibration, None if there are
     none; `failed` has the reasons of failed starts, {sequence: {start: reason}}.
     """
     pairs = list(zip(sequences, runs, strict=True))
@@ -83,16 +83,16 @@ def _spreads(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _confidence(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, Any] | None:
-    """Return the calibration of scores on all frames but the first ones, over all starts."""
+    """Return the calibration of confidences on all frames but the first ones, over all starts."""
     overlap = np.concatenate([metrics.overlaps(boxes, sequence.boxes)[1:]
                               for sequence, run in pairs for boxes in run.boxes])
-    scores = np.concatenate([run.scores[:, 1:].ravel() for _, run in pairs])
-    known = ~np.isnan(overlap) & ~np.isnan(scores)
+    confidences = np.concatenate([run.confidences[:, 1:].ravel() for _, run in pairs])
+    known = ~np.isnan(overlap) & ~np.isnan(confidences)
     if not known.any():
         return None
-    overlap, scores = overlap[known], scores[known]
-    bins, error = metrics.calibration(scores, overlap)
-    return {'roc_auc': metrics.roc_auc(scores, overlap > metrics.SUCCESS_IOU),
+    overlap, confidences = overlap[known], confidences[known]
+    bins, error = metrics.calibration(confidences, overlap)
+    return {'roc_auc': metrics.roc_auc(confidences, overlap > metrics.SUCCESS_IOU),
             'calibration_error': error,
             'bins': {name: values.tolist() for name, values in bins.items()}}
 
@@ -170,14 +170,14 @@ def overall_table(report: dict) -> str:
     """Return the markdown table of all trackers: mean and, for the first figure, spread."""
     figures = FIGURES[report['protocol']]
     main = next(iter(figures))
-    rows = [['tracker', *figures.values(), 'FPS', 'score ROC-AUC', f'{figures[main]} ratio',
+    rows = [['tracker', *figures.values(), 'FPS', 'confidence ROC-AUC', f'{figures[main]} ratio',
              f'{figures[main]} of the first less this']]
     for label, tracker in report['trackers'].items():
         cells = [_mean(tracker['overall'][key], key == main) for key in figures]
         confidence = tracker.get('confidence')
-        rows.append([label, *cells, _number(tracker.get('fps'), '.0f'),
-                     _number(confidence and confidence['roc_auc']),
-                     _number(report['ratios'][main].get(label)),
+        rows.append([label, *cells, number(tracker.get('fps'), '.0f'),
+                     number(confidence and confidence['roc_auc']),
+                     number(report['ratios'][main].get(label)),
                      _difference(report['differences'].get(label))])
     return markdown(rows)
 
@@ -196,15 +196,16 @@ def sequence_table(report: dict) -> str:
 
 
 def _mean(value: dict[str, float], with_spread: bool) -> str:
-    text = _number(value['mean'])
-    return f'{text} ± {_number(value["std"])}' if with_spread else text
+    text = number(value['mean'])
+    return f'{text} ± {number(value["std"])}' if with_spread else text
 
 
 def _difference(value: dict[str, float] | None) -> str:
-    return f'{value["mean"]:.3f} ± {_number(value["error"])}'.rstrip(' ±') if value else ''
+    return f'{value["mean"]:.3f} ± {number(value["error"])}'.rstrip(' ±') if value else ''
 
 
-def _number(value: float | None, style: str = '.3f') -> str:
+def number(value: float | None, style: str = '.3f') -> str:
+    """Return a number as text, '' for None and NaN."""
     return '' if value is None or np.isnan(value) else format(value, style)
 
 
@@ -246,7 +247,7 @@ def save_plots(report: dict, folder: Path | str) -> list[Path]:
     Draw the curves and calibrations of a one-pass report into `folder`; return the paths.
 
     Writes `success.png`, `precision.png`, `normalized.png` with all trackers, and
-    `calibration.png` with those that have scores. Needs matplotlib.
+    `calibration.png` with those that have a confidence. Needs matplotlib.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,10 +258,8 @@ def save_plots(report: dict, folder: Path | str) -> list[Path]:
 
 
 def _save(path: Path, draw: Callable[..., None], *arguments: Any) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figure = Figure(figsize=(6, 4.5), layout='constrained')
-    FigureCanvasAgg(figure)
     draw(figure.subplots(), *arguments)
     figure.savefig(path, dpi=110)
     return path
@@ -286,11 +285,11 @@ def _draw_calibration(axes: Any, report: dict) -> None:
         if not result['confidence']:
             continue
         bins = result['confidence']['bins']
-        line, = axes.plot(bins['score'], bins['good'], marker='o',
+        line, = axes.plot(bins['confidence'], bins['good'], marker='o',
                           label=f'{tracker} (ROC-AUC {result["confidence"]["roc_auc"]:.3f})')
-        axes.plot(bins['score'], bins['overlap'], marker='x', linestyle='--',
+        axes.plot(bins['confidence'], bins['overlap'], marker='x', linestyle='--',
                   color=line.get_color())
-    axes.set(xlabel='score', xlim=(0, 1), ylim=(0, 1),
+    axes.set(xlabel='confidence', xlim=(0, 1), ylim=(0, 1),
              ylabel='share of overlaps above .5 (solid), mean overlap (dashed)')
     axes.grid(alpha=.3)
     # Outside the axes: there is no corner that no tracker's curve may come to.

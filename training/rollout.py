@@ -4,7 +4,7 @@
 """
 The rollout of a network along clips, and the differentiable pass over its crops.
 
-First the network follows the targets without gradients, its own predictions deciding where the
+First the network tracks the targets without gradients, its own predictions deciding where the
 next crops are cut (Re3 paper, section III-D: learning to fix mistakes). Where crops are cut is
 not differentiated through, so the second pass, with gradients, can put all frames through the
 non-recurrent part at once.

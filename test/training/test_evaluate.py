@@ -140,7 +140,7 @@ def test_one_pass_gives_every_tracker_the_same_starts_and_records_all_frames():
     assert first.started == second.started
     assert run.boxes.shape == (2, 6, 4)
     assert run.frame_size == (60, 80)
-    np.testing.assert_array_equal(run.scores[:, 1:], .5)
+    np.testing.assert_array_equal(run.confidences[:, 1:], .5)
     np.testing.assert_array_equal(run.boxes[1, 1:], sequence.boxes[1:])
 
 
