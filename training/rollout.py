@@ -59,7 +59,7 @@ def first_step(network: TrackerNetwork) -> int:
 def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
              features_of: Features | None = None) -> Rollout:
     """
-    Follow the clips of a batch with the present weights.
+    Track the clips of a batch with the present weights.
 
     :param features_of: faster version of `network.features`; if given, the features are kept
     """

@@ -87,7 +87,8 @@ class TrainingBatches:
                 raise ValueError(f'a batch of {stage.clips} clips cannot be shared by {world} '
                                  'processes')
 
-    def __getitem__(self, iteration: int) -> Batch:
+    def batch(self, iteration: int) -> Batch:
+        """Return the batch of an iteration."""
         stage = self.config.stage_at(iteration)
         share = stage.clips // self.world
         generators = [np.random.default_rng([self.config.seed, iteration, number])
@@ -98,7 +99,7 @@ class TrainingBatches:
 
     def from_iteration(self, start: int, workers: int) -> Iterator[Batch]:
         """Yield the batches of all iterations from one on."""
-        yield from load_numbered(self.__getitem__, range(start, self.config.iterations), workers,
+        yield from load_numbered(self.batch, range(start, self.config.iterations), workers,
                                  pin_memory=self.as_tensor)
 
 
@@ -429,13 +430,12 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-def broadcast_decision(decision: bool, device: torch.device) -> bool:
+def broadcast_decision(decision: bool) -> bool:
     """Return the decision of the first process in all of them."""
-    if not distributed.is_initialized():
-        return decision
-    answer = torch.tensor([decision], dtype=torch.uint8, device=device)
-    distributed.broadcast(answer, 0)
-    return bool(answer)
+    answer = [decision]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(answer, 0)
+    return answer[0]
 
 
 # Logging ---------------------------------------------------------------------------------------
@@ -542,10 +542,10 @@ def train(trainer: Trainer, minutes: float | None = None,
         losses = trainer.train_step()
         rate = (trainer.frames - frames) / (time.perf_counter() - began)
         over = minutes is not None and broadcast_decision(
-            time.monotonic() - started > 60 * minutes, trainer.device)
+            time.monotonic() - started > 60 * minutes)
         if logger:
             logger.log(losses, rate, over or trainer.iteration == config.iterations)
-        if over or broadcast_decision(stop(), trainer.device):
+        if over or broadcast_decision(stop()):
             break
     if logger:
         logger.close()
