@@ -80,7 +80,7 @@ def test_targets_started_together_are_refined_in_different_frames(monkeypatch):
     for number in range(16):
         tracker.init(f'target {number}', image_with(SIZE), box_of(SIZE))
     counts = []
-    for _ in range(scale_refinement.REFINE_EVERY):
+    for _ in range(4):
         tracker.update(image_with(SIZE))
         counts.append(len(refined))
     assert counts[-1] == 16
