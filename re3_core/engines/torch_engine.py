@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from re3_core.crops import crop_arrays, crop_batch, Frame
 from re3_core.engines.base import Engine, EngineError, Output
+from re3_core.engines.cuda_graphs import CudaGraphs
 from re3_core.networks import Crops, Prediction, State, TrackerNetwork
 import torch
 from torch import Tensor
@@ -45,6 +46,8 @@ class TorchEngine(Engine):
         self.device = choose_device(device)
         self.precision = precision
         self.network = network.inference_copy(PRECISIONS[precision]).to(self.device)
+        self._network_step = CudaGraphs(self.network.step) if self.device.type == 'cuda' \
+            else self.network.step
 
     def load_frame(self, frame: np.ndarray) -> Frame:
         """Return the frame itself, or on a GPU a tensor there."""
@@ -69,7 +72,7 @@ class TorchEngine(Engine):
         crops, outputs = self._tensors(crops), []
         for rows in self._batches(len(states)):
             with self._inference():
-                outputs.append(_output(*self.network.step(
+                outputs.append(_output(*self._network_step(
                     Crops(*(crop[rows] for crop in crops)), self._join(states[rows]))))
         return Output(np.concatenate([output.boxes for output in outputs]),
                       np.concatenate([output.confidences for output in outputs]),
@@ -103,7 +106,8 @@ class TorchEngine(Engine):
         dtype = PRECISIONS[self.precision]
         with torch.inference_mode(), torch.autocast(
                 self.device.type, dtype if dtype != torch.float32 else torch.bfloat16,
-                enabled=dtype != torch.float32):
+                # Cached casts of weights would be freed while a CUDA graph still reads them.
+                enabled=dtype != torch.float32, cache_enabled=self.device.type == 'cpu'):
             yield
 
     def _tensor(self, values: Any) -> Tensor:
