@@ -184,11 +184,7 @@ class ProceduralMaterial:
             side = log_uniform(rng, 0.05, 0.5) * self.size[1]
             height, width = int(max(8, side * log_uniform(rng, .4, 2.5))), int(max(8, side))
             height, width = min(height, self.size[0] - 1), min(width, self.size[1] - 1)
-            y = int(rng.integers(0, self.size[0] - height))
-            x = int(rng.integers(0, self.size[1] - width))
-            inside = blob(rng, height, width) > 0
-            texture = procedural_texture(rng, height, width)
-            image[y:y + height, x:x + width][inside] = texture[inside]
+            _paint_blob(rng, image, height, width)
         return image
 
     def cutout(self, rng: np.random.Generator) -> Cutout:
@@ -197,12 +193,17 @@ class ProceduralMaterial:
         height, width = int(side * log_uniform(rng, 0.6, 1.8)), int(side)
         image, mask = procedural_texture(rng, height, width), blob(rng, height, width)
         for _ in range(int(rng.integers(1, 6))):
-            rows, columns = max(8, int(height * rng.uniform(.15, .5))), max(
-                8, int(width * rng.uniform(.15, .5)))
-            y, x = int(rng.integers(0, height - rows)), int(rng.integers(0, width - columns))
-            part = blob(rng, rows, columns) > 0
-            image[y:y + rows, x:x + columns][part] = procedural_texture(rng, rows, columns)[part]
+            _paint_blob(rng, image, *(max(8, int(side * rng.uniform(.15, .5)))
+                                      for side in (height, width)))
         return sized(image, mask)
+
+
+def _paint_blob(rng: np.random.Generator, image: np.ndarray, height: int, width: int) -> None:
+    """Paint a random shape with a texture at a random place of an image (H, W, 3)."""
+    y = int(rng.integers(0, image.shape[0] - height))
+    x = int(rng.integers(0, image.shape[1] - width))
+    inside = blob(rng, height, width) > 0
+    image[y:y + height, x:x + width][inside] = procedural_texture(rng, height, width)[inside]
 
 
 def procedural_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
