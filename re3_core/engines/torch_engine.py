@@ -46,8 +46,7 @@ class TorchEngine(Engine):
         self.device = choose_device(device)
         self.precision = precision
         self.network = network.inference_copy(PRECISIONS[precision]).to(self.device)
-        self._network_step = CudaGraphs(self.network.step) if self.device.type == 'cuda' \
-            else self.network.step
+        self._graphs = CudaGraphs(self.network.step) if self.device.type == 'cuda' else None
 
     def load_frame(self, frame: np.ndarray) -> Frame:
         """Return the frame itself, or on a GPU a tensor there."""
@@ -70,9 +69,10 @@ class TorchEngine(Engine):
     def step(self, crops: Crops, states: Sequence[State]) -> Output:
         """Run a further frame of N targets, on a CPU in batches of at most MAX_CPU_BATCH."""
         crops, outputs = self._tensors(crops), []
+        step = self._graphs or self.network.step
         for rows in self._batches(len(states)):
             with self._inference():
-                outputs.append(_output(*self._network_step(
+                outputs.append(_output(*step(
                     Crops(*(crop[rows] for crop in crops)), self._join(states[rows]))))
         return Output(np.concatenate([output.boxes for output in outputs]),
                       np.concatenate([output.confidences for output in outputs]),
