@@ -122,6 +122,7 @@ CASES = {
     're3': ({**ALEXNET, 'skips': [2, 2, 2], 'fc': 16, 'hidden': 8}, 4),
     'goturn': ({**ALEXNET, 'fc': [16, 16], 'dropout': 0.}, 22),
 }
+FOLDERS = {'videos': 'videos', 'images': 'images', 'panned': 'images'}
 
 
 def shipped(model, data, cache):
@@ -135,7 +136,7 @@ def shipped(model, data, cache):
         'stages': [{**stage, 'iterations': 1, 'unroll': min(4, int(stage['unroll'])),
                     'batch': batch} for stage in settings['stages'][:2]],
         'data': [{**SIMULATED, 'weight': source['weight']} if source['kind'] == 'simulated' else {
-            **source, 'path': str(data / source['kind']), 'format': 'auto'}
+            **source, 'path': str(data / FOLDERS[source['kind']]), 'format': 'auto'}
             for source in settings['data']]})
     path = cache.parent / f'{model}.yaml'
     path.write_text(yaml.safe_dump(settings))
