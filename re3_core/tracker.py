@@ -416,8 +416,8 @@ class Tracker:
         frame_sizes = np.array([image.shape[:2] for image in images]).T
         boxes = clip_box(np.where(finite[:, None], boxes, last_boxes), frame_sizes)
         confidences = np.where(finite, output.confidences, 0.)
-        if np.isnan(confidences).any():     # the network has none
-            confidences = np.where(finite, _fraction_inside(boxes, frame_sizes), 0.)
+        if (missing := np.isnan(confidences)).any():    # the network has none
+            confidences = np.where(missing, _fraction_inside(boxes, frame_sizes), confidences)
         return [_Result(*values) for values in zip(
             proposals, boxes, confidences.tolist(), output.states, strict=True)]
 

@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from re3_core import Tracker
-from re3_core.boxes import xyxy_to_xywh
 from re3_core.crops import CropSpec
 from re3_core.engines.torch_engine import choose_device
 from re3_core.io.drawing import draw_box, draw_text, LOST, TRACKED, TRUTH
@@ -59,7 +58,7 @@ from training.data import read_dataset
 from training.data.base import frames_of, LabeledTrack, LabeledVideo, shrink, shrink_factor
 from training.data.base import Sequence as LabeledSequence
 from training.data.cache import build_cache, CacheItem, FrameCache
-from training.data.images import BOXES_FILE
+from training.data.images import write_boxes_file
 from training.evaluate import run_one_pass
 from training.labels.project import locked
 from training.metrics import mean_one_pass, one_pass, OnePass, OVERLAP_THRESHOLDS
@@ -129,7 +128,8 @@ def split_videos(videos: Sequence[LabeledVideo], seed: int = 0) -> Split:
     parts: list[Part] = [(labeled[k], 0, len(labeled[k].tracks[0].boxes)) for k in order]
     count = max(1, round(HELD_OUT * len(labeled)))
     if len(labeled) < SEPARATE_FROM:
-        return Split(parts[count:], parts[:count], parts[:count],
+        held_out = parts[:count]
+        return Split(parts[count:], held_out, held_out,
                      f'{count} of {len(labeled)} sequences choose the weights and measure them, '
                      'so the result looks a little better than it is')
     return Split(parts[2 * count:], parts[:count], parts[count:2 * count],
@@ -214,9 +214,8 @@ def write_material(cache: FrameCache, folder: Path) -> None:
         name = f'{number:04d}.jpg'
         save_image(folder / name, cache.frames(video)[t])
         boxes = np.array([track.boxes[t] for track in cache.tracks if track.video == video])
-        boxes = boxes[np.isfinite(boxes).all(1)]
-        entries[name] = {'boxes': xyxy_to_xywh(boxes).tolist()}
-    (folder / BOXES_FILE).write_text(json.dumps(entries))
+        entries[name] = boxes[np.isfinite(boxes).all(1)]
+    write_boxes_file(folder, entries)
 
 
 # Training --------------------------------------------------------------------------------------
@@ -614,9 +613,10 @@ def _finetune(options: FinetuneOptions, output: Path,
     if options.threads:
         torch.set_num_threads(options.threads)
     with work_folder(output, run_settings(options, weights, videos)) as work:
-        choosing, measuring = (sequences_in(cache_parts(
-            parts, work / name, HELD_OUT_SIDE, options.held_out_frames))
-            for parts, name in ((split.choosing, 'choosing'), (split.measuring, 'measuring')))
+        choosing = sequences_in(cache_parts(
+            split.choosing, work / 'choosing', HELD_OUT_SIDE, options.held_out_frames))
+        measuring = choosing if split.measuring is split.choosing else sequences_in(cache_parts(
+            split.measuring, work / 'measuring', HELD_OUT_SIDE, options.held_out_frames))
         pieces = [piece for sequence in choosing for piece in pieces_of(sequence)]
         cache = cache_parts(split.training, work / 'training', TRAIN_SIDE)
         write_material(cache, work / 'material')

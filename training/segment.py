@@ -15,20 +15,20 @@ extra `openvino`; no network comes with this package.
 from __future__ import annotations
 
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import sys
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from re3_core.boxes import xywh_to_xyxy
 from re3_core.io.files import atomic_write, printable
 from re3_core.io.images import read_image, save_image
 from tqdm import tqdm
 from training.config import run_command
 from training.data import read_images
 from training.data.base import DataError, shrink
-from training.data.images import BOXES_FILE, MASK_FOLDER
+from training.data.images import BOXES_FILE, MASK_FOLDER, write_boxes_file
 from tyro import MISSING
 
 # Values of the map from which a pixel belongs to an object, and at least reached inside of it.
@@ -96,9 +96,7 @@ def separate(saliency: np.ndarray) -> Objects:
     mask = np.zeros(parts.shape, np.uint8)
     for number, part in enumerate(kept, 1):
         mask[parts == part] = number
-    boxes = stats[kept, :4].astype(float).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return Objects(boxes, mask)
+    return Objects(xywh_to_xyxy(stats[kept, :4].astype(float).reshape(-1, 4)), mask)
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def run(options: SegmentOptions) -> None:
     (options.output / MASK_FOLDER).mkdir(parents=True, exist_ok=True)
     if (options.output / BOXES_FILE).exists():
         raise DataError(f'{printable(options.output)}: there are segmented images already')
-    entries, skipped = {}, []
+    found, skipped = {}, []
     for number, item in enumerate(tqdm(images, unit='image', disable=None)):
         try:
             image = shrink(read_image(item.path), options.max_side)
@@ -138,16 +136,13 @@ def run(options: SegmentOptions) -> None:
             save_image(options.output / f'{name}.jpg', image)
             with atomic_write(options.output / MASK_FOLDER / f'{name}.png') as part:
                 part.write_bytes(cv2.imencode('.png', objects.mask)[1].tobytes())
-            xywh = np.concatenate((objects.boxes[:, :2], objects.boxes[:, 2:]
-                                   - objects.boxes[:, :2]), 1)
-            entries[f'{name}.jpg'] = {'boxes': xywh.round(1).tolist()}
-    if not entries:
+            found[f'{name}.jpg'] = objects.boxes
+    if not found:
         raise DataError(f'{printable(options.images)}: no object found in {len(images)} images')
-    with atomic_write(options.output / BOXES_FILE) as part:
-        part.write_text(json.dumps(entries))
+    write_boxes_file(options.output, found)
     for line in skipped:
         print(line, file=sys.stderr)
-    print(f'{sum(len(entry["boxes"]) for entry in entries.values())} objects in {len(entries)} '
+    print(f'{sum(map(len, found.values()))} objects in {len(found)} '
           f'of {len(images)} images: {printable(options.output)}')
 
 

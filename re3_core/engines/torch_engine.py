@@ -106,7 +106,7 @@ class TorchEngine(Engine):
         dtype = PRECISIONS[self.precision]
         with torch.inference_mode(), torch.autocast(
                 self.device.type, dtype if dtype != torch.float32 else torch.bfloat16,
-                # Cached casts of weights would be freed while a CUDA graph still reads them.
+                # Cached casts of weights would be freed while a CUDA graph reads them.
                 enabled=dtype != torch.float32, cache_enabled=self.device.type == 'cpu'):
             yield
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 re3_ros contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Clips of a virtual camera over still images."""
+"""Clips of a virtual camera over images."""
 
 import json
 

@@ -9,12 +9,14 @@ Without boxes any tree of image files will do. Boxes are in `boxes.json` beside 
 value k for the k-th box.
 """
 
+from collections.abc import Mapping
 import json
 import os
 from pathlib import Path
 
 import numpy as np
-from re3_core.io.files import printable
+from re3_core.boxes import xyxy_to_xywh
+from re3_core.io.files import atomic_write, printable
 from re3_core.io.images import is_image, SUFFIXES
 from training.data.base import (
     DataError,
@@ -74,6 +76,13 @@ def read_boxes_file(path: Path) -> dict[str, np.ndarray]:
         return {name: _entry(path, name, entry) for name, entry in content.items()}
     except (json.JSONDecodeError, AttributeError) as error:
         raise DataError(f'{printable(path)}: not a JSON object of files: {error}') from error
+
+
+def write_boxes_file(folder: Path, boxes: Mapping[str, np.ndarray]) -> None:
+    """Write the `boxes.json` of a folder of images: file name -> xyxy boxes (N, 4)."""
+    entries = {name: {'boxes': xyxy_to_xywh(some).tolist()} for name, some in boxes.items()}
+    with atomic_write(folder / BOXES_FILE) as part:
+        part.write_text(json.dumps(entries))
 
 
 def _entry(path: Path, name: str, entry: dict) -> np.ndarray:

@@ -20,6 +20,7 @@ from training.data.cache import (
     cache_images,
     cache_key,
     cache_videos,
+    CachedTrack,
     default_cache,
     FrameCache,
 )
@@ -171,11 +172,7 @@ class ImageClips:
 
     def __init__(self, cache: FrameCache, max_box_ratio: float = 0.66):
         self.cache = cache
-        self.tracks = [track for track in cache.tracks if usable_box(
-            track.boxes[0], cache.frames(track.video).shape[1:3], max_box_ratio)]
-        if not self.tracks:
-            raise ValueError(f'{cache.directory}: no image has a box of at most {max_box_ratio} '
-                             'of its sides')
+        self.tracks = usable_tracks(cache, max_box_ratio)
 
     def sample(self, rng: np.random.Generator, length: int) -> Clip:
         """Draw an annotated object."""
@@ -184,7 +181,21 @@ class ImageClips:
                     np.tile(track.boxes[0], (length, 1)), np.full(length, np.nan, np.float32))
 
 
-def usable_box(box: np.ndarray, shape: tuple, max_box_ratio: float) -> bool:
+def usable_tracks(cache: FrameCache, max_box_ratio: float) -> list[CachedTrack]:
+    """
+    Return the objects of images whose boxes are of use, see `ImageClips`.
+
+    :raises ValueError: if there is none
+    """
+    tracks = [track for track in cache.tracks if _usable(
+        track.boxes[0], cache.frames(track.video).shape[1:3], max_box_ratio)]
+    if not tracks:
+        raise ValueError(f'{cache.directory}: no image has a box of at most {max_box_ratio} '
+                         'of its sides')
+    return tracks
+
+
+def _usable(box: np.ndarray, shape: tuple, max_box_ratio: float) -> bool:
     """Return whether a box lies in the image, has an area and is not nearly all of it."""
     sides, extent = box[2:] - box[:2], np.array(shape[::-1])
     center = (box[:2] + box[2:]) / 2

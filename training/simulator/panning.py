@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Clips from still images: a virtual camera pans, zooms and turns over an annotated image.
+Clips from images: a virtual camera pans, zooms and turns over an annotated image.
 
 Objects that are cut out and pasted have outlines that no real video has. Here the target stays in
 its own surroundings, and its box is known exactly in every frame, whatever the camera does: what
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from training.config import SceneConfig
 from training.data.cache import FrameCache
-from training.data.sources import Clip, usable_box
+from training.data.sources import Clip, usable_tracks
 from training.simulator import Camera
 from training.simulator.material import log_uniform
 from training.simulator.scene import wander
@@ -54,11 +54,7 @@ class PannedImages:
                  config: SceneConfig | None = None):
         self.cache, self.size, self.patch_prob = cache, size, patch_prob
         self.config = config or SceneConfig()
-        self.tracks = [track for track in cache.tracks if usable_box(
-            track.boxes[0], cache.frames(track.video).shape[1:3], max_box_ratio)]
-        if not self.tracks and patch_prob < 1:
-            raise ValueError(f'{cache.directory}: no image has a box of at most {max_box_ratio} '
-                             'of its sides')
+        self.tracks = usable_tracks(cache, max_box_ratio) if patch_prob < 1 else []
 
     def __len__(self) -> int:
         return len(self.tracks) or len(self.cache)
