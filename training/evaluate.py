@@ -15,19 +15,18 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Timeout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 import sys
-import time
-from typing import Any
+from typing import cast
 import zlib
 
 import cv2
 import numpy as np
 from re3_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 import torch
+from torch.utils.data import Dataset, Subset
 from training import report as reports
 from training.config import one_line, run_command
 from training.data import read_got10k, read_lasot, read_videos
@@ -39,7 +38,7 @@ from training.executor import (
     LocalExecutor,
     WorkerDied,
 )
-from training.metrics import bounded_overlap, OnePassRun, RESTART_AFTER, SupervisedRun
+from training.metrics import OnePassRun
 from training.storage import local_copy
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions, TrackerSpec
 
@@ -63,22 +62,6 @@ def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
     return sorted(sequences, key=lambda sequence: path_key(sequence.name))
 
 
-class _EveryNth(SequenceOf):
-    """Every `stride`-th of some frames, from the first on, `length` in all."""
-
-    def __init__(self, frames: Any, stride: int, length: int):
-        self.frames, self.stride, self.length = frames, stride, length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return islice(iter(self.frames), 0, None, self.stride)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.frames[index * self.stride]
-
-
 def every_nth_frame(sequence: Sequence, stride: int) -> Sequence:
     """
     Return a Sequence of every `stride`-th frame, as of a camera with a lower frame rate.
@@ -93,26 +76,27 @@ def every_nth_frame(sequence: Sequence, stride: int) -> Sequence:
     if len(boxes) < 2:
         raise ValueError(f'{sequence.name}: {len(sequence)} frames are too few for stride '
                          f'{stride}')
-    return replace(sequence, frames=_EveryNth(sequence.frames, stride, len(boxes)),
-                   boxes=boxes, visible=sequence.visible[::stride])
+    frames = Subset(cast(Dataset, sequence.frames), range(0, len(sequence), stride))
+    return replace(sequence, frames=cast(SequenceOf[np.ndarray], frames), boxes=boxes,
+                   visible=sequence.visible[::stride])
 
 
-# Protocols -------------------------------------------------------------------------------------
+# One pass -------------------------------------------------------------------------------------
 
 
 class TrackerError(Exception):
     """A tracker failed with several starts at once; the message is the reason."""
 
 
-def jittered_box(box: np.ndarray, jitter: float, seed: int, name: str, start: int,
-                 frame: int = 0) -> np.ndarray:
+def jittered_box(box: np.ndarray, jitter: float, seed: int, name: str,
+                 start: int) -> np.ndarray:
     """
     Return `box` (4,) `xyxy`, moved and scaled by up to `jitter` of its size along each axis.
 
     The draw depends on nothing but the arguments, so all trackers get the same starts.
     """
     name_hash = zlib.crc32(name.encode('utf-8', 'surrogateescape'))
-    rng = np.random.default_rng([seed, name_hash, start, frame])
+    rng = np.random.default_rng([seed, name_hash, start])
     move, scale = rng.uniform(-jitter, jitter, (2, 2))
     x, y, width, height = xyxy_to_cxcywh(np.asarray(box, float))
     return cxcywh_to_xyxy(np.array([x + move[0] * width, y + move[1] * height,
@@ -164,78 +148,7 @@ def _frames(sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:
         raise ValueError(f'{sequence.name}: {count} frames, but {len(sequence)} boxes')
 
 
-def run_supervised(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int],
-                   jitter: float, seed: int) -> list[SupervisedRun]:
-    """
-    Track `sequence` with jittered starts; return a SupervisedRun for each.
-
-    A start whose box no longer overlaps the truth, or whose tracker raises an exception, has
-    failed and is started again 5 frames later, or as soon as the target is present after that.
-
-    :param starts: numbers of the starts
-    :raises TrackerError: if the tracker raises an exception with several starts
-    :raises ValueError: if there are not as many frames as boxes
-    """
-    runs = {i: SupervisedRun(np.full(len(sequence), np.nan)) for i in starts}
-    running: dict[int, SupervisedRun] = {}
-    tracker.reset()
-    for t, frame in _frames(sequence):
-        truth = sequence.boxes[t]
-        try:
-            tracks = tracker.update(
-                frame, [str(i) for i in starts if i in running]) if running else {}
-            for i, run in runs.items() if np.isfinite(truth).all() else ():
-                if i in running:
-                    run.overlaps[t] = bounded_overlap(tracks[str(i)].box, truth, frame.shape[:2])
-                    if run.overlaps[t] <= 0:
-                        run.failures.append(t)
-                        del running[i]
-                elif not run.failures or t >= run.failures[-1] + RESTART_AFTER:
-                    run.starts.append(t)
-                    tracker.init(str(i), frame,
-                                 jittered_box(truth, jitter, seed, sequence.name, i, t))
-                    run.overlaps[t], running[i] = 1, run
-        except TRACKER_ERRORS as error:
-            if len(starts) > 1:
-                raise TrackerError(one_line(error)) from error
-            run = runs[starts[0]]
-            run.failures.append(t)
-            run.error = run.error or f'frame {t}: {one_line(error)}'
-            running.clear()
-    return list(runs.values())
-
-
-def update_times(tracker: AnyTracker, sequence: Sequence, count: int) -> np.ndarray:
-    """
-    Return the seconds that each update of a single target takes over the first `count` frames.
-
-    Reading frames is not included, nor is the first update, in which libraries warm up.
-    """
-    frames = list(islice(sequence.frames, count + 2))
-    tracker.reset()
-    tracker.init('0', frames[0], sequence.boxes[0])
-    seconds = []
-    for frame in frames[1:]:
-        begin = time.perf_counter()
-        tracker.update(frame)
-        seconds.append(time.perf_counter() - begin)
-    return np.array(seconds[1:])
-
-
 # Jobs ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """The timing of one target of one tracker on the first frames of one sequence."""
-
-    spec: TrackerSpec
-    sequence: Sequence
-    frames: int
-    starts = (0,)
-
-    def run(self) -> np.ndarray:
-        return update_times(_tracker(self.spec), self.sequence, self.frames)
 
 
 @dataclass(frozen=True)
@@ -244,22 +157,17 @@ class _Job:
 
     spec: TrackerSpec
     sequence: Sequence
-    protocol: str
     starts: tuple[int, ...]
     jitter: float
     seed: int
 
-    def run(self) -> Any:
-        protocol = {'one-pass': run_one_pass, 'restarts': run_supervised}[self.protocol]
-        return protocol(_tracker(self.spec), self.sequence, self.starts, self.jitter, self.seed)
+    def run(self) -> OnePassRun:
+        return run_one_pass(_tracker(self.spec), self.sequence, self.starts, self.jitter,
+                            self.seed)
 
-    def failed(self, reason: str) -> Any:
-        """Return the result of a single start that gave none: failed from its first frame on."""
-        count = len(self.sequence)
-        if self.protocol == 'restarts':     # as if every restart had failed
-            failures = list(range(1, count, RESTART_AFTER))
-            return [SupervisedRun(np.full(count, np.nan), [0], failures, reason)]
-        size = next(iter(self.sequence.frames)).shape[:2]
+    def failed(self, reason: str) -> OnePassRun:
+        """Return the run of a single start that gave no result: no box in any frame."""
+        count, size = len(self.sequence), next(iter(self.sequence.frames)).shape[:2]
         return OnePassRun(np.full((1, count, 4), np.nan), np.full((1, count), np.nan), size,
                           (reason,))
 
@@ -305,45 +213,36 @@ class _Runner:
     def __exit__(self, *error: object) -> None:
         self.executor.close()
 
-    def submit(self, job: _Job | _Timing) -> Future:
+    def submit(self, job: _Job) -> Future:
         """Start a job."""
         seconds = len(job.starts) * (self.start_timeout + SECONDS_PER_FRAME * len(job.sequence))
-        return self.executor.submit(type(job).run, job, seconds if self.start_timeout else None)
+        return self.executor.submit(_Job.run, job, seconds if self.start_timeout else None)
 
-    def result(self, future: Future) -> Any:
-        """
-        Return the result of a job.
-
-        :raises TrackerError: if the tracker failed, its process died or took too long
-        """
+    def result(self, job: _Job, future: Future) -> OnePassRun:
+        """Return the result of a job; starts that fail together are repeated one by one."""
         try:
             return Executor.result(future)
         except Timeout:
-            raise TrackerError(f'no result within the time limit of {self.start_timeout:g} s and '
-                               f'{SECONDS_PER_FRAME:g} s per frame') from None
+            reason = (f'no result within the time limit of {self.start_timeout:g} s and '
+                      f'{SECONDS_PER_FRAME:g} s per frame')
         except WorkerDied as error:
-            raise TrackerError(f'its process died: {error}') from None
-
-    def finish(self, job: _Job, future: Future) -> Any:
-        """Return the result of a job; starts that fail together are repeated one by one."""
-        try:
-            return self.result(future)
+            reason = f'its process died: {error}'
         except TrackerError as error:
-            if len(job.starts) == 1:
-                return job.failed(str(error))
+            reason = str(error)
+        if len(job.starts) == 1:
+            return job.failed(reason)
         singles = [replace(job, starts=(start,)) for start in job.starts]
-        runs = [self.finish(single, future) for single, future in
-                [(single, self.submit(single)) for single in singles]]
-        return OnePassRun.joined(runs) if job.protocol == 'one-pass' else sum(runs, [])
+        return OnePassRun.joined([self.result(single, again) for single, again in
+                                  [(single, self.submit(single)) for single in singles]])
 
 
 # Evaluation ------------------------------------------------------------------------------------
 
 
 def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
-             protocol: str = 'one-pass', starts: int = 5, jitter: float = .03, seed: int = 0,
-             workers: int = 1, threads: int = 1, speed_frames: int = 30,
-             start_timeout: float = 0, log: Callable[[str], object] = lambda text: None,
+             starts: int = 5, jitter: float = .03, seed: int = 0, workers: int = 1,
+             threads: int = 1, start_timeout: float = 0,
+             log: Callable[[str], object] = lambda text: None,
              make_executor: MakeExecutor | None = None) -> dict:
     """
     Run every tracker on every sequence; return the report, see docs/evaluation.md.
@@ -351,11 +250,9 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
     A start in which a tracker fails or takes too long counts as failed, with its reason; a
     sequence that cannot be read is skipped for all trackers, with its reason.
 
-    :param protocol: 'one-pass' runs once to the end of each sequence, 'restarts' starts again
-        after failures (VOT)
     :param starts: repeated runs, each with the first box moved and scaled by up to `jitter`
-    :param workers: processes that share the runs; speed is measured afterwards, alone
-    :param speed_frames: frames of each sequence on which a single target is timed; 0: none
+    :param workers: processes that share the runs
+    :param threads: threads of each of them
     :param start_timeout: seconds that a start may take, beside a second per frame; 0: any
     :param make_executor: makes the executor of the runs, see `training.executor`; None: processes
         of this machine
@@ -363,54 +260,33 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
     """
     for spec in specs:
         spec.make()
-    jobs = [_Job(spec, sequence, protocol, tuple(range(starts)), jitter, seed)
+    jobs = [_Job(spec, sequence, tuple(range(starts)), jitter, seed)
             for spec in specs for sequence in sequences]
-    runs: dict[tuple[TrackerSpec, str], Any] = {}
+    runs: dict[tuple[TrackerSpec, str], OnePassRun] = {}
     skipped: dict[str, str] = {}
     with _Runner(workers, threads, start_timeout, make_executor) as runner:
         for job, future in [(job, runner.submit(job)) for job in jobs]:
             name = job.sequence.name
             try:
-                runs[job.spec, name] = runner.finish(job, future)
-                log(_progress(job, runs[job.spec, name]))
+                run = runs[job.spec, name] = runner.result(job, future)
             except (OSError, ValueError, cv2.error) as error:
                 skipped[name] = one_line(error)
                 log(f'skipped {name}: {skipped[name]}')
-        sequences = [sequence for sequence in sequences if sequence.name not in skipped]
-        if not sequences:
-            raise ValueError('no sequence could be evaluated; ' + '; '.join(skipped.values()))
-        summarize = reports.PROTOCOLS[protocol]
-        trackers = {spec.label: summarize(sequences, [
-            runs[spec, sequence.name] for sequence in sequences]) for spec in specs}
-        for spec in specs:
-            trackers[spec.label]['fps'] = _speed(runner, spec, sequences, speed_frames)
+                continue
+            figures = reports.tracker_report([job.sequence], [run])['overall']
+            log(f'{job.spec.label} {name}: AUC {figures["auc"]["mean"]:.3f}, '
+                f'P@20 {figures["precision_20"]["mean"]:.3f}')
+    sequences = [sequence for sequence in sequences if sequence.name not in skipped]
+    if not sequences:
+        raise ValueError('no sequence could be evaluated; ' + '; '.join(skipped.values()))
+    trackers = {spec.label: reports.tracker_report(sequences, [
+        runs[spec, sequence.name] for sequence in sequences]) for spec in specs}
     return {
-        'protocol': protocol, 'starts': starts, 'jitter': jitter, 'seed': seed,
-        'threads': threads, 'machine': reports.machine(), 'skipped': skipped,
+        'starts': starts, 'jitter': jitter, 'seed': seed, 'threads': threads,
+        'machine': reports.machine(), 'skipped': skipped,
         'sequences': {sequence.name: len(sequence) for sequence in sequences},
-        'trackers': trackers,
-        'ratios': reports.all_ratios(trackers, protocol),
-        'differences': reports.all_differences(trackers, protocol),
+        'trackers': trackers, 'differences': reports.all_differences(trackers),
     }
-
-
-def _progress(job: _Job, run: Any) -> str:
-    figures = reports.PROTOCOLS[job.protocol]([job.sequence], [run])['overall']
-    return f'{job.spec.label} {job.sequence.name}: ' + ', '.join(
-        f'{name} {figures[name]["mean"]:.3f}' for name in list(figures)[:2])
-
-
-def _speed(runner: _Runner, spec: TrackerSpec, sequences: SequenceOf[Sequence],
-           frames: int) -> float | None:
-    """Return the mean number of updates a second with a single target, None if not measured."""
-    seconds = []
-    for sequence in sequences if frames else ():
-        try:
-            seconds.append(runner.result(runner.submit(_Timing(spec, sequence, frames))))
-        except (TrackerError, *TRACKER_ERRORS):
-            continue        # its failed starts are in the report
-    total = np.concatenate(seconds) if seconds else np.zeros(0)
-    return len(total) / total.sum() if len(total) else None
 
 
 # Command ---------------------------------------------------------------------------------------
@@ -428,8 +304,6 @@ class EvaluateOptions(TrackerOptions, ExecutorOptions):
     :param stride: every how many frames of a sequence are tracked
     :param dataset: folder of the sequences, path or URL such as s3://...
     :param format: its layout: otb, got10k, lasot or vot
-    :param protocol: one-pass or restarts (default: restarts after failures for vot, else one
-        pass)
     :param limit: take the first sequences only
     :param starts: jittered starts
     :param jitter: largest move and scale of the first box, in box sizes
@@ -437,7 +311,6 @@ class EvaluateOptions(TrackerOptions, ExecutorOptions):
     :param threads: threads of a process
     :param start_timeout: a start that takes longer than these seconds and a second per frame
         counts as failed; 0: no limit
-    :param speed_frames: frames of each sequence timed with one target, 0: none
     :param json: file to write the whole report to, path or URL
     :param plots: folder to write the plots to
     """
@@ -448,16 +321,14 @@ class EvaluateOptions(TrackerOptions, ExecutorOptions):
     reset_each_frame: bool = False
     stride: int = 1
     format: str = 'otb'  # noqa: A003
-    protocol: str | None = None
     limit: int | None = None
     starts: int = 5
     jitter: float = .03
     seed: int = 0
     threads: int = 1
     start_timeout: float = 60.
-    speed_frames: int = 30
     json: str | None = None
-    plots: Path | None = field(default=None)
+    plots: Path | None = None
 
     def specs(self) -> list[TrackerSpec]:
         """Return the TrackerSpecs that the command line names; the first one is the main one."""
@@ -479,20 +350,16 @@ def run_evaluation(options: EvaluateOptions) -> int:
     specs = options.specs()
     sequences = read_sequences(local_copy(options.dataset), options.format)[:options.limit]
     sequences = [every_nth_frame(sequence, options.stride) for sequence in sequences]
-    protocol = options.protocol or ('restarts' if options.format == 'vot' else 'one-pass')
-    if protocol not in reports.PROTOCOLS:
-        raise ValueError(f'protocol must be one of {", ".join(reports.PROTOCOLS)}, got '
-                         f'{protocol!r}')
     report = evaluate(
-        specs, sequences, protocol, options.starts, options.jitter, options.seed,
-        options.workers, options.threads, options.speed_frames, options.start_timeout,
+        specs, sequences, options.starts, options.jitter, options.seed, options.workers,
+        options.threads, options.start_timeout,
         log=lambda text: print(text, file=sys.stderr, flush=True),
         make_executor=options.make_executor if options.executor == 'ray' else None)
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')
     print(reports.failure_lines(report), end='')
     if options.json:
         reports.write_json(report, options.json)
-    if options.plots and protocol == 'one-pass':
+    if options.plots:
         reports.save_plots(report, options.plots)
     return 1 if report['skipped'] else 0
 

@@ -2,18 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Tracking metrics in plain numpy: OTB, LaSOT, GOT-10k, VOT with restarts, confidence.
+Tracking metrics in plain numpy: OTB, LaSOT, GOT-10k, confidence.
 
 Boxes are `xyxy` pixels, one row per frame; a row of NaN in the truth means that the target is
 absent there, and such frames count nowhere; a row of NaN among the predictions is a missing box,
-whose overlap is 0. Definitions follow the public toolkits (got10k
-0.1.3, VOT 2014-2018) so that figures can be compared with published ones.
+whose overlap is 0. Definitions follow the public toolkit got10k 0.1.3, so that figures can be
+compared with published ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +23,6 @@ OVERLAP_THRESHOLDS = np.linspace(0, 1, 21)
 ERROR_THRESHOLDS = np.arange(51)
 NORMALIZED_THRESHOLDS = np.linspace(0, .5, 51)
 SUCCESS_IOU = .5
-BURN_IN = 10
-RESTART_AFTER = 5
-VOT_SENSITIVITY = 30
 
 
 class OnePass(NamedTuple):
@@ -76,21 +72,6 @@ class OnePassRun(NamedTuple):
         return cls(np.concatenate([run.boxes for run in runs]),
                    np.concatenate([run.confidences for run in runs]), runs[0].frame_size,
                    tuple(error for run in runs for error in run.errors))
-
-
-@dataclass
-class SupervisedRun:
-    """
-    One run in which a lost target is started again (VOT).
-
-    `overlaps` (T,) is NaN where there was no box; `starts` and `failures` are frame numbers;
-    `error` is the reason of the first failure of the tracker itself, '' for none.
-    """
-
-    overlaps: np.ndarray
-    starts: list[int] = field(default_factory=list)
-    failures: list[int] = field(default_factory=list)
-    error: str = ''
 
 
 def _checked(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,42 +174,6 @@ def got10k_score(overlap: np.ndarray) -> dict[str, float]:
     overlap = _visible(overlap)
     return {'ao': float(overlap.mean()), 'sr_50': float((overlap > .5).mean()),
             'sr_75': float((overlap > .75).mean())}
-
-
-def bounded_overlap(predicted: np.ndarray, truth: np.ndarray,
-                    frame_size: tuple[int, int]) -> float:
-    """Return the overlap of two boxes (4,) within the frame (height, width), as VOT takes it."""
-    height, width = frame_size
-    limits = np.array([width, height, width, height], float)
-    return float(iou(np.clip(predicted, 0, limits), np.clip(truth, 0, limits)))
-
-
-def supervised_score(runs: Sequence[SupervisedRun], burn_in: int = BURN_IN) -> dict[str, float]:
-    """
-    Return the VOT figures of SupervisedRun `runs`, one for each sequence.
-
-    `accuracy` is the mean overlap, NaN where no frame is left after the burn-in, `robustness`
-    exp(-30 failures / length), `failures` their number in all. The first `burn_in` frames after
-    every start and the frames of failure do not count for accuracy. Accuracy and failures of a
-    sequence weigh by its length, as in the VOT toolkit; a sequence without a frame that counts
-    has accuracy 0 there.
-    """
-    lengths = np.array([len(run.overlaps) for run in runs])
-    failures = np.array([len(run.failures) for run in runs])
-    valid = [_valid_frames(run, burn_in) for run in runs]
-    means = [overlap.mean() if len(overlap) else 0. for overlap in valid]
-    accuracy = np.average(means, weights=lengths) if any(map(len, valid)) else np.nan
-    rate = np.average(failures, weights=lengths) / lengths.mean()
-    return {'accuracy': float(accuracy), 'robustness': float(np.exp(-VOT_SENSITIVITY * rate)),
-            'failures': int(failures.sum())}
-
-
-def _valid_frames(run: SupervisedRun, burn_in: int) -> np.ndarray:
-    keep = ~np.isnan(run.overlaps)
-    for start in run.starts:
-        keep[start:start + burn_in] = False
-    keep[run.failures] = False
-    return run.overlaps[keep]
 
 
 def scale_jitter(boxes: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import re
 from typing import Any
 
 import cv2
@@ -16,17 +17,15 @@ import numpy as np
 import torch
 from training import metrics
 from training.data.base import Sequence
-from training.metrics import OnePassRun, SupervisedRun
+from training.metrics import OnePassRun
 from training.storage import Store
 
-FIGURES = {
-    'one-pass': {'auc': 'AUC', 'precision_20': 'P@20', 'normalized_precision': 'P norm',
-                 'ao': 'AO', 'sr_50': 'SR .5', 'sr_75': 'SR .75', 'scale_jitter': 'scale jitter'},
-    'restarts': {'accuracy': 'accuracy', 'robustness': 'robustness', 'failures': 'failures'},
-}
+# Headings of the columns of the table, by figure; the first one has its spread beside it.
+FIGURES = {'auc': 'AUC', 'precision_20': 'P@20', 'normalized_precision': 'P norm', 'ao': 'AO',
+           'sr_50': 'SR .5', 'sr_75': 'SR .75', 'scale_jitter': 'scale jitter'}
 
 
-def one_pass_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun]) -> dict:
+def tracker_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun]) -> dict:
     """
     Return the figures of one tracker's OnePassRuns, one for each of `sequences`, as a dict.
 
@@ -49,15 +48,9 @@ def one_pass_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun
         'curves': {name: curve.tolist() for name, curve in curves._asdict().items()},
         'sequences': {name: _spreads(figures) for name, figures in per_sequence.items()},
         'confidence': _confidence(pairs),
-        'failed': _failed((sequence.name, run.errors) for sequence, run in pairs),
+        'failed': {sequence.name: {str(start): error for start, error in enumerate(run.errors)
+                                   if error} for sequence, run in pairs if any(run.errors)},
     }
-
-
-def _failed(errors: Any) -> dict[str, dict[str, str]]:
-    """Return the reasons of failed starts, from pairs of a sequence and its starts' errors."""
-    found = {name: {str(start): error for start, error in enumerate(some) if error}
-             for name, some in errors}
-    return {name: starts for name, starts in found.items() if starts}
 
 
 def _start_figures(sequence: Sequence, run: OnePassRun) -> dict[str, list[float]]:
@@ -97,55 +90,16 @@ def _confidence(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, Any] | No
             'bins': {name: values.tolist() for name, values in bins.items()}}
 
 
-def supervised_report(sequences: SequenceOf[Sequence],
-                      runs: SequenceOf[SequenceOf[SupervisedRun]]) -> dict:
+def all_differences(trackers: dict[str, dict]) -> dict[str, dict[str, float]]:
     """
-    Return the figures of one tracker's SupervisedRuns, a list of starts for each sequence.
-
-    As `one_pass_report`, with accuracy, robustness and the number of failures.
-    """
-    def figures(per_start: Any) -> dict:
-        scores = [metrics.supervised_score(start) for start in per_start]
-        return _spreads({key: [score[key] for score in scores] for key in scores[0]})
-
-    return {
-        'overall': figures(list(zip(*runs, strict=True))),
-        'sequences': {s.name: figures([(start,) for start in run])
-                      for s, run in zip(sequences, runs, strict=True)},
-        'failed': _failed((s.name, [start.error for start in run])
-                          for s, run in zip(sequences, runs, strict=True)),
-    }
-
-
-PROTOCOLS: dict[str, Callable[..., dict]] = {
-    'one-pass': one_pass_report, 'restarts': supervised_report}
-
-
-def all_ratios(trackers: dict[str, dict], protocol: str) -> dict[str, dict[str, float | None]]:
-    """Return {figure: {label: figure of the first tracker / that of this one}} for the others."""
-    first, *others = trackers
-    result = {}
-    for figure in FIGURES[protocol]:
-        mean = {label: tracker['overall'][figure]['mean'] for label, tracker in trackers.items()}
-        result[figure] = {label: mean[first] / mean[label] if mean[label] else None
-                          for label in others}
-    if all(tracker['fps'] for tracker in trackers.values()):
-        result['fps'] = {label: trackers[first]['fps'] / trackers[label]['fps']
-                         for label in others}
-    return result
-
-
-def all_differences(trackers: dict[str, dict], protocol: str) -> dict[str, dict[str, float]]:
-    """
-    Return {label: main figure of the first tracker - that of this one} for the others.
+    Return {label: AUC of the first tracker - that of this one} for the others.
 
     The difference is paired over the sequences: `mean` and its standard `error`.
     """
-    main = next(iter(FIGURES[protocol]))
     (_, first), *others = trackers.items()
     result = {}
     for label, tracker in others:
-        values = [(first['sequences'][name][main]['mean'], figures[main]['mean'])
+        values = [(first['sequences'][name]['auc']['mean'], figures['auc']['mean'])
                   for name, figures in tracker['sequences'].items()]
         mean, error = metrics.paired_difference(*zip(*values, strict=True))
         result[label] = {'mean': mean, 'error': error}
@@ -154,12 +108,9 @@ def all_differences(trackers: dict[str, dict], protocol: str) -> dict[str, dict[
 
 def machine(device: torch.device | None = None) -> dict[str, Any]:
     """Return properties of the machine."""
-    cpu = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
-    if info.is_file():
-        names = [line.partition(':')[2].strip() for line in info.read_text().splitlines()
-                 if line.startswith('model name')]
-        cpu = names[0] if names else cpu
+    found = re.search('model name.*: (.*)', info.read_text()) if info.is_file() else None
+    cpu = found[1] if found else platform.processor() or platform.machine()
     gpu = torch.cuda.get_device_name(device) if device and device.type == 'cuda' else None
     return {'cpu': cpu, 'cores': os.cpu_count(), 'threads': torch.get_num_threads(), 'gpu': gpu,
             'python': platform.python_version(), 'torch': torch.__version__,
@@ -167,31 +118,24 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
 
 
 def overall_table(report: dict) -> str:
-    """Return the markdown table of all trackers: mean and, for the first figure, spread."""
-    figures = FIGURES[report['protocol']]
-    main = next(iter(figures))
-    rows = [['tracker', *figures.values(), 'FPS', 'confidence ROC-AUC', f'{figures[main]} ratio',
-             f'{figures[main]} of the first less this']]
+    """Return the markdown table of all trackers."""
+    rows = [['tracker', *FIGURES.values(), 'confidence ROC-AUC', 'AUC of the first less this']]
     for label, tracker in report['trackers'].items():
-        cells = [_mean(tracker['overall'][key], key == main) for key in figures]
-        confidence = tracker.get('confidence')
-        rows.append([label, *cells, number(tracker.get('fps'), '.0f'),
+        confidence = tracker['confidence']
+        rows.append([label, *(_mean(tracker['overall'][figure], figure == 'auc')
+                              for figure in FIGURES),
                      number(confidence and confidence['roc_auc']),
-                     number(report['ratios'][main].get(label)),
                      _difference(report['differences'].get(label))])
     return markdown(rows)
 
 
 def sequence_table(report: dict) -> str:
-    """Return the markdown table of the main figure, sequences down and trackers across."""
-    figures = FIGURES[report['protocol']]
-    main = next(iter(figures))
-    labels = list(report['trackers'])
-    rows = [['sequence', 'frames', *(f'{label} {figures[main]}' for label in labels)]]
+    """Return the markdown table of the AUC, sequences down and trackers across."""
+    trackers = report['trackers']
+    rows = [['sequence', 'frames', *(f'{label} AUC' for label in trackers)]]
     for name, frames in report['sequences'].items():
-        cells = [_mean(report['trackers'][label]['sequences'][name][main], True)
-                 for label in labels]
-        rows.append([name, str(frames), *cells])
+        rows.append([name, str(frames), *(_mean(tracker['sequences'][name]['auc'], True)
+                                          for tracker in trackers.values())])
     return markdown(rows)
 
 

@@ -151,25 +151,6 @@ def test_frames_and_boxes_must_agree():
         evaluate.run_one_pass(Puppet(sequence.boxes), short, (0,), 0, 0)
 
 
-def test_supervised_run_starts_again_five_frames_after_a_failure():
-    sequence = _still(40)
-    tracker = Puppet(sequence.boxes, missed=(20,))
-    run, = evaluate.run_supervised(tracker, sequence, (0,), 0, 0)
-    assert run.failures == [20]
-    assert run.starts == [0, 25]
-    assert np.isnan(run.overlaps[21:25]).all()
-    assert run.overlaps[20] == 0
-    assert (np.delete(run.overlaps, range(20, 25)) == 1).all()
-
-
-def test_supervised_run_waits_for_the_target_and_does_not_judge_its_absence():
-    sequence = _still(30, absent=(8, 9, 16, 17))
-    tracker = Puppet(np.nan_to_num(sequence.boxes), missed=(12,))
-    run, = evaluate.run_supervised(tracker, sequence, (0,), 0, 0)
-    assert run.failures == [12]
-    assert run.starts == [0, 18]
-
-
 class Still:
     """An OpenCV tracker that stays where it starts, until a given frame."""
 
@@ -216,7 +197,7 @@ def test_opencv_trackers_follow_a_patch(kind, least, dataset):
     sequence = read_sequences(dataset / 'Seq0')[0]
     tracker = trackers.OpenCVTracker(kind)
     run = evaluate.run_one_pass(tracker, sequence, (0,), 0, 0)
-    figures = summary.one_pass_report([sequence], [run])
+    figures = summary.tracker_report([sequence], [run])
     assert figures['overall']['auc']['mean'] > least
     assert figures['confidence'] is None
 
@@ -288,8 +269,8 @@ def test_every_nth_frame_keeps_frames_and_boxes_together(dataset):
 def test_command_measures_the_memory_on_every_nth_frame(dataset, weights, tmp_path, capsys):
     assert evaluate.main([
         '--weights', str(weights), '--reset-each-frame', '--stride', '2', '--dataset',
-        str(dataset), '--starts', '1', '--speed-frames', '0', '--start-timeout', '0', '--device',
-        'cpu', '--json', str(tmp_path / 'report.json')]) == 0
+        str(dataset), '--starts', '1', '--start-timeout', '0', '--device', 'cpu', '--json',
+        str(tmp_path / 'report.json')]) == 0
     report = json.loads((tmp_path / 'report.json').read_text())
     assert list(report['trackers']) == ['re3_lite', 're3_lite reset each frame']
     assert report['sequences'] == {'Seq0': LENGTH // 2, 'Seq1': LENGTH // 2}
@@ -303,7 +284,7 @@ def test_command_measures_the_memory_on_every_nth_frame(dataset, weights, tmp_pa
 def test_report_of_a_tracker_that_is_right_but_once():
     sequence = _still(21)
     run = evaluate.run_one_pass(Puppet(sequence.boxes, missed=(4,)), sequence, (0, 1), .03, 0)
-    figures = summary.one_pass_report([sequence], [run])
+    figures = summary.tracker_report([sequence], [run])
     assert figures['overall']['auc']['mean'] == pytest.approx(20 / 21 * 20 / 21)
     assert figures['overall']['auc']['std'] == 0
     assert figures['overall']['ao']['mean'] == pytest.approx(19 / 20)
@@ -316,8 +297,7 @@ def test_command_compares_trackers_and_writes_everything(
         dataset, weights, still, tmp_path, capsys):
     status = evaluate.main([
         '--weights', str(weights), '--reset-each-frame', '--compare', 'opencv:still',
-        '--dataset', str(dataset), '--starts', '2', '--speed-frames', '4', '--device', 'cpu',
-        '--start-timeout', '0',
+        '--dataset', str(dataset), '--starts', '2', '--device', 'cpu', '--start-timeout', '0',
         '--json', str(tmp_path / 'out' / 'report.json'), '--plots', str(tmp_path / 'plots')])
     assert status == 0
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
@@ -325,9 +305,8 @@ def test_command_compares_trackers_and_writes_everything(
     assert list(report['trackers']) == labels
     assert report['sequences'] == {'Seq0': LENGTH, 'Seq1': LENGTH}
     mean = {label: report['trackers'][label]['overall']['auc']['mean'] for label in labels}
-    ratio = report['ratios']['auc']['opencv:still']
-    assert ratio == pytest.approx(mean['re3_lite'] / mean['opencv:still'])
-    assert all(report['trackers'][label]['fps'] > 0 for label in labels)
+    difference = report['differences']['opencv:still']['mean']
+    assert difference == pytest.approx(mean['re3_lite'] - mean['opencv:still'])
     table = capsys.readouterr().out
     assert f'| opencv:still | {mean["opencv:still"]:.3f} ±' in table
     assert '| Seq1 | 14 |' in table
@@ -338,29 +317,14 @@ def test_command_compares_trackers_and_writes_everything(
 
 def test_workers_give_the_same_report_as_one_process(dataset, weights):
     specs = [trackers.TrackerSpec(label='tiny', weights=str(weights), device='cpu')]
-    results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2, workers=workers,
-                                 speed_frames=0) for workers in (1, 2)]
+    results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2, workers=workers)
+               for workers in (1, 2)]
     one, two = (result['trackers']['tiny'] for result in results)
     assert one['overall'] == two['overall']
     assert one['sequences'] == two['sequences']
 
 
-def test_command_counts_failures_with_restarts(dataset, still, tmp_path, capsys):
-    assert evaluate.main([
-        '--model', 'opencv:still', '--dataset', str(dataset), '--protocol', 'restarts',
-        '--starts', '1', '--jitter', '0', '--speed-frames', '0', '--start-timeout', '0',
-        '--limit', '1',
-        '--json', str(tmp_path / 'report.json')]) == 0
-    figures = json.loads((tmp_path / 'report.json').read_text())['trackers']['opencv:still']
-    assert list(figures['sequences']) == ['Seq0']
-    # 24 pixels wide, 3 pixels a frame: after 8 frames the patch has left the box.
-    assert figures['overall']['failures']['mean'] == 1
-    assert figures['overall']['robustness']['mean'] == pytest.approx(math.exp(-30 / LENGTH))
-    assert figures['overall']['accuracy']['mean'] is None       # all frames are burn-in
-    assert 'robustness' in capsys.readouterr().out
-
-
-def test_formats_choose_reader_and_protocol(dataset, still, tmp_path, capsys):
+def test_formats_choose_the_reader(dataset, still, tmp_path, capsys):
     boxes = (dataset / 'Seq0' / 'groundtruth_rect.txt').read_text()
     got10k = tmp_path / 'got10k' / 'val' / 'GOT-10k_Val_000001'
     for folder in (tmp_path / 'vot' / 'Seq0' / 'color', got10k):
@@ -369,8 +333,7 @@ def test_formats_choose_reader_and_protocol(dataset, still, tmp_path, capsys):
     (got10k / 'groundtruth.txt').write_text(boxes)
     (got10k / 'absence.label').write_text('0\n' * LENGTH)
     (got10k / 'cover.label').write_text('8\n' * (LENGTH - 2) + '0\n0\n')
-    common = ['--model', 'opencv:still', '--starts', '1', '--jitter', '0', '--speed-frames', '0',
-              '--start-timeout', '0']
+    common = ['--model', 'opencv:still', '--starts', '1', '--jitter', '0', '--start-timeout', '0']
     reports = {}
     for layout, source in (('otb', dataset), ('got10k', tmp_path), ('vot', tmp_path)):
         path = source if layout == 'otb' else source / layout
@@ -380,11 +343,9 @@ def test_formats_choose_reader_and_protocol(dataset, still, tmp_path, capsys):
         reports[layout] = json.loads(file.read_text())
     capsys.readouterr()
     figures = {layout: report['trackers']['opencv:still'] for layout, report in reports.items()}
-    assert [report['protocol'] for report in reports.values()] == [
-        'one-pass', 'one-pass', 'restarts']
-    assert figures['otb']['curves'] == figures['got10k']['curves']
+    assert figures['otb']['curves'] == figures['got10k']['curves'] == figures['vot']['curves']
     assert figures['otb']['overall']['ao'] != figures['got10k']['overall']['ao']
-    assert list(figures['vot']['overall']) == ['accuracy', 'robustness', 'failures']
+    assert figures['otb']['overall'] == figures['vot']['overall']
 
 
 def test_command_explains_bad_input(tmp_path, capsys):

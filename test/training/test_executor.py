@@ -276,6 +276,6 @@ def test_evaluations_are_the_same_everywhere(options_of, videos, tmp_path, capsy
     for number, options in enumerate(options_of):
         path = tmp_path / f'{number}.json'
         assert evaluate.main(['--dataset', str(videos), '--model', 'opencv:mosse', '--starts', '2',
-                              '--speed-frames', '0', '--json', str(path), *options]) == 0
+                              '--json', str(path), *options]) == 0
         reports.append(json.loads(path.read_text()))
     assert all(report['trackers'] == reports[0]['trackers'] for report in reports)

@@ -221,7 +221,7 @@ def test_names_that_are_not_utf8_work_or_are_named(tmp_path, capsys):
     assert numbers_of(sequence.frames) == list(range(COUNT))
     assert len(cache_videos(read_videos(root), tmp_path / 'cache')) == 1
     assert evaluate.main([
-        '--model', 'opencv:static', '--dataset', str(root), '--starts', '1', '--speed-frames', '0',
+        '--model', 'opencv:static', '--dataset', str(root), '--starts', '1',
         '--start-timeout', '0', '--json', str(tmp_path / 'report.json')]) == 0
     assert check([str(root), '--sheet', str(tmp_path / 'sheet.png')]) == 0
     assert track.main(['--model', 'opencv:static', '--data', str(root), '--save',
@@ -364,21 +364,19 @@ def picky(monkeypatch):
     return Picky
 
 
-@pytest.mark.parametrize(('protocol', 'error'), [
-    ('one-pass', cv2.error('bad box')), ('one-pass', MemoryError()),
-    ('one-pass', OSError('no model')), ('restarts', RuntimeError('network')),
-    ('restarts', ValueError('box'))], ids=lambda value: (
-        value if isinstance(value, str) else type(value).__name__))
+@pytest.mark.parametrize('error', [
+    cv2.error('bad box'), MemoryError(), OSError('no model'), RuntimeError('network'),
+    ValueError('box')], ids=lambda error: type(error).__name__)
 def test_a_failing_start_counts_as_failed_and_the_others_are_written(
-        protocol, error, picky, tmp_path, capsys):
+        error, picky, tmp_path, capsys):
     write_otb(tmp_path / 'data', 'A')
     write_otb(tmp_path / 'data', 'B', truth=boxes_text().replace('10,20,20,20', '60,20,20,20'))
     picky.failures = {(50, 'init'): error}
     report = tmp_path / 'report.json'
     assert evaluate.main([
         '--model', 'opencv:static', '--compare', 'opencv:picky',
-        '--dataset', str(tmp_path / 'data'), '--starts', '2', '--jitter', '0', '--protocol',
-        protocol, '--start-timeout', '0', '--speed-frames', '2', '--json', str(report)]) == 0
+        '--dataset', str(tmp_path / 'data'), '--starts', '2', '--jitter', '0',
+        '--start-timeout', '0', '--json', str(report)]) == 0
     found = json.loads(report.read_text())['trackers']
     assert set(found['opencv:picky']['failed']) == {'B'}
     assert set(found['opencv:picky']['failed']['B']) == {'0', '1'}
@@ -386,9 +384,8 @@ def test_a_failing_start_counts_as_failed_and_the_others_are_written(
     assert reason.startswith('frame 0: ') and (str(error) or type(error).__name__) in reason
     assert found['opencv:static']['failed'] == {}
     assert 'failed: opencv:picky on B, start 1: frame 0: ' in capsys.readouterr().out
-    figure = 'auc' if protocol == 'one-pass' else 'failures'
-    good, bad = (found['opencv:picky']['sequences'][name][figure]['mean'] for name in 'AB')
-    assert bad < good if protocol == 'one-pass' else bad >= good
+    good, bad = (found['opencv:picky']['sequences'][name]['auc']['mean'] for name in 'AB')
+    assert bad < good
 
 
 def test_a_start_keeps_its_boxes_until_it_fails(picky, tmp_path):
@@ -396,7 +393,7 @@ def test_a_start_keeps_its_boxes_until_it_fails(picky, tmp_path):
     sequence, = read_sequences(write_otb(tmp_path, truth='40,20,20,20\n' * COUNT))
     picky.failures = {(40, 3): RuntimeError('stopped')}
     specs = [trackers.TrackerSpec(model='opencv:picky')]
-    report = evaluate.evaluate(specs, [sequence], starts=4, jitter=.1, speed_frames=0)
+    report = evaluate.evaluate(specs, [sequence], starts=4, jitter=.1)
     found = report['trackers']['opencv:picky']
     assert 0 < len(found['failed']['Ball']) < 4
     assert set(found['failed']['Ball'].values()) == {'frame 3: stopped'}
@@ -410,7 +407,7 @@ def test_a_sequence_that_cannot_be_read_is_skipped_for_all(picky, tmp_path, caps
     (tmp_path / 'data' / 'B' / 'img' / '7.png').write_text('no image')
     report = tmp_path / 'report.json'
     arguments = ['--model', 'opencv:picky', '--dataset', str(tmp_path / 'data'), '--starts', '2',
-                 '--start-timeout', '0', '--speed-frames', '0', '--json', str(report)]
+                 '--start-timeout', '0', '--json', str(report)]
     assert evaluate.main(arguments) == 1
     found = json.loads(report.read_text())
     assert list(found['sequences']) == ['A'] and '7.png' in found['skipped']['B']
@@ -455,7 +452,7 @@ def test_a_start_that_hangs_or_dies_is_stopped_and_the_others_are_written(
     done = subprocess.run(
         [sys.executable, str(script), '--model', 'opencv:hanging', '--dataset',
          str(tmp_path / 'data'), '--starts', '1', '--jitter', '0', '--start-timeout', '4',
-         '--speed-frames', '0', '--json', str(report)],
+         '--json', str(report)],
         env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())['trackers']['opencv:hanging']

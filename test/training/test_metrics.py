@@ -124,39 +124,6 @@ def test_got10k_drops_first_and_covered_frames_and_moves_boxes_into_the_frame():
     np.testing.assert_allclose(overlap, [1, 1])
 
 
-def test_vot_robustness_of_a_perfect_run_is_one():
-    score = metrics.supervised_score([metrics.SupervisedRun(np.full(40, .8), [0])])
-    assert score == {'accuracy': pytest.approx(.8), 'robustness': 1, 'failures': 0}
-
-
-def test_vot_leaves_out_burn_in_and_failures():
-    overlap = np.full(60, .5)
-    overlap[:10] = 1
-    overlap[20] = 0
-    overlap[21:25] = np.nan
-    overlap[25:35] = .9
-    run = metrics.SupervisedRun(overlap, [0, 25], [20])
-    score = metrics.supervised_score([run])
-    assert score['accuracy'] == pytest.approx(.5)
-    assert score['failures'] == 1
-    assert score['robustness'] == pytest.approx(math.exp(-30 / 60))
-
-
-def test_vot_sequences_weigh_by_length():
-    steady = metrics.SupervisedRun(np.full(90, .6), [0])
-    failing = metrics.SupervisedRun(np.array([1.] + [.5] * 28 + [0.]), [0], [29])
-    hopeless = metrics.SupervisedRun(np.array([1., 0.]), [0], [1])
-    score = metrics.supervised_score([steady, failing, hopeless])
-    assert score['accuracy'] == pytest.approx((90 * .6 + 30 * .5 + 2 * 0) / 122)
-    assert score['failures'] == 2
-    assert score['robustness'] == pytest.approx(math.exp(-30 * ((30 + 2) / 122) / (122 / 3)))
-    assert math.isnan(metrics.supervised_score([hopeless])['accuracy'])
-
-
-def test_bounded_overlap_cuts_boxes_at_the_frame():
-    assert metrics.bounded_overlap([-50, 0, 10, 10], [0, 0, 10, 10], (20, 20)) == 1
-
-
 def test_roc_auc_equals_counting_pairs_with_ties():
     rng = np.random.default_rng(2)
     scores, positive = rng.integers(0, 6, 60) / 5, rng.random(60) < .4

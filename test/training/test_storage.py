@@ -174,6 +174,5 @@ def test_commands_read_from_and_write_to_a_store(place, tmp_path, monkeypatch, c
     assert autolabel.main(['--videos', f'{place}/videos', '--output', f'{place}/out',
                            *common]) == 0
     assert evaluate.main(['--dataset', f'{place}/videos', '--model', 'opencv:mosse', '--starts',
-                          '1', '--speed-frames', '0', '--start-timeout', '0', '--json',
-                          f'{place}/report.json']) == 0
+                          '1', '--start-timeout', '0', '--json', f'{place}/report.json']) == 0
     assert json.loads(store.read('report.json'))['sequences'] == {'walk': 26}
