@@ -87,7 +87,7 @@ def crop_batch(frames: 'Sequence[Frame] | Tensor', regions: 'np.ndarray | Tensor
         frame for N / M regions in a row.
     :param regions: (N, 4) `xyxy` pixels, array or tensor; may reach beyond the frame. With
         x1 > x2 the crop is mirrored left to right.
-    :param size: side of the crops in pixels.
+    :param size: side of the crops in pixels; 0: empty crops.
     :return: uint8 tensor (N, 3, size, size), RGB, on the frames' device.
     """
     import torch
@@ -105,6 +105,8 @@ def crop_arrays(frames: Sequence[np.ndarray], regions: np.ndarray, size: int) ->
     :return: uint8 array (N, 3, size, size), RGB; the channels are the last axis in memory.
     """
     crops = np.empty((len(frames), size, size, 3), np.uint8)
+    if not size:
+        return crops.transpose(0, 3, 1, 2)
     for crop, frame, region in zip(crops, frames, regions, strict=True):
         _crop_array(frame, region, size, out=crop)
     return crops.transpose(0, 3, 1, 2)

@@ -68,8 +68,10 @@ class _Step(nn.Module):
         super().__init__()
         self.network, self.references = network, references
 
-    def forward(self, previous: Tensor, current: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        features = self.network.features(Crops(_planes(previous), _planes(current)))
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        count = len(_crop_inputs(self.network))
+        crops, state = [_planes(crop) for crop in inputs[:count]], inputs[count:]
+        features = self.network.features(Crops(crops[0], crops[-1]))
         embedding = self.network.encode(features, state[:self.references])
         prediction, memory = self.network.recur(embedding, state[self.references:])
         return (prediction.boxes, torch.sigmoid(prediction.logits),
@@ -126,22 +128,21 @@ def export_graphs(network: TrackerNetwork, folder: Path,
     :return: path by graph.
     """
     network = network.float().eval()
-    previous, current = (
-        torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
-        for spec in (network.previous_crop, network.current_crop))
-    state = _example_state(network, Crops(previous, current))
+    crop_inputs = _crop_inputs(network)
+    crops = list(crop_inputs.values())
+    state = _example_state(network, Crops(crops[0], crops[-1]))
     references = [f'reference_{index}' for index in range(len(state.reference))]
     memories = [f'memory_{index}' for index in range(len(state.memory))]
     graphs: dict[str, tuple[nn.Module, tuple, list[str], list[str]]] = {'step': (
-        _Step(network, len(references)), (previous, current, *state.reference, *state.memory),
-        ['previous', 'current', *references, *memories],
+        _Step(network, len(references)), (*crops, *state.reference, *state.memory),
+        [*crop_inputs, *references, *memories],
         ['boxes', 'confidences', *(f'next_{name}' for name in (*references, *memories))])}
     if network.has_template_similarity:
         graphs['similarity'] = (
-            _Similarity(network), (previous, *state.reference), ['crops', *references],
+            _Similarity(network), (crops[0], *state.reference), ['crops', *references],
             ['similarities'])
         graphs['rescore'] = (
-            _Rescore(network), (torch.full((2,), .5), previous, previous, *state.reference),
+            _Rescore(network), (torch.full((2,), .5), crops[0], crops[0], *state.reference),
             ['confidences', 'before', 'found', *references], ['rescored'])
     metadata = json.dumps({
         'format': FORMAT, 'model': ModelInfo.of(network).to_dict(),
@@ -153,6 +154,13 @@ def export_graphs(network: TrackerNetwork, folder: Path,
         compress_weights(model, lossless=precision == 'float32')
         save_model(model, paths[name], metadata)
     return paths
+
+
+def _crop_inputs(network: TrackerNetwork) -> dict[str, Tensor]:
+    """Return examples of the step's crops by input name; an empty previous crop is none."""
+    specs = {'previous': network.previous_crop, 'current': network.current_crop}
+    return {name: torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
+            for name, spec in specs.items() if spec.size}
 
 
 @torch.no_grad()

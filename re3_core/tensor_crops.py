@@ -15,6 +15,8 @@ def crop_tensors(frames: Sequence[Tensor] | Tensor, regions: np.ndarray | Tensor
                  size: int) -> Tensor:
     """Crop one region of each torch frame; a frame that occurs several times is read once."""
     regions = torch.as_tensor(regions, dtype=torch.float32, device=frames[0].device)
+    if not size:
+        return regions.new_empty((len(regions), 3, 0, 0), dtype=torch.uint8)
     if torch.is_tensor(frames):
         return _sample(frames, regions.reshape(len(frames), -1, 4), size).flatten(0, 1)
     crops = regions.new_empty((len(frames), 3, size, size), dtype=torch.uint8)

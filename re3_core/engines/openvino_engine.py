@@ -62,7 +62,7 @@ class OpenVinoEngine(GraphEngine):
             remove_idle_quantization(model)
             compress_matrices(model)
         graph = self._compile(model)
-        if self.precision != 'int8' or 'previous' not in graph.inputs:
+        if self.precision != 'int8' or 'current' not in graph.inputs:
             return graph
         # For the step of one target, the most frequent, a graph of fixed shape, which takes a
         # fifth less. In int8 there is memory for a second one.
@@ -70,7 +70,7 @@ class OpenVinoEngine(GraphEngine):
         single = self._compile(model)
 
         def run(values: Values) -> Values:
-            return (single if len(values['previous']) == 1 else graph).run(values)
+            return (single if len(values['current']) == 1 else graph).run(values)
         return graph._replace(run=run)
 
     def _compile(self, model: openvino.Model) -> Graph:

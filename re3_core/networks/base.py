@@ -40,7 +40,8 @@ class TrackerNetwork(nn.Module):
     - `name`: key in the registry `re3_core.networks.NETWORKS`;
     - `config`: the keyword arguments that rebuild the network;
     - `feature_modules`: prefixes of the parameter names that `features` uses;
-    - `previous_crop`, `current_crop`: size and context of both crops;
+    - `previous_crop`, `current_crop`: size and context of both crops; a previous crop of size 0 is
+      empty, for a network that remembers what it needs of the last frame;
     - `has_memory`: whether it is recurrent; then tracking starts with the first frame alone, else
       with the first pair of frames;
     - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`);

@@ -7,10 +7,11 @@ Re3Conv: Re3's principle on maps, with a learned confidence (experimental).
 As in Re3 (Gordon, Farhadi, Fox 2018): two crops, shared convolutions, skip connections with
 PReLU, two factored peephole LSTM layers, box regression. Differences:
 
-- the crop of the previous frame is smaller, at the same scale: it shows the target, while the
-  current crop is the search region;
-- pixel-wise correlation (Alpha-Refine, Yan et al. 2021) of the search region with the previous
-  crop, which adapts to changes, and with the first one, which does not drift;
+- the previous frame is not put through the convolutions again: its part of the input is cut out
+  of the last search region's features around the predicted box (RoIAlign, He et al. 2017), as a
+  template that the memory carries. One crop per time step is left, the search region;
+- pixel-wise correlation (Alpha-Refine, Yan et al. 2021) of the search region with this template,
+  which adapts to changes, and with that of the first frame, which does not drift;
 - no fully connected layer: the LSTM layers are convolutional (7 x 7), and every cell of a 28 x 28
   map votes for the four edges of the box. A target that moves in the search region moves in all
   maps, so no position has to be learned separately;
@@ -18,7 +19,7 @@ PReLU, two factored peephole LSTM layers, box regression. Differences:
   the features at that box, their similarity to both templates, and the memory.
 """
 
-from re3_core.crops import CropSpec
+from re3_core.crops import CropSpec, region_of
 from re3_core.lstm import FactoredConvLSTM
 from re3_core.networks.base import Crops, Prediction, Tensors, TrackerNetwork
 from re3_core.networks.compact import fused_copy, make_backbone, Neck
@@ -26,6 +27,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
+CONTEXT = 2.5                   # sides of the search region in sides of the box
 SEARCH, TEMPLATE = 14, 8        # cells per side of the correlated maps, stride 8
 VOTES = 28                      # cells per side of the map that votes for the edges, stride 4
 ROI = 6                         # cells per side of the features at the predicted box
@@ -38,18 +40,20 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequ
                          nn.PReLU(outputs))
 
 
-def sample(maps: Tensor, boxes: Tensor) -> Tensor:
+def sample(maps: Tensor, boxes: Tensor, cells: int = ROI) -> Tensor:
     """
     Sample maps at their boxes by bilinear interpolation, as RoIAlign does with one sample a cell.
 
-    :param maps: (N, C, S, S).
+    :param maps: (N, C, S, S); zero outside.
     :param boxes: (N, 4) `xyxy` in units of the map's sides.
-    :return: float32 (N, C, ROI, ROI).
+    :param cells: per side of the result.
+    :return: float32 (N, C, cells, cells).
     """
-    ticks = (torch.arange(ROI, device=maps.device, dtype=torch.float32) + .5) / ROI
+    ticks = (torch.arange(cells, device=maps.device, dtype=torch.float32) + .5) / cells
     x = boxes[:, 0, None] + ticks * (boxes[:, 2] - boxes[:, 0])[:, None]
     y = boxes[:, 1, None] + ticks * (boxes[:, 3] - boxes[:, 1])[:, None]
-    grid = torch.stack((x[:, None, :].expand(-1, ROI, -1), y[:, :, None].expand(-1, -1, ROI)), -1)
+    grid = torch.stack((x[:, None, :].expand(-1, cells, -1),
+                        y[:, :, None].expand(-1, -1, cells)), -1)
     return functional.grid_sample(maps.float(), 2 * grid - 1, align_corners=False)
 
 
@@ -108,15 +112,15 @@ class Re3ConvNet(TrackerNetwork):
 
     name = 're3_conv'
     feature_modules = ('backbone.',)
-    # 44.8 pixels per side of the box in both.
-    previous_crop = CropSpec(size=8 * TEMPLATE, context=2.5 * TEMPLATE / SEARCH)
-    current_crop = CropSpec(size=8 * SEARCH, context=2.5)
+    has_memory = True
+    previous_crop = CropSpec(size=0, context=CONTEXT * TEMPLATE / SEARCH)
+    current_crop = CropSpec(size=8 * SEARCH, context=CONTEXT)   # 44.8 pixels per side of the box
 
     def __init__(self, width: float = 1., embedding: int = 48, hidden: int = 64,
                  recurrent: bool = True, backbone: str = 'dense') -> None:
         super().__init__({'width': width, 'embedding': embedding, 'hidden': hidden,
                           'recurrent': recurrent, 'backbone': backbone})
-        self.has_memory = recurrent
+        self.recurrent = recurrent
         self.backbone = make_backbone(backbone, width)
         channels4, _, channels16 = self.backbone.channels
         self.neck = Neck(self.backbone.channels, embedding)
@@ -129,61 +133,73 @@ class Re3ConvNet(TrackerNetwork):
         else:
             self.convolutions = nn.Sequential(
                 conv(hidden, 2 * hidden), conv(2 * hidden, hidden))
-        self.head = EdgeVotes(hidden, channels4, self.current_crop.context)
+        self.head = EdgeVotes(hidden, channels4, CONTEXT)
         self.confidence = nn.Sequential(
             nn.Linear(2 * ROI ** 2 + 3 * hidden + 4, 128), nn.ReLU(), nn.Linear(128, 1))
-        half = .5 / self.previous_crop.context
+        half = .5 / self.previous_crop.context      # the target in a template
         self.inner: Tensor
         self.register_buffer('inner', torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half]),
                              persistent=False)
 
     def features(self, crops: Crops) -> Tensors:
-        """Return the maps of stride 4, 8, 16 of the previous and then of the current crop."""
-        return (*self.backbone(crops.previous), *self.backbone(crops.current))
+        """Return the maps of stride 4, 8, 16 of the current crop."""
+        return self.backbone(crops.current)
 
     def inference_copy(self, dtype: torch.dtype = torch.float32) -> 'Re3ConvNet':
         """Return a copy with the backbone's normalizations fused, see the base class."""
         return fused_copy(self, dtype)
 
     def reference(self, features: Tensors) -> Tensors:
-        """Return the template: the first crop's embedded map (N, C, 8, 8)."""
-        return (self.neck(features[:3]),)
+        """Return the template: the middle (N, C, 8, 8) of the first crop's embedded map."""
+        first = (SEARCH - TEMPLATE) // 2
+        middle = slice(first, first + TEMPLATE)
+        return (self.neck(features)[:, :, middle, middle],)
 
     def encode(self, features: Tensors, reference: Tensors) -> Tensors:
-        """Return what a step needs of the crops; every tensor has N first."""
-        first, previous, search = reference[0], self.neck(features[:3]), self.neck(features[3:])
+        """
+        Return what a step needs of the crop; every tensor has N first.
+
+        Embedded map, skips of stride 4 and 16, map of stride 4, and the first template.
+        """
+        coarse = functional.interpolate(self.skip16(features[2]), scale_factor=2., mode='nearest')
+        return (self.neck(features), self.skip4(features[0]), coarse, features[0], *reference)
+
+    def zero_memory(self, embedding: Tensors) -> Tensors:
+        """Return a previous template of zeros, and (h1, c1, h2, c2), if it is recurrent."""
+        cells = embedding[1].new_zeros((len(embedding[0]), 1, SEARCH // 2, SEARCH // 2))
+        return (torch.zeros_like(embedding[4], dtype=torch.float32),
+                *(self.lstm.zero_state(cells) if self.recurrent else ()))
+
+    def recur(self, embedding: Tensors, memory: Tensors) -> tuple[Prediction, Tensors]:
+        """Advance by one time step; return (Prediction, new memory)."""
+        search, skip4, skip16, fine, first = embedding
+        previous, memory = memory[0].to(search.dtype), memory[1:]
         if self.training:       # neither template may be relied on: the memory is needed
             keep = torch.rand(2, len(search), 1, 1, 1, device=search.device) > TEMPLATE_DROPOUT
             first, previous = first * keep[0], previous * keep[1]
-        parts = torch.cat((first.flatten(2), previous.flatten(2)), 2)       # (N, C, 128)
-        correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))   # (N, 128, 196)
-        correlation = self.logit_scale.exp() * correlation.view(
-            -1, 2 * TEMPLATE ** 2, SEARCH, SEARCH)
-        coarse = functional.interpolate(self.skip16(features[5]), scale_factor=2., mode='nearest')
         # The embedded map has unit vectors: 7 makes its elements about 1.
         fused = self.fuse(torch.cat(
-            (correlation, search * 7, self.skip4(features[3]), coarse), 1))
-        boxes = self.inner.expand(first.shape[0], 4)
-        return (fused, self.memory_input(fused), features[3], search, sample(first, boxes),
-                sample(previous, boxes))
-
-    def zero_memory(self, embedding: Tensors) -> Tensors:
-        """Return (h1, c1, h2, c2) of zeros; without recurrence nothing."""
-        return self.lstm.zero_state(embedding[1]) if self.has_memory else ()
-
-    def recur(self, embedding: Tensors, memory: Tensors) -> tuple[Prediction, Tensors]:
-        """Advance the LSTM by one time step; return (Prediction, new memory)."""
-        fused, inputs, fine, search, first, previous = embedding
-        if self.has_memory:
+            (self._correlation(search, first, previous), search * 7, skip4, skip16), 1))
+        inputs = self.memory_input(fused)
+        if self.recurrent:
             hidden, memory = self.lstm(inputs, memory)
         else:
             hidden = self.convolutions(inputs).float()
         boxes, peaks = self.head(fused, hidden.to(inputs.dtype), fine)
-        # The confidence is about the box that was found; it does not move the box.
+        # Neither the confidence nor the next template moves the box that was found.
         where = boxes.detach()
-        found = sample(search, where)
+        found, inner = sample(search, where), self.inner.expand(boxes.shape[0], 4)
         logits = self.confidence(torch.cat((
-            (found * first).sum(1).flatten(1), (found * previous).sum(1).flatten(1),
+            (found * sample(first, inner)).sum(1).flatten(1),
+            (found * sample(previous, inner)).sum(1).flatten(1),
             sample(fused, where).mean((2, 3)), hidden.float().mean((2, 3)),
             hidden.float().amax((2, 3)), peaks.detach().clamp(min=1e-6).log()), 1))
-        return Prediction(boxes, logits[:, 0].float()), memory
+        template = sample(search, region_of(where, self.previous_crop.context), TEMPLATE)
+        return (Prediction(boxes, logits[:, 0].float()),
+                (functional.normalize(template, dim=1), *memory))
+
+    def _correlation(self, search: Tensor, *templates: Tensor) -> Tensor:
+        """Return the correlation (N, 64 x templates, 14, 14) with every cell of the templates."""
+        parts = torch.cat([template.flatten(2) for template in templates], 2)   # (N, C, 64 x 2)
+        correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))
+        return self.logit_scale.exp() * correlation.view(-1, parts.shape[2], SEARCH, SEARCH)

@@ -186,3 +186,11 @@ def test_threshold_belongs_to_the_match():
 def test_nothing_to_match():
     assert box_ops.match_box((0, 0, 10, 10), {}, 0.3) is None
     assert box_ops.match_box((0, 0, 10, 10), {'touching': (10, 0, 20, 10)}, 0.05) is None
+
+
+def test_size_0_makes_empty_crops():
+    frames = [np.zeros((20, 30, 3), np.uint8)] * 2
+    regions = np.array([[0., 0, 10, 10], [5, 5, 9, 9]])
+    assert crop_batch(frames, regions, 0).shape == (2, 3, 0, 0)
+    assert crop_batch([torch.from_numpy(frame) for frame in frames], regions, 0).shape == \
+        (2, 3, 0, 0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from re3_core import Tracker
 from re3_core.networks import Crops, Re3ConvNet
+from re3_core.networks.re3_conv import sample, SEARCH, TEMPLATE
 from re3_core.weights import load_network, save_network
 import torch
 
@@ -23,7 +24,7 @@ def tiny(request):
 @pytest.fixture(scope='module')
 def crops():
     torch.manual_seed(1)
-    return Crops(torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8),
+    return Crops(torch.zeros((3, 3, 0, 0), dtype=torch.uint8),
                  torch.randint(0, 255, (3, 3, 112, 112), dtype=torch.uint8))
 
 
@@ -57,34 +58,52 @@ def test_batch_equals_one_by_one(tiny, crops):
 
 
 @torch.no_grad()
-def test_memory_belongs_to_the_recurrent_network_only(tiny, crops):
+def test_both_remember_the_last_template_and_one_has_an_lstm(tiny, crops):
     prediction, state = tiny.start(crops)
     second, after = tiny.step(crops, state)
-    if not tiny.has_memory:
-        assert after.memory == ()
-        torch.testing.assert_close(second.boxes, prediction.boxes)
-        return
+    assert len(after.memory) == (5 if tiny.recurrent else 1)
     assert not torch.allclose(second.boxes, prediction.boxes, atol=1e-5)
+    other = torch.nn.functional.normalize(torch.randn_like(state.memory[0]), dim=1)
+    changed, _ = tiny.step(crops, state._replace(memory=(other, *state.memory[1:])))
+    assert not torch.allclose(changed.boxes, second.boxes, atol=1e-5)
+
+
+def test_the_template_is_the_part_of_the_map_around_the_box():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 5, SEARCH, SEARCH)
+    middle = torch.tensor([TEMPLATE / SEARCH] * 2)
+    around = torch.cat((.5 - middle / 2, .5 + middle / 2)).expand(2, 4)
+    cells = slice((SEARCH - TEMPLATE) // 2, (SEARCH + TEMPLATE) // 2)
+    torch.testing.assert_close(sample(maps, around, TEMPLATE), maps[:, :, cells, cells])
+    shifted = around + torch.tensor([1, 0, 1, 0]) / SEARCH      # by one cell to the right
+    torch.testing.assert_close(sample(maps, shifted, TEMPLATE),
+                               maps[:, :, cells, cells.start + 1:cells.stop + 1])
+    assert sample(maps, around + 2, TEMPLATE).abs().max() == 0      # outside
 
 
 @torch.no_grad()
 def test_templates_are_dropped_in_training_only(tiny, crops):
     features = tiny.features(crops)
     reference = tiny.reference(features)
-    plain = [tiny.encode(features, reference)[0] for _ in range(2)]
-    assert torch.equal(*plain)
     many = tuple(part.repeat(20, 1, 1, 1) for part in features)
+
+    def boxes():
+        embedding = tiny.encode(many, tuple(part.repeat(20, 1, 1, 1) for part in reference))
+        _, *memory = tiny.zero_memory(embedding)
+        return tiny.recur(embedding, (embedding[-1], *memory))[0].boxes
+    plain = boxes()
+    assert torch.equal(plain, boxes())
     tiny.train()
-    fused = tiny.encode(many, tuple(part.repeat(20, 1, 1, 1) for part in reference))[0]
+    dropped = boxes()
     tiny.eval()
-    same = torch.isclose(fused, plain[0].repeat(20, 1, 1, 1), atol=1e-4).flatten(1).all(1)
+    same = torch.isclose(dropped, plain, atol=1e-6).all(1)
     assert .5 < same.float().mean() < 1
 
 
 def test_file_and_tracker(tiny, tmp_path):
     save_network(tiny, tmp_path / 'tiny.safetensors', dtype=torch.float32)
     loaded = load_network('re3_conv', tmp_path / 'tiny.safetensors')
-    assert loaded.has_memory is tiny.has_memory
+    assert loaded.recurrent is tiny.recurrent
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(6)]
     tracks = []
