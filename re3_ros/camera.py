@@ -49,7 +49,7 @@ def status_message(rows: list[StatusRow], stamp: Any, camera: str = '',
         DiagnosticStatus(
             level=bytes([row.level]), name=row.id[:MAX_TEXT], message=row.state,
             hardware_id=camera,
-            values=[KeyValue(key='reason', value=row.reason)] if row.reason else [])
+            values=[KeyValue(key=key, value=value) for key, value in row.values.items()])
         for row in rows])
     message.header.stamp = stamp
     message.header.frame_id = frame_id

@@ -100,25 +100,44 @@ class Target:
 
 
 class StatusRow(NamedTuple):
-    """A target in the status table: a `level` of `re3_ros.diagnostics`, `reason` if gone."""
+    """
+    A row of the status table: a target, or a refused request.
+
+    `level` is one of `re3_ros.diagnostics`, `reason` is of targets that are gone and of refused
+    requests, `number` counts the latter from 1 and is 0 for targets.
+    """
 
     id: str  # noqa: A003
     level: int
     state: str
     reason: str = ''
+    number: int = 0
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Return the key-value pairs of the row."""
+        values = {'reason': self.reason, 'number': str(self.number or '')}
+        return {key: value for key, value in values.items() if value}
 
 
 class RefusedRequests:
-    """Requests on `init` that were refused, as long as the status table has them."""
+    """
+    Requests on `init` that were refused, as long as the status table has them.
+
+    They are numbered: the same request refused again for the same reason is news, too.
+    """
 
     def __init__(self) -> None:
-        self._refused: dict[str, tuple[str, float]] = {}
+        self._refused: dict[str, tuple[StatusRow, float]] = {}
+        self._number = 0
 
     def answer(self, identity: str, refusal: str, now: float) -> None:
         """Record the answer to a request at `now` (seconds): the refusal, '' if it was none."""
         self._refused.pop(identity, None)
         if refusal:
-            self._refused[identity] = refusal, now
+            self._number += 1
+            row = StatusRow(identity, ERROR, REFUSED, refusal, self._number)
+            self._refused[identity] = row, now
         while len(self._refused) > MAX_REFUSALS:
             del self._refused[next(iter(self._refused))]
 
@@ -136,8 +155,7 @@ class RefusedRequests:
 
     def rows(self) -> list[StatusRow]:
         """Return their rows of the status table."""
-        return [StatusRow(identity, ERROR, REFUSED, reason)
-                for identity, (reason, _) in self._refused.items()]
+        return [row for row, _ in self._refused.values()]
 
 
 class UnbatchedTracker:

@@ -153,10 +153,10 @@ class BagOutput:
             status.level, status.name = row.level, row.id[:MAX_TEXT]
             status.message = row.state
             status.hardware_id = self._camera
-            if row.reason:
+            for key, text in row.values.items():
                 value = types.new(types.KEY_VALUE)
-                value.key, value.value = 'reason', row.reason
-                status.values = [value]
+                value.key, value.value = key, text
+                status.values.append(value)
             message.status.append(status)
         self._writer.write(self._status, received, types.to_cdr(message))
 

@@ -51,7 +51,7 @@ class WebCamera:
         self._node, self._receiver = node, receiver
         self._matcher = TrackMatcher()
         self._states: dict[str, str] = {}
-        self._answers: set[tuple[str, str]] = set()
+        self._answers: set[tuple[str, ...]] = set()    # id, answer, reason, number
         self._diagnostics = DiagnosticStatus()
         self._images: Any = None
         self._subscribed: tuple[str, str, str] | None = None    # topic, type, reliability
@@ -150,14 +150,18 @@ class WebCamera:
 
     def _on_status(self, message: DiagnosticArray) -> None:
         """Take over the states; report what changed and which boxes were refused."""
-        states, answers = {}, set()
+        states: dict[str, str] = {}
+        answers: set[tuple[str, ...]] = set()
         for status in message.status:
             if status.message in STATES:
                 states[status.name] = status.message
                 continue
-            reason = next((item.value for item in status.values if item.key == 'reason'), '')
-            answers.add((status.name, f'{status.message}: {reason}'))
-            if (status.name, f'{status.message}: {reason}') not in self._answers:
+            values = {item.key: item.value for item in status.values}
+            reason = values.get('reason', '')
+            # By its number, a request refused again differs from a table published again.
+            answer = status.name, status.message, reason, values.get('number', '')
+            answers.add(answer)
+            if answer not in self._answers:
                 level = ERROR if status.level == DiagnosticStatus.ERROR else OK
                 self._receiver.notice(level, f'{self._label(status.name)} {status.message}'
                                       + (f': {reason}' if reason else ''))

@@ -393,6 +393,21 @@ def test_every_request_is_answered(camera):
     assert answers(camera)['nobody'][0] == 'refused'
 
 
+def test_each_refusal_has_another_number_in_the_status_table(camera):
+    camera.step()
+    tables = []
+    for _ in range(2):
+        with pytest.raises(RequestError):
+            camera.init('a', (500, 500, 520, 520))
+        camera.init('b', square_at(0))
+        tables.append([row.values for row in camera.targets.take_events(1.)[1]])
+    (first, target), (second, _) = tables
+    assert (first['number'], second['number']) == ('1', '2')
+    assert first['reason'] == second['reason'] and target == {}
+    # The table published again for another reason does not renumber.
+    assert camera.targets.status_rows()[0].values == second
+
+
 def test_request_that_waits_is_answered_with_its_image(camera):
     camera.init('early', square_at(0))
     camera.init('outside', (500, 500, 520, 520))
