@@ -62,6 +62,13 @@ def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
     return sorted(sequences, key=lambda sequence: path_key(sequence.name))
 
 
+def some_frames(sequence: Sequence, numbers: range) -> Sequence:
+    """Return a Sequence of the frames with these numbers."""
+    frames = Subset(cast(Dataset, sequence.frames), numbers)
+    return replace(sequence, frames=cast(SequenceOf[np.ndarray], frames),
+                   boxes=sequence.boxes[numbers], visible=sequence.visible[numbers])
+
+
 def every_nth_frame(sequence: Sequence, stride: int) -> Sequence:
     """
     Return a Sequence of every `stride`-th frame, as of a camera with a lower frame rate.
@@ -72,13 +79,10 @@ def every_nth_frame(sequence: Sequence, stride: int) -> Sequence:
         raise ValueError(f'stride must be at least 1, got {stride}')
     if stride == 1:
         return sequence
-    boxes = sequence.boxes[::stride]
-    if len(boxes) < 2:
+    if len(sequence) <= stride:
         raise ValueError(f'{sequence.name}: {len(sequence)} frames are too few for stride '
                          f'{stride}')
-    frames = Subset(cast(Dataset, sequence.frames), range(0, len(sequence), stride))
-    return replace(sequence, frames=cast(SequenceOf[np.ndarray], frames), boxes=boxes,
-                   visible=sequence.visible[::stride])
+    return some_frames(sequence, range(0, len(sequence), stride))
 
 
 # One pass -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ background of the same frame, slides in, covers every place of the hidden target
 """
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import sys
 from typing import Any
@@ -18,15 +18,18 @@ import zlib
 
 import cv2
 import numpy as np
-from re3_core.boxes import intersection, iou
+from re3_core.boxes import intersection
 from re3_core.tracker import Tracker
 import torch
+from tqdm import tqdm
 from training.config import run_command, SceneConfig
 from training.data.base import Sequence
-from training.evaluate import read_sequences
-from training.metrics import success_curve, SUCCESS_IOU
+from training.evaluate import read_sequences, some_frames
+from training.metrics import overlaps, spread, success_curve, SUCCESS_IOU
 from training.report import markdown, number, write_json
 from training.simulator.__main__ import SimulatorOptions
+from training.simulator.sprites import blend, Layer
+from training.track import track_target
 
 # Frames before the target is hidden, and afterwards.
 BEFORE, AFTER = 20, 30
@@ -50,140 +53,102 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Occluder:
+class OccludedFrames:
     """
-    An opaque rectangle.
+    Frames by index, uint8 RGB (H, W, 3), over which an opaque rectangle slides in and out.
 
-    :param texture: (h, w, 3) uint8 RGB
-    :param corner: x, y of its place in pixels
-    :param shift: (2,) where it slides in from and out to, in pixels from its place
+    :param hidden: frames in which it is at its place and hides the target
+    :param layer: the rectangle at this place
+    :param shift: (2,) where it comes from and leaves to, in pixels from its place
     """
 
-    texture: np.ndarray
-    corner: tuple[int, int]
+    frames: Any
+    hidden: range
+    layer: Layer
     shift: np.ndarray
 
-    def cover(self, frame: np.ndarray, away: float) -> np.ndarray:
-        """
-        Return a copy of `frame` with the occluder, `away` (-1..1) of the shift from its place.
-
-        Its parts outside the frame are cut off.
-        """
-        frame = frame.copy()
-        x, y = np.rint(np.array(self.corner) + away * self.shift).astype(int)
-        height, width = self.texture.shape[:2]
-        x1, y1 = max(x, 0), max(y, 0)
-        part = frame[y1:max(y + height, 0), x1:max(x + width, 0)]
-        part[:] = self.texture[y1 - y:, x1 - x:][:part.shape[0], :part.shape[1]]
+    def __getitem__(self, index: int) -> np.ndarray:
+        frame = np.array(self.frames[index])
+        away = (max(self.hidden.start - index, 0) + min(self.hidden[-1] - index, 0)) / SLIDE
+        if abs(away) < 1:
+            x, y = np.rint((self.layer.x, self.layer.y) + away * self.shift).astype(int)
+            blend(frame, self.layer._replace(x=x, y=y))
         return frame
 
 
 @dataclass(frozen=True)
 class OcclusionEvent:
-    """
-    One target that is hidden once, or never.
+    """One target that is hidden in the frames `hidden`, or never."""
 
-    :param frames: frames, uint8 RGB (H, W, 3), by index; the event begins at number `begin`
-    :param boxes: (T, 4) xyxy pixels, nan where absent
-    :param hidden: frames in which it is hidden; empty without an occluder
-    """
-
-    name: str
-    frames: Any
-    boxes: np.ndarray
-    begin: int = 0
+    sequence: Sequence
     hidden: range = range(0)
-    occluder: Occluder | None = None
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def frame(self, index: int) -> np.ndarray:
-        """Return a frame with the occluder."""
-        frame = np.ascontiguousarray(self.frames[self.begin + index])
-        if self.occluder is None:
-            return frame
-        away = (max(self.hidden.start - index, 0) + min(self.hidden[-1] - index, 0)) / SLIDE
-        return self.occluder.cover(frame, away) if abs(away) < 1 else frame
 
 
-def add_occluder(name: str, frames: Any, boxes: np.ndarray, length: int, begin: int = 0,
-                 seed: int = 0) -> OcclusionEvent | None:
+def add_occluder(sequence: Sequence, length: int) -> OcclusionEvent | None:
     """
     Return the event of a target that is hidden for `length` frames from frame BEFORE on.
 
-    :param frames: by index, BEFORE + length + AFTER of them at least after `begin`
-    :param boxes: (T, 4) `xyxy` pixels from `begin` on
-    :return: None if the target is absent when it matters, or the occluder would be too large
+    :return: None if the target is absent in a frame, or the occluder would be too large
     """
-    count = BEFORE + length + AFTER
-    boxes, hidden = np.asarray(boxes[:count], float), range(BEFORE, BEFORE + length)
-    if len(boxes) < count or np.isnan(boxes).any():
+    if np.isnan(sequence.boxes).any():
         return None
-    rng = np.random.default_rng([seed, length, zlib.crc32(
-        name.encode('utf-8', 'surrogateescape'))])
-    occluder = _draw_occluder(rng, frames[begin + hidden.start],
-                              boxes[hidden.start:hidden.stop])
-    return occluder if occluder is None else OcclusionEvent(name, frames, boxes, begin, hidden,
-                                                            occluder)
+    hidden = range(BEFORE, BEFORE + length)
+    rng = np.random.default_rng([0, length, zlib.crc32(
+        sequence.name.encode('utf-8', 'surrogateescape'))])
+    layer = _draw_occluder(rng, sequence.frames[BEFORE], sequence.boxes[hidden].astype(float))
+    if layer is None:
+        return None
+    axis, shift = rng.integers(2), np.zeros(2)
+    shift[axis] = rng.choice((-1, 1)) * layer.image.shape[1 - axis]
+    frames: Any = OccludedFrames(sequence.frames, hidden, layer, shift)
+    return OcclusionEvent(replace(sequence, frames=frames), hidden)
 
 
 def _draw_occluder(rng: np.random.Generator, frame: np.ndarray,
-                   boxes: np.ndarray) -> Occluder | None:
-    """Return an Occluder of all of `boxes` (N, 4), or None."""
+                   boxes: np.ndarray) -> Layer | None:
+    """Return a rectangle over all of `boxes` (N, 4), or None."""
     margin = MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(0)
     low, high = boxes[:, :2].min(0) - margin, boxes[:, 2:].max(0) + margin
     extent = np.array(frame.shape[1::-1])
-    low, high = np.floor(np.clip(low, 0, extent)), np.ceil(np.clip(high, 0, extent))
-    sides = (high - low).astype(int)
+    corner = np.floor(np.clip(low, 0, extent)).astype(int)
+    sides = np.ceil(np.clip(high, 0, extent)).astype(int) - corner
     if sides.min() < 1 or sides.prod() > MAX_OCCLUDER_AREA * extent.prod():
         return None
-    texture = _background(rng, frame, boxes[0], sides)
-    shift = np.zeros(2)
-    axis = rng.integers(2)
-    shift[axis] = rng.choice((-1, 1)) * sides[axis]
-    return texture if texture is None else Occluder(texture, tuple(low), shift)
-
-
-def _background(rng: np.random.Generator, frame: np.ndarray, target: np.ndarray,
-                sides: np.ndarray) -> np.ndarray | None:
-    """Return a piece of the frame without the target, stretched to `sides` (width, height)."""
-    extent = np.array(frame.shape[1::-1])
     for attempt in range(TRIES):
-        # Ever smaller pieces: most of the frame may be target.
+        # A piece of the frame without the target, ever smaller: most of the frame may be target.
         size = np.maximum(np.minimum(sides, extent // 2) * .93 ** attempt, 8).astype(int)
         x, y = rng.integers(0, extent - size + 1)
         piece = np.array((x, y, x + size[0], y + size[1]), float)
-        if intersection(piece, target) == 0:
-            return cv2.resize(frame[y:y + size[1], x:x + size[0]], tuple(map(int, sides)))
+        if intersection(piece, boxes[0]) == 0:
+            texture = cv2.resize(frame[y:y + size[1], x:x + size[0]], sides.tolist())
+            return Layer(cv2.cvtColor(texture, cv2.COLOR_RGB2RGBA), *corner)
     return None
 
 
 def sequence_events(sequences: SequenceOf[Sequence], length: int,
                     each: int) -> list[OcclusionEvent]:
     """Return up to `each` events of `length` hidden frames from each Sequence, spread evenly."""
-    events = []
+    events, count = [], BEFORE + length + AFTER
     for sequence in sequences:
-        room = len(sequence) - (BEFORE + length + AFTER)
+        room = len(sequence) - count
         for begin in sorted({int(place) for place in np.linspace(0, room, each)}) * (room >= 0):
-            events.append(add_occluder(f'{sequence.name}@{begin}', sequence.frames,
-                                       sequence.boxes[begin:], length, begin))
+            part = some_frames(sequence, range(begin, begin + count))
+            events.append(add_occluder(replace(part, name=f'{part.name}@{begin}'), length))
     return [event for event in events if event]
 
 
 # Figures ---------------------------------------------------------------------------------------
 
 
-def track_event(tracker: Tracker, event: OcclusionEvent) -> tuple[np.ndarray, np.ndarray]:
-    """Track an event from its first true box; return boxes (T, 4) `xyxy` and lost (T,) bool."""
-    tracker.reset()
-    tracks = [tracker.update(event.frame(t))['target'] if t else tracker.init(
-        'target', event.frame(t), event.boxes[0]) for t in range(len(event))]
-    return np.array([track.box for track in tracks]), np.array([track.lost for track in tracks])
+def track_event(tracker: Tracker, event: OcclusionEvent) -> dict[str, float]:
+    """Track an event from its first true box; return its figures, see `score_event`."""
+    frames, truth = event.sequence.frames, event.sequence.boxes
+    tracks = [track for _, track in track_target(tracker, frames, truth[0])]
+    return score_event(event, np.array([track.box for track in tracks]),
+                       np.array([track.lost for track in tracks]))
 
 
-def score_event(event: OcclusionEvent, boxes: np.ndarray,
-                lost: np.ndarray) -> dict[str, float]:
+def score_event(event: OcclusionEvent, boxes: np.ndarray, lost: np.ndarray) -> dict[str, float]:
     """
     Return the figures of one hidden target, from boxes (T, 4) `xyxy` and lost (T,) bool.
 
@@ -192,43 +157,34 @@ def score_event(event: OcclusionEvent, boxes: np.ndarray,
     in a wrong place; `tracked_while_hidden`: fraction of the hidden frames; `never_lost`. Of a
     target that is never hidden: its success `auc`, `false_redetections`, and the fraction `lost`.
     """
-    end = event.hidden.stop
-    overlap = iou(boxes, event.boxes)
+    overlap = overlaps(boxes, event.sequence.boxes)
     back = np.flatnonzero(lost[:-1] & ~lost[1:]) + 1
-    if event.occluder is None:
-        known = np.isfinite(overlap)
-        return {'auc': float(success_curve(overlap[known]).mean()), 'lost': float(lost.mean()),
-                'false_redetections': float((overlap[back] <= SUCCESS_IOU).sum())}
+    wrong = overlap[back] <= SUCCESS_IOU
+    if not event.hidden:
+        return {'auc': float(success_curve(overlap).mean()), 'lost': float(lost.mean()),
+                'false_redetections': float(wrong.sum())}
+    start, end = event.hidden.start, event.hidden.stop
     after = np.flatnonzero(~lost[end:] & (overlap[end:] > SUCCESS_IOU))
-    hidden = np.isin(back, event.hidden)
     return {
         'found': float(len(after) > 0),
         'frames_until_found': float(after[0] + 1) if len(after) else float('nan'),
-        'false_redetections': float((hidden | (overlap[back] <= SUCCESS_IOU)).sum()),
-        'tracked_while_hidden': float((~lost[event.hidden.start:end]).mean()),
-        'never_lost': float(not lost[event.hidden.start:].any()),
+        'false_redetections': float((np.isin(back, event.hidden) | wrong).sum()),
+        'tracked_while_hidden': float((~lost[start:end]).mean()),
+        'never_lost': float(not lost[start:].any()),
     }
 
 
 def summarize(results: SequenceOf[dict[str, float]]) -> dict[str, float]:
     """Return the mean of each figure (nan left out), and the number of `events`."""
-    figures = {name: np.array([result[name] for result in results], float)
-               for name in results[0]}
     return {'events': len(results), **{
-        name: float(np.nanmean(values)) if np.isfinite(values).any() else float('nan')
-        for name, values in figures.items()}}
+        name: spread([result[name] for result in results])['mean'] for name in results[0]}}
 
 
 def measure(trackers: dict[str, Tracker], groups: dict[str, list[OcclusionEvent]]) -> dict:
     """Return {group: {tracker: figures}} of trackers by label on events by group."""
-    report = {}
-    for name, events in groups.items():
-        report[name] = {
-            label: summarize([score_event(event, *track_event(tracker, event))
-                              for event in events])
-            for label, tracker in trackers.items()}
-        print(table({name: report[name]}), file=sys.stderr, flush=True)
-    return report
+    return {group: {label: summarize([track_event(tracker, event) for event in events])
+                    for label, tracker in trackers.items()}
+            for group, events in tqdm(groups.items(), unit='group', disable=None)}
 
 
 def table(report: dict) -> str:
@@ -284,9 +240,7 @@ class OcclusionOptions(SimulatorOptions):
         for name, sequences, each in sets:
             for hidden in self.hidden:
                 groups[f'{name}, hidden for {hidden}'] = sequence_events(sequences, hidden, each)
-            groups[f'{name}, never hidden'] = [
-                OcclusionEvent(sequence.name, sequence.frames, sequence.boxes)
-                for sequence in sequences]
+            groups[f'{name}, never hidden'] = [OcclusionEvent(one) for one in sequences]
         return {name: events for name, events in groups.items() if events}
 
     def simulated_sequences(self) -> list[Sequence]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from re3_core.weights import save_network
 from training import occlusion
+from training.data.base import Sequence
 from training.occlusion import (
     add_occluder,
     AFTER,
@@ -26,8 +27,8 @@ COUNT = BEFORE + LENGTH + AFTER
 BLUE = (0, 0, 255)
 
 
-def moving(count=COUNT, speed=1.):
-    """Return frames and boxes of a blue square on noise without blue."""
+def moving(count=COUNT, speed=1., name='square'):
+    """Return a Sequence of a blue square on noise without blue."""
     rng = np.random.default_rng(0)
     ground = rng.integers(0, 255, (100, 160, 3), dtype=np.uint8)
     ground[..., 2] = 0
@@ -36,7 +37,7 @@ def moving(count=COUNT, speed=1.):
     frames = np.repeat(ground[None], count, 0)
     for frame, (x1, y1, x2, y2) in zip(frames, boxes.round().astype(int), strict=True):
         frame[y1:y2, x1:x2] = BLUE
-    return frames, boxes
+    return Sequence(name, frames, boxes, np.ones(count))
 
 
 def blue(frame):
@@ -44,39 +45,38 @@ def blue(frame):
 
 
 def test_the_occluder_hides_the_target_and_changes_nothing_before_and_after():
-    frames, boxes = moving()
-    event = add_occluder('square', frames, boxes, LENGTH)
-    assert len(event) == COUNT and event.hidden == range(BEFORE, BEFORE + LENGTH)
-    seen = np.array([blue(event.frame(t)) for t in range(COUNT)])
+    original = moving()
+    event = add_occluder(original, LENGTH)
+    frames = event.sequence.frames
+    assert len(event.sequence) == COUNT and event.hidden == range(BEFORE, BEFORE + LENGTH)
+    seen = np.array([blue(frames[t]) for t in range(COUNT)])
     assert (seen[list(event.hidden)] == 0).all()
     assert seen[BEFORE - 1] < 256 and seen[event.hidden.stop] < 256     # it slides
     for t in (0, BEFORE - SLIDE, event.hidden[-1] + SLIDE, COUNT - 1):
-        np.testing.assert_array_equal(event.frame(t), frames[t])
-    assert blue(frames[BEFORE]) == 256      # the frames themselves stay as they are
+        np.testing.assert_array_equal(frames[t], original.frames[t])
+    assert blue(original.frames[BEFORE]) == 256      # the frames themselves stay as they are
 
 
 def test_the_occluder_is_the_same_every_time_and_another_for_another_name():
-    frames, boxes = moving()
-    first, again, other = (add_occluder(name, frames, boxes, LENGTH) for name in ('a', 'a', 'b'))
-    np.testing.assert_array_equal(first.occluder.texture, again.occluder.texture)
-    assert not np.array_equal(first.occluder.texture, other.occluder.texture)
+    first, again, other = (add_occluder(moving(name=name), LENGTH).sequence.frames[BEFORE]
+                           for name in ('a', 'a', 'b'))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize('change', ['short', 'absent', 'everywhere'])
+@pytest.mark.parametrize('change', ['absent', 'everywhere'])
 def test_targets_that_cannot_be_hidden_are_left_out(change):
-    frames, boxes = moving()
-    if change == 'short':
-        frames, boxes = frames[:-1], boxes[:-1]
-    elif change == 'absent':
-        boxes[BEFORE + 2] = np.nan
+    sequence = moving()
+    if change == 'absent':
+        sequence.boxes[BEFORE + 2] = np.nan
     else:
-        boxes[:] = (5, 5, 155, 95)
-    assert add_occluder('square', frames, boxes, LENGTH) is None
+        sequence.boxes[:] = (5, 5, 155, 95)
+    assert add_occluder(sequence, LENGTH) is None
 
 
 def event_of(boxes, hidden):
-    return OcclusionEvent('event', [None] * len(boxes), boxes, 0, hidden,
-                          True if len(hidden) else None)
+    return OcclusionEvent(Sequence('event', [None] * len(boxes), boxes, np.ones(len(boxes))),
+                          hidden)
 
 
 def test_figures_of_one_hidden_target():
@@ -117,10 +117,11 @@ def test_clips_are_drawn_without_other_occlusions():
 def test_command_compares_with_and_without_search(memoryless, tmp_path, capsys):
     weights = tmp_path / 'tiny.safetensors'
     save_network(memoryless, weights)
-    frames, boxes = moving(COUNT + 4)
+    sequence = moving(COUNT + 4)
+    boxes = sequence.boxes
     folder = tmp_path / 'data' / 'square' / 'img'
     folder.mkdir(parents=True)
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(sequence.frames):
         cv2.imwrite(str(folder / f'{number:04}.png'), frame[..., ::-1])
     np.savetxt(folder.parent / 'groundtruth_rect.txt',
                np.c_[boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], delimiter=',')
@@ -146,11 +147,9 @@ def test_command_names_what_is_missing(tmp_path, capsys):
 
 
 def test_sequences_give_events_spread_over_their_length():
-    frames, boxes = moving(COUNT + 20)
-    sequence = type('S', (), {'name': 's', 'frames': frames, 'boxes': boxes,
-                              '__len__': lambda self: len(boxes)})()
+    sequence = moving(COUNT + 20)
     events = sequence_events([sequence], LENGTH, 3)
-    assert [event.name for event in events] == ['s@0', 's@10', 's@20']
-    np.testing.assert_array_equal(events[1].boxes[0], boxes[10])
-    np.testing.assert_array_equal(events[1].frame(0), frames[10])
+    assert [event.sequence.name for event in events] == ['square@0', 'square@10', 'square@20']
+    np.testing.assert_array_equal(events[1].sequence.boxes[0], sequence.boxes[10])
+    np.testing.assert_array_equal(events[1].sequence.frames[0], sequence.frames[10])
     assert sequence_events([sequence], LENGTH + 21, 3) == []
