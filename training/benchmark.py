@@ -19,13 +19,12 @@ from pathlib import Path
 import sys
 import tempfile
 import time
-from typing import Literal
 
 import cv2
 from re3_core.engines import PACKAGES
 from re3_core.engines.torch_engine import choose_device
 import torch
-from training.config import Config, load_config, LossWeights, run_command, Stage
+from training.config import Config, run_command, SettingsOptions, Stage
 from training.engine_benchmark import (
     chosen_engines,
     engine_tables,
@@ -81,22 +80,16 @@ def report_tables(report: dict) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
+class BenchmarkOptions(SettingsOptions):
     """
     Measure the speed of training, or of tracking.
 
-    :param model: name of the network
-    :param weights: weights file; without, training is measured with random weights
-    :param config: training configuration whose network, augmentation, losses and optimizer are
-        measured, instead of model
+    :param weights: weights file of the engines; training is measured with random weights
     :param device: auto, cpu, cuda or cuda:N
-    :param precision: of training: auto, float32 or bfloat16
-    :param compile: compile the frozen convolutions, see docs/training.md
     :param unroll: frames of the training clips
     :param batch: rows of a training batch
     :param iterations: of training that are measured
     :param threads: threads of torch and OpenCV in training
-    :param cache: folder of the rendered clips; empty: the user's cache folder
     :param json: file to write all figures to
     :param engines: engines whose tracking is compared, instead of training: all (that are
         installed), torch, onnxruntime, openvino or tensorrt
@@ -107,17 +100,12 @@ class BenchmarkOptions:
     :param document: file whose part about engines is replaced by the tables
     """
 
-    model: str = 're3_lite'
     weights: str = ''
-    config: Path | None = None
     device: str = 'auto'
-    precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
-    compile: bool = False  # noqa: A003
     unroll: int = 16
     batch: int = 32
     iterations: int = 5
     threads: int | None = None
-    cache: str = ''
     json: Path | None = None
     engines: tuple[str, ...] = ()
     opencv: tuple[str, ...] = ('csrt', 'kcf')
@@ -127,21 +115,19 @@ class BenchmarkOptions:
     document: Path | None = None
 
     def training(self, frozen: bool) -> Config:
-        """Return the configuration of the training that is measured."""
-        config = load_config(self.config) if self.config else Config(
-            model=self.model, loss=LossWeights(l1=5., giou=1.))
+        """Return the settings with data and a stage of the measured size."""
         data = replace(Config().data[0], clips=self.batch, length=self.unroll),
         return replace(
-            config, init_from=self.weights, backbone_weights='', data=data, validation=data,
-            validation_clips=1, validation_length=2, cache=self.cache,
-            stages=(Stage(10 ** 6, self.unroll, self.batch, 1.),), precision=self.precision,
-            frozen=('backbone',) if frozen else (), compile=self.compile and frozen)
+            self.settings, init_from='', backbone_weights='', data=data, validation=data,
+            validation_clips=1, validation_length=2,
+            stages=(Stage(10 ** 6, self.unroll, self.batch, 1.),),
+            frozen=('backbone',) if frozen else (), compile=self.settings.compile and frozen)
 
 
 def compare_engines(options: BenchmarkOptions) -> int:
     """Compare the engines; return 1 if one could not be measured."""
     engines = chosen_engines(options.engines)
-    settings = {'model': options.model, 'weights': options.weights or None,
+    settings = {'model': options.settings.model, 'weights': options.weights or None,
                 'device': options.device, 'opencv_models': options.opencv_models}
     report = {'machine': machine(torch.device('cpu')), **measure_engines(
         engines, options.opencv, options.engine_threads, options.targets, settings)}
@@ -170,7 +156,8 @@ def run(options: BenchmarkOptions) -> int:
         torch.set_num_threads(options.threads)
         cv2.setNumThreads(options.threads)
     device = choose_device(options.device)
-    report = {'machine': machine(device), 'precision': choose_precision(options.precision, device),
+    report = {'machine': machine(device),
+              'precision': choose_precision(options.settings.precision, device),
               'training': {label: training_speeds(options.training(frozen), device,
                                                   options.iterations)
                            for label, frozen in (('convolutions frozen', True),
