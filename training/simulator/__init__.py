@@ -51,9 +51,7 @@ class Simulator:
     def __init__(self, material: Material, size: tuple[int, int] = SIZE,
                  backgrounds: VideoBackgrounds | None = None,
                  config: SceneConfig | None = None):
-        self.material = material
-        self.size = size[0], size[1]
-        self.backgrounds = backgrounds
+        self.material, self.size, self.backgrounds = material, size, backgrounds
         self.config = config or SceneConfig()
 
     def properties(self) -> dict:
@@ -75,7 +73,7 @@ class _Scene:
     """One sequence, drawn before its frames are rendered."""
 
     def __init__(self, rng: np.random.Generator, simulator: Simulator, length: int):
-        config, self.size = simulator.config, simulator.size
+        config, self.size, self.length = simulator.config, simulator.size, length
         self.shutter = 0.0 if rng.random() < 0.25 else rng.uniform(0.2, 0.9)
         pan, jitter = camera_pan(rng, length), camera_shake(rng, length)
         cutout = simulator.material.cutout(rng)
@@ -86,32 +84,35 @@ class _Scene:
         self.behind, self.front = others[:split], others[split:] + self.front
         for actor in (self.target, *self.behind, *self.front):
             actor.centers = actor.centers + jitter
-        self._keep_inside()
+        # A shaking camera must not push the target's center far out of the frame.
+        sides, extent = 0.9 * self.target.sides, np.array(self.size[::-1])
+        self.target.centers = np.clip(self.target.centers, -sides, extent + sides)
         self.ground = _Ground(rng, simulator, pan, jitter)
         self.camera = Camera(rng, length, self.size, config)
-        self.length = length
 
-    def _keep_inside(self) -> None:
-        """Keep the shaking camera from pushing the target's center far out of the frame."""
-        sides = self.target.sides
-        extent = np.array(self.size[::-1])
-        self.target.centers = np.clip(self.target.centers, -0.9 * sides, extent + 0.9 * sides)
-
-    def _smear(self, actor: Actor, index: int) -> np.ndarray:
-        """Return how far an actor moves (2,) while the shutter is open."""
-        before, after = max(0, index - 1), min(len(actor.centers) - 1, index + 1)
+    def _draw(self, actor: Actor, index: int, limits: Window | None = None) -> Layer | None:
+        """Draw an actor at a time, as a mixture of its appearances if it has two."""
+        before, after = max(0, index - 1), min(self.length - 1, index + 1)
         motion = (actor.centers[after] - actor.centers[before]) / max(1, after - before)
-        return np.clip(self.shutter * motion, -40, 40)
+        smear = np.clip(self.shutter * motion, -40, 40)
+        layer, *others = [sprite.draw(actor.matrix(index), actor.poses[index], smear, limits)
+                          for sprite in actor.sprites]
+        for other in others:
+            if layer is not None and other is not None:
+                share = float(actor.changes[index])
+                layer = layer._replace(image=cv2.addWeighted(
+                    layer.image, 1 - share, other.image, share, 0))
+        return layer
 
     def _layers(self, actors: list[Actor], index: int) -> list[Layer]:
         """Draw actors as far as they lie in the frame."""
         limits = Window(-24, -24, self.size[1] + 24, self.size[0] + 24)
-        drawn = (_draw(actor, index, self._smear(actor, index), limits) for actor in actors)
+        drawn = (self._draw(actor, index, limits) for actor in actors)
         return [layer for layer in drawn if layer is not None]
 
     def _draw_target(self, index: int) -> Layer:
         """Draw the whole target, also outside of the frame."""
-        layer = _draw(self.target, index, self._smear(self.target, index), None)
+        layer = self._draw(self.target, index)
         assert layer is not None, 'without limits there is always a layer'
         return layer
 
@@ -141,17 +142,6 @@ class _Scene:
         return Clip(frames, boxes, visible)
 
 
-def _draw(actor: Actor, index: int, smear: np.ndarray, limits: Window | None) -> Layer | None:
-    """Draw an actor at a time, as a mixture of its appearances if it has two."""
-    matrix, pose = actor.matrix(index), actor.poses[index]
-    layer = actor.sprites[0].draw(matrix, pose, smear, limits)
-    other = actor.sprites[-1].draw(matrix, pose, smear, limits) if actor.sprites[1:] else None
-    if layer is None or other is None:
-        return layer
-    share = float(actor.changes[index])
-    return layer._replace(image=cv2.addWeighted(layer.image, 1 - share, other.image, share, 0))
-
-
 class _Ground:
     """The background with the camera's movement over it."""
 
@@ -166,10 +156,12 @@ class _Ground:
         else:
             self.frames = [simulator.material.background(rng)] * length
             shift, zoom = pan + jitter, np.exp(wander(rng, length, 0.04, 0.97)[:, 0])
-        self.shift = shift
         angles = wander(rng, length, 0.03, 0.97)[:, 0] * (rng.random() < 0.3)
-        self.matrices = self._matrices(rng, shift, zoom, angles)
-        self.mirrored = rng.random() < 0.5
+        self.matrices, self.shift = self._matrices(rng, shift, zoom, angles), shift
+        if rng.random() < 0.5:      # mirrored
+            self.matrices[:, 0] *= -1
+            self.matrices[:, 0, 2] += self.size[1] - 1
+            self.shift = shift * (-1, 1)
 
     def _matrices(self, rng: np.random.Generator, shift: np.ndarray, zoom: np.ndarray,
                   angles: np.ndarray) -> np.ndarray:
@@ -187,19 +179,11 @@ class _Ground:
 
     def render(self, index: int, shutter: float) -> np.ndarray:
         """Draw the background of a frame in new memory."""
-        frame, matrix = self.frames[index], self.matrices[index]
-        if self.mirrored:
-            matrix = matrix.copy()
-            matrix[0] *= -1
-            matrix[0, 2] += self.size[1] - 1
-        drawn = cv2.warpAffine(frame, matrix, self.size[::-1], flags=cv2.INTER_LINEAR,
-                               borderMode=cv2.BORDER_REFLECT_101)
-        if shutter and index:
-            smear = shutter * (self.shift[index] - self.shift[index - 1])
-            if self.mirrored:
-                smear = smear * (-1, 1)
-            drawn = streak(drawn, np.clip(smear, -40, 40))
-        return drawn
+        drawn = cv2.warpAffine(
+            self.frames[index], self.matrices[index], self.size[::-1], flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101)
+        smear = shutter * (self.shift[index] - self.shift[max(0, index - 1)])
+        return streak(drawn, np.clip(smear, -40, 40))
 
 
 class Camera:
@@ -209,7 +193,10 @@ class Camera:
                  config: SceneConfig):
         self.tables = _tables(rng, length)
         self.grayscale = rng.random() < config.grayscale_prob
-        self.sharpness = _defocus(rng, length) if rng.random() < config.blur_prob else None
+        self.sharpness = None
+        if rng.random() < config.blur_prob:     # standard deviations in pixels
+            level = log_uniform(rng, 0.5, 3.0)
+            self.sharpness = np.abs(level + wander(rng, length, level * 0.4, 0.95)[:, 0])
         self.noise, self.offsets = _noise(rng, length, size)
         self.quality = int(log_uniform(rng, 15, 90)) if (
             rng.random() < config.jpeg_prob) else None
@@ -245,12 +232,6 @@ def _tables(rng: np.random.Generator, length: int) -> np.ndarray | None:
     ramp = np.linspace(0, 1, 256)[None, :] ** np.exp(np.clip(gamma, -1, 1))[:, None]
     values = ramp[..., None] * 255 * gain[:, None] + offset[:, None]
     return np.clip(values, 0, 255).astype(np.uint8)[:, :, None]
-
-
-def _defocus(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Draw the blur over time (T,) as standard deviations in pixels."""
-    level = log_uniform(rng, 0.5, 3.0)
-    return np.abs(level + wander(rng, length, level * 0.4, 0.95)[:, 0])
 
 
 def _noise(rng: np.random.Generator, length: int,

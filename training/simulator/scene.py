@@ -10,7 +10,6 @@ random steps. Real targets also stand still, bounce, jerk and jump; all of that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import math
 
 import cv2
@@ -76,6 +75,12 @@ def angle_path(rng: np.random.Generator, length: int) -> np.ndarray:
     return angle
 
 
+def direction(rng: np.random.Generator, height: float = 1.) -> np.ndarray:
+    """Draw a direction (2,), a point of an ellipse of width 1 and the given height."""
+    turn = rng.uniform(0, 2 * math.pi)
+    return np.array((math.cos(turn), height * math.sin(turn)))
+
+
 def displacements(rng: np.random.Generator, length: int) -> np.ndarray:
     """
     Draw the displacement per frame of a target in units of its side, (length, 2), each in -1..1.
@@ -94,24 +99,18 @@ def displacements(rng: np.random.Generator, length: int) -> np.ndarray:
             inertia * velocity + math.sqrt(1 - inertia * inertia) * noise)
         moves[index] = velocity
         if rng.random() < jump:
-            moves[index] += _jump(rng)
+            moves[index] += direction(rng) * rng.uniform(0.2, 1.0)
     moves[1:] += _bounce(rng, length)
     return np.clip(moves, -1.0, 1.0)
 
 
 def smooth_displacements(rng: np.random.Generator, length: int) -> np.ndarray:
     """Draw the same, (length, 2), of a fast and steady motion whose velocity changes slowly."""
-    speed, turn = log_uniform(rng, 0.03, 0.6), rng.uniform(0, 2 * math.pi)
-    start = speed * np.array((math.cos(turn), 0.6 * math.sin(turn)))
+    speed = log_uniform(rng, 0.03, 0.6)
+    start = speed * direction(rng, 0.6)
     moves = start + np.cumsum(rng.normal(0, 0.06 * speed, (length, 2)), axis=0)
     moves[0] = 0
     return np.clip(moves, -1.0, 1.0)
-
-
-def _jump(rng: np.random.Generator) -> np.ndarray:
-    """Draw one sudden displacement in units of the side."""
-    direction = rng.uniform(0, 2 * math.pi)
-    return rng.uniform(0.2, 1.0) * np.array((math.cos(direction), math.sin(direction)))
 
 
 def _bounce(rng: np.random.Generator, length: int) -> np.ndarray:
@@ -176,27 +175,24 @@ def camera_pan(rng: np.random.Generator, length: int) -> np.ndarray:
 # Objects ---------------------------------------------------------------------------------------
 
 
-@dataclass
 class Actor:
     """
-    An object of a scene.
+    An object of a scene; at first it stands upright at 0, 0 in the sprite's own size.
 
-    :param sprites: its appearance; two to change from one to the other
-    :param centers: (T, 2) pixels
-    :param scales: (T, 2) pixels of the frame per pixel of the sprite
-    :param angles: (T,) radians
-    :param shears: (T,)
-    :param poses: (T, 2) shares of the deformation fields
-    :param changes: (T,) 0..1 how much of the second sprite is shown
+    :param sprite: its appearance
+    :param length: number of frames T
+
+    `sprites` are its appearances, two to change from one to the other; `centers` (T, 2) pixels;
+    `scales` (T, 2) pixels of the frame per pixel of the sprite; `angles` (T,) radians; `shears`
+    (T,); `poses` (T, 2) shares of the deformation fields; `changes` (T,) 0..1 how much of the
+    second sprite is shown.
     """
 
-    sprites: list[Sprite]
-    centers: np.ndarray
-    scales: np.ndarray
-    angles: np.ndarray
-    shears: np.ndarray
-    poses: np.ndarray
-    changes: np.ndarray
+    def __init__(self, sprite: Sprite, length: int):
+        self.sprites = [sprite]
+        self.centers, self.scales = np.zeros((length, 2)), np.ones((length, 2))
+        self.angles, self.shears = np.zeros(length), np.zeros(length)
+        self.poses, self.changes = np.zeros((length, 2)), np.zeros(length)
 
     def matrix(self, index: int) -> np.ndarray:
         """Return the (2, 3) map from points of the sprite to points of the frame."""
@@ -240,23 +236,21 @@ def _changes(rng: np.random.Generator, length: int) -> np.ndarray:
     return rng.uniform(0.4, 0.8) / (1 + np.exp(-(np.arange(length) - middle) / width))
 
 
-def static_actor(sprite: Sprite, length: int) -> Actor:
-    """Make an actor that stands upright at 0, 0 in the sprite's own size."""
-    return Actor([sprite], np.zeros((length, 2)), np.ones((length, 2)), np.zeros(length),
-                 np.zeros(length), np.zeros((length, 2)), np.zeros(length))
+def mirrored(rng: np.random.Generator, cutout: Cutout) -> Cutout:
+    """Mirror an object in half of the draws."""
+    return Cutout(*(part[:, ::-1] for part in cutout)) if rng.random() < 0.5 else cutout
 
 
 def target_actor(rng: np.random.Generator, cutout: Cutout, length: int,
                  frame_size: tuple[int, int], config: SceneConfig) -> Actor:
     """Draw the target: its appearance, size, path and deformation."""
     bend = bend_fields(rng) if rng.random() < config.bend_prob else None
-    image = cutout.image[:, ::-1] if (flip := rng.random() < 0.5) else cutout.image
-    mask = cutout.mask[:, ::-1] if flip else cutout.mask
-    sprite = Sprite(image, mask, bend)
+    cutout = mirrored(rng, cutout)
+    sprite = Sprite(*cutout, bend)
     sprite.recolor(color_table(rng, 0.7))
-    actor = static_actor(sprite, length)
+    actor = Actor(sprite, length)
     if rng.random() < config.morph_prob:
-        actor.sprites.append(_turned(rng, image, mask, bend))
+        actor.sprites.append(_turned(rng, *cutout, bend))
         actor.changes = _changes(rng, length)
     largest = config.largest * min(frame_size)
     side = log_uniform(rng, config.smallest, largest)
@@ -324,13 +318,13 @@ def crossing_lookalike(rng: np.random.Generator, target: Actor, cutout: Cutout) 
     if rng.random() < 0.5:
         sprite = Sprite(*cutout)
         sprite.recolor(color_table(rng, rng.uniform(0.1, 0.8)))
-    actor = static_actor(sprite, length)
+    actor = Actor(sprite, length)
     meeting = int(rng.integers(min(6, length - 1), length))
     sides = target.sides[meeting]
     actor.scales[:] = sides / sprite.size * log_uniform(rng, 0.85, 1.18)
     actor.angles = target.angles + wander(rng, length, 0.05, 0.95)[:, 0]
-    turn = rng.uniform(0, 2 * math.pi)
-    relative = log_uniform(rng, 0.1, 0.5) * sides * (math.cos(turn), 0.7 * math.sin(turn))
+    towards = direction(rng, 0.7)
+    relative = log_uniform(rng, 0.1, 0.5) * sides * towards
     near = target.centers[meeting] + rng.normal(0, 0.3, 2) * sides
     time = (np.arange(length) - meeting)[:, None]
     passed = np.abs(time) if rng.random() < 0.25 else time
@@ -340,11 +334,10 @@ def crossing_lookalike(rng: np.random.Generator, target: Actor, cutout: Cutout) 
 
 def _loose_actor(rng: np.random.Generator, cutout: Cutout, target: Actor, length: int) -> Actor:
     """Draw an object about as large as the target, recolored or not, mirrored or not."""
-    flip = rng.random() < 0.5
-    sprite = Sprite(*(part[:, ::-1] if flip else part for part in cutout))
+    sprite = Sprite(*mirrored(rng, cutout))
     if rng.random() < 0.7:
         sprite.recolor(color_table(rng, rng.uniform(0.2, 1.5)))
-    actor = static_actor(sprite, length)
+    actor = Actor(sprite, length)
     side = math.sqrt(target.sides.prod(axis=1).mean()) * log_uniform(rng, 0.6, 1.6)
     actor.scales[:] = side / math.sqrt(sprite.size.prod())
     actor.scales *= np.exp(rng.normal(0, 0.12, 2))
@@ -371,27 +364,26 @@ def _occluder(rng: np.random.Generator, target: Actor, material: Material,
     near = target.centers[min(meeting, length - 1)]
     sides = target.sides[min(meeting, length - 1)]
     if rng.random() < 0.3:
-        actor = static_actor(Sprite(*_post(rng, material, frame_size)), length)
+        actor = Actor(Sprite(*_post(rng, material, frame_size)), length)
         wanted = np.array((sides[0] * rng.uniform(0.2, 1.6), 1.3 * frame_size[0]))
-        direction = np.array((rng.choice((-1, 1)), 0.0))
+        towards = np.array((rng.choice((-1, 1)), 0.0))
         if rng.random() < 0.25:
             wanted = np.array((1.3 * frame_size[1], sides[1] * rng.uniform(0.2, 1.2)))
-            direction = direction[::-1]
-        middle = np.where(direction != 0, near, np.array(frame_size[::-1]) / 2)
+            towards = towards[::-1]
+        middle = np.where(towards != 0, near, np.array(frame_size[::-1]) / 2)
     else:
-        actor = static_actor(Sprite(*material.cutout(rng)), length)
+        actor = Actor(Sprite(*material.cutout(rng)), length)
         side = math.sqrt(sides.prod()) * log_uniform(rng, 0.4, 1.8)
         wanted = side * actor.sprites[0].size / math.sqrt(actor.sprites[0].size.prod())
-        turn = rng.uniform(0, 2 * math.pi)
-        direction = np.array((math.cos(turn), 0.4 * math.sin(turn)))
+        towards = direction(rng, 0.4)
         middle = near + rng.normal(0, 0.2, 2) * sides
     actor.sprites[0].recolor(color_table(rng, 0.8))
     actor.scales[:] = wanted / actor.sprites[0].size
     cover = log_uniform(rng, 2, 15)
-    velocity = direction * (sides + wanted) / cover
+    velocity = towards * (sides + wanted) / cover
     # Posts reach across the frame: only the target's side counts for how fast they pass.
     velocity = np.clip(velocity, -2.5 * sides, 2.5 * sides) + _drift(target, meeting)
-    velocity = np.where(direction == 0, 0, velocity)
+    velocity = np.where(towards == 0, 0, velocity)
     actor.centers = middle + velocity * (np.arange(length) - meeting)[:, None]
     return actor
 
@@ -404,14 +396,13 @@ def _hider(rng: np.random.Generator, target: Actor, material: Material,
     meeting = int(rng.integers(min(6 + hidden // 2, length - 1), length))
     sides = target.sides[meeting]
     look = _post(rng, material, frame_size) if rng.random() < 0.4 else material.cutout(rng)
-    actor = static_actor(Sprite(*look), length)
+    actor = Actor(Sprite(*look), length)
     actor.sprites[0].recolor(color_table(rng, 0.8))
     wanted = sides.max() * log_uniform(rng, 1.4, 2.6) * rng.uniform(0.8, 1.3, 2)
     actor.scales[:] = wanted / actor.sprites[0].size
-    turn = rng.uniform(0, 2 * math.pi)
     # In `hidden` frames it passes by as far as it is larger than the target.
-    velocity = np.array((math.cos(turn), 0.4 * math.sin(turn))) * (
-        np.maximum(wanted - sides, 2) / hidden) + _drift(target, meeting)
+    passing = direction(rng, 0.4) * (np.maximum(wanted - sides, 2) / hidden)
+    velocity = passing + _drift(target, meeting)
     actor.centers = (target.centers[meeting] + rng.normal(0, 0.1, 2) * sides
                      + velocity * (np.arange(length) - meeting)[:, None])
     return actor

@@ -19,14 +19,6 @@ HALF = 127
 GRID = 5
 
 
-class Layer(NamedTuple):
-    """A drawn object: premultiplied RGBA (h, w, 4) uint8 whose first pixel is at `x`, `y`."""
-
-    image: np.ndarray
-    x: int
-    y: int
-
-
 class Window(NamedTuple):
     """A rectangle of whole pixels, the ends not included."""
 
@@ -48,6 +40,19 @@ class Window(NamedTuple):
     def of(self, image: np.ndarray, x: int = 0, y: int = 0) -> np.ndarray:
         """Return this part of an image whose first pixel is at x, y."""
         return image[self.y1 - y:self.y2 - y, self.x1 - x:self.x2 - x]
+
+
+class Layer(NamedTuple):
+    """A drawn object: premultiplied RGBA (h, w, 4) uint8 whose first pixel is at `x`, `y`."""
+
+    image: np.ndarray
+    x: int
+    y: int
+
+    @property
+    def window(self) -> Window:
+        """Return the rectangle that it covers."""
+        return Window(self.x, self.y, self.x + self.image.shape[1], self.y + self.image.shape[0])
 
 
 class Sprite:
@@ -235,9 +240,7 @@ def _mean_shifted(image: np.ndarray, dx: int, dy: int) -> np.ndarray:
 
 def blend(frame: np.ndarray, layer: Layer) -> None:
     """Draw a layer into a frame (H, W, 3) in place."""
-    height, width = layer.image.shape[:2]
-    window = Window(layer.x, layer.y, layer.x + width, layer.y + height).meet(
-        Window(0, 0, frame.shape[1], frame.shape[0]))
+    window = layer.window.meet(Window(0, 0, frame.shape[1], frame.shape[0]))
     if window.empty:
         return
     part = np.ascontiguousarray(window.of(layer.image, layer.x, layer.y))
@@ -257,14 +260,12 @@ def visible_fraction(target: Layer, in_front: list[Layer], frame_size: tuple[int
     """
     alpha = cv2.extractChannel(target.image, 3)
     total = float(alpha.sum())
-    whole = Window(target.x, target.y, target.x + alpha.shape[1], target.y + alpha.shape[0])
-    inside = whole.meet(Window(0, 0, frame_size[1], frame_size[0]))
+    inside = target.window.meet(Window(0, 0, frame_size[1], frame_size[0]))
     if inside.empty or total == 0:
         return 0.0
     seen = inside.of(alpha, target.x, target.y).copy()
     for layer in in_front:
-        height, width = layer.image.shape[:2]
-        common = inside.meet(Window(layer.x, layer.y, layer.x + width, layer.y + height))
+        common = inside.meet(layer.window)
         if not common.empty:
             cover = cv2.bitwise_not(cv2.extractChannel(np.ascontiguousarray(
                 common.of(layer.image, layer.x, layer.y)), 3))
