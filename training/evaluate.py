@@ -19,31 +19,23 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 import sys
-from typing import cast
 import zlib
 
 import cv2
 import numpy as np
 from re3_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 import torch
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 from training import report as reports
 from training.config import one_line, run_command
 from training.data import read_got10k, read_lasot, read_videos
 from training.data.base import path_key, Sequence, sequences_of
-from training.executor import (
-    Executor,
-    ExecutorOptions,
-    InlineExecutor,
-    LocalExecutor,
-    WorkerDied,
-)
+from training.executor import Executor, ExecutorOptions, WorkerDied
 from training.metrics import OnePassRun
 from training.storage import local_copy
 from training.trackers import AnyTracker, TRACKER_ERRORS, TrackerOptions, TrackerSpec
 
 READERS = {'otb': read_videos, 'got10k': read_got10k, 'lasot': read_lasot, 'vot': read_videos}
-MakeExecutor = Callable[[Callable[[], object]], Executor]
 # Seconds per frame that a start may take beside the limit per start.
 SECONDS_PER_FRAME = 1.
 
@@ -64,8 +56,7 @@ def read_sequences(path: Path | str, layout: str = 'otb') -> list[Sequence]:
 
 def some_frames(sequence: Sequence, numbers: range) -> Sequence:
     """Return a Sequence of the frames with these numbers."""
-    frames = Subset(cast(Dataset, sequence.frames), numbers)
-    return replace(sequence, frames=cast(SequenceOf[np.ndarray], frames),
+    return replace(sequence, frames=Subset(sequence.frames, numbers),
                    boxes=sequence.boxes[numbers], visible=sequence.visible[numbers])
 
 
@@ -188,34 +179,16 @@ def _prepare_process(threads: int) -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
+@dataclass(frozen=True)
 class _Runner:
     """
-    Runs jobs in processes that are killed if a start takes too long, or in this process.
+    Runs jobs, and aborts those that take too long.
 
-    :param start_timeout: seconds per start beside SECONDS_PER_FRAME; 0: no limit, which needs no
-        processes
-    :param make_executor: makes the executor, for each process a function to call first; None:
-        processes of this machine
+    :param start_timeout: seconds per start beside SECONDS_PER_FRAME; 0: no limit
     """
 
-    def __init__(self, workers: int, threads: int, start_timeout: float,
-                 make_executor: MakeExecutor | None = None):
-        self.start_timeout = start_timeout
-        prepare = partial(_prepare_process, threads)
-        if make_executor is not None:
-            self.executor = make_executor(prepare)
-        elif workers == 1 and not start_timeout:
-            prepare()
-            self.executor = InlineExecutor()
-        else:
-            self.executor = LocalExecutor(workers, prepare)
-
-    def __enter__(self) -> _Runner:
-        _tracker.cache_clear()      # a weights file may have changed since the last call
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.executor.close()
+    executor: Executor
+    start_timeout: float
 
     def submit(self, job: _Job) -> Future:
         """Start a job."""
@@ -225,7 +198,7 @@ class _Runner:
     def result(self, job: _Job, future: Future) -> OnePassRun:
         """Return the result of a job; starts that fail together are repeated one by one."""
         try:
-            return Executor.result(future)
+            return self.executor.result(future)
         except Timeout:
             reason = (f'no result within the time limit of {self.start_timeout:g} s and '
                       f'{SECONDS_PER_FRAME:g} s per frame')
@@ -244,10 +217,9 @@ class _Runner:
 
 
 def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
-             starts: int = 5, jitter: float = .03, seed: int = 0, workers: int = 1,
-             threads: int = 1, start_timeout: float = 0,
-             log: Callable[[str], object] = lambda text: None,
-             make_executor: MakeExecutor | None = None) -> dict:
+             starts: int = 5, jitter: float = .03, seed: int = 0, threads: int = 1,
+             start_timeout: float = 0, log: Callable[[str], object] = lambda text: None,
+             executor: ExecutorOptions | None = None) -> dict:
     """
     Run every tracker on every sequence; return the report, see docs/evaluation.md.
 
@@ -255,11 +227,9 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
     sequence that cannot be read is skipped for all trackers, with its reason.
 
     :param starts: repeated runs, each with the first box moved and scaled by up to `jitter`
-    :param workers: processes that share the runs
-    :param threads: threads of each of them
+    :param threads: threads of each process
     :param start_timeout: seconds that a start may take, beside a second per frame; 0: any
-    :param make_executor: makes the executor of the runs, see `training.executor`; None: processes
-        of this machine
+    :param executor: the processes that share the runs; by default this one
     :raises ValueError: if a tracker cannot be made, or no sequence can be read
     """
     for spec in specs:
@@ -268,7 +238,12 @@ def evaluate(specs: SequenceOf[TrackerSpec], sequences: SequenceOf[Sequence],
             for spec in specs for sequence in sequences]
     runs: dict[tuple[TrackerSpec, str], OnePassRun] = {}
     skipped: dict[str, str] = {}
-    with _Runner(workers, threads, start_timeout, make_executor) as runner:
+    prepare = partial(_prepare_process, threads)
+    prepare()
+    _tracker.cache_clear()      # a weights file may have changed since the last call
+    options = executor or ExecutorOptions()
+    with options.make_executor(prepare, separate=start_timeout > 0) as processes:
+        runner = _Runner(processes, start_timeout)
         for job, future in [(job, runner.submit(job)) for job in jobs]:
             name = job.sequence.name
             try:
@@ -355,10 +330,8 @@ def run_evaluation(options: EvaluateOptions) -> int:
     sequences = read_sequences(local_copy(options.dataset), options.format)[:options.limit]
     sequences = [every_nth_frame(sequence, options.stride) for sequence in sequences]
     report = evaluate(
-        specs, sequences, options.starts, options.jitter, options.seed, options.workers,
-        options.threads, options.start_timeout,
-        log=lambda text: print(text, file=sys.stderr, flush=True),
-        make_executor=options.make_executor if options.executor == 'ray' else None)
+        specs, sequences, options.starts, options.jitter, options.seed, options.threads,
+        options.start_timeout, lambda text: print(text, file=sys.stderr, flush=True), options)
     print(reports.overall_table(report), reports.sequence_table(report), sep='\n\n')
     print(reports.failure_lines(report), end='')
     if options.json:

@@ -35,8 +35,8 @@ CONNECT_TIMEOUT = 20
 MAX_REASON = 200
 
 
-def use_one_thread() -> None:
-    """Have the libraries use one thread: there is a process for each core."""
+def use_one_thread(worker: int = 0) -> None:
+    """Have the libraries use one thread: there is a process for each core, whatever its number."""
     import cv2
     import torch
     cv2.setNumThreads(1)
@@ -321,10 +321,13 @@ class ExecutorOptions:
     address: str = ''
     workers: int = 1
 
-    def make_executor(self, initialize: Callable[[], object] | None = None) -> Executor:
+    def make_executor(self, initialize: Callable[[], object] | None = None,
+                      separate: bool = False) -> Executor:
         """
         Return the executor; with one local worker it is this process.
 
+        :param initialize: is called once in each process, but not in this one
+        :param separate: use another process for one local worker, too: its calls can be aborted
         :raises ExecutorError: if it cannot be used
         """
         if self.workers < 0:
@@ -333,6 +336,6 @@ class ExecutorOptions:
             return RayExecutor(self.address, self.workers, initialize)
         if self.address:
             raise ExecutorError('--address is for --executor ray')
-        if self.workers == 1:
+        if self.workers == 1 and not separate:
             return InlineExecutor()
         return LocalExecutor(self.workers, initialize)

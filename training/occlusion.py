@@ -100,7 +100,7 @@ def add_occluder(sequence: Sequence, length: int) -> OcclusionEvent | None:
         return None
     axis, shift = rng.integers(2), np.zeros(2)
     shift[axis] = rng.choice((-1, 1)) * layer.image.shape[1 - axis]
-    frames: Any = OccludedFrames(sequence.frames, hidden, layer, shift)
+    frames = OccludedFrames(sequence.frames, hidden, layer, shift)
     return OcclusionEvent(replace(sequence, frames=frames), hidden)
 
 

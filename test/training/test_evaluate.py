@@ -20,6 +20,7 @@ from training import report as summary
 from training.data import read_videos
 from training.data.base import LabeledTrack, read_image, Sequence, sequences_of
 from training.evaluate import read_sequences
+from training.executor import ExecutorOptions
 
 LENGTH = 14
 
@@ -317,7 +318,8 @@ def test_command_compares_trackers_and_writes_everything(
 
 def test_workers_give_the_same_report_as_one_process(dataset, weights):
     specs = [trackers.TrackerSpec(label='tiny', weights=str(weights), device='cpu')]
-    results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2, workers=workers)
+    results = [evaluate.evaluate(specs, read_sequences(dataset), starts=2,
+                                 executor=ExecutorOptions(workers=workers))
                for workers in (1, 2)]
     one, two = (result['trackers']['tiny'] for result in results)
     assert one['overall'] == two['overall']

@@ -118,7 +118,7 @@ class Sequence:
     """
 
     name: str
-    frames: ImageFrames | VideoFrames | SequenceOf[np.ndarray]
+    frames: Any
     boxes: np.ndarray
     visible: np.ndarray
 
@@ -145,7 +145,7 @@ def sequences_of(videos: Iterable[LabeledVideo]) -> list[Sequence]:
 # Frames ----------------------------------------------------------------------------------------
 
 
-class ImageFrames:
+class ImageFrames(SequenceOf[np.ndarray]):
     """Frames in image files: uint8 RGB (H, W, 3), by index or one after the other."""
 
     def __init__(self, paths: Iterable[Path]):
@@ -154,11 +154,8 @@ class ImageFrames:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: Any) -> Any:
         return read_image(self.paths[index])
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (read_image(path) for path in self.paths)
 
 
 class VideoFrames:
