@@ -175,60 +175,36 @@ def _crop_boxes(truth: np.ndarray, frame_size: tuple, rng: np.random.Generator,
 
 def jittered(boxes: np.ndarray, frame_size: tuple, rng: np.random.Generator,
              augment: Augmentation, context: float, jitter: BoxJitter) -> np.ndarray:
-    """Return boxes (..., 4), moved as `augment.limits` allows."""
+    """
+    Move boxes as GOTURN does to make synthetic search crops, or as Re3 does to make noisy crops.
+
+    With `augment.limits` goturn the new box lies inside the frame, and its center stays in the
+    context window, within one box size of the old center (paper, section 4.2). With re3 the new
+    center lies inside the old box and the frame, unless all tries fail; then the new box is
+    pulled to the old one until the crop around it shows enough of it, see `pull_boxes`.
+
+    :param boxes: (..., 4) that overlap the frame
+    :return: (..., 4) float64
+    """
     if not (jitter.shift or jitter.scale):
         return boxes
-    flat = boxes.reshape(-1, 4)
+    old, extent = box_ops.xyxy_to_cxcywh(boxes.astype(np.float64)), np.array(frame_size[::-1])
+    centers, sizes = old[..., :2], old[..., 2:]
+    new_sizes = sizes * np.clip(
+        rng.laplace(1, jitter.scale, sizes.shape), jitter.min_scale, jitter.max_scale)
+    candidates = centers + sizes * rng.laplace(0, jitter.shift, (TRIES, *sizes.shape))
     if augment.limits == 'goturn':
-        flat = shift_boxes(flat, frame_size, rng, jitter)
+        new_sizes = np.clip(new_sizes, 1, np.maximum(extent - 1, 1))
+        candidates = np.clip(candidates, new_sizes / 2, extent - new_sizes / 2)
+        accepted = abs(candidates - centers) <= sizes
     else:
-        flat = jitter_boxes(flat, frame_size, rng, jitter, augment.min_coverage, context)
-    return flat.reshape(boxes.shape)
-
-
-GOTURN_JITTER = BoxJitter(1 / 5, 1 / 15)
-
-
-def shift_boxes(boxes: np.ndarray, frame_sizes: np.ndarray | tuple, rng: np.random.Generator,
-                jitter: BoxJitter = GOTURN_JITTER) -> np.ndarray:
-    """
-    Move boxes as GOTURN does to make its synthetic search crops (paper, section 4.2).
-
-    The new box lies inside the frame, and its center stays in the context window: within one
-    box size of the old center.
-
-    :param boxes: (N, 4) that overlap their frames
-    :param frame_sizes: (N, 2) or (2,)
-    :return: (N, 4) float64
-    """
-    centers, sizes, frames = _centers_and_sizes(boxes, frame_sizes)
-    new_sizes = np.clip(sizes * _scales(sizes, rng, jitter), 1, np.maximum(frames - 1, 1))
-    candidates = centers + sizes * rng.laplace(0, jitter.shift, (TRIES, *sizes.shape))
-    candidates = np.clip(candidates, new_sizes / 2, frames - new_sizes / 2)
-    new_centers = _first(candidates, abs(candidates - centers) <= sizes)
-    return box_ops.cxcywh_to_xyxy(np.concatenate((new_centers, new_sizes), -1))
-
-
-def jitter_boxes(boxes: np.ndarray, frame_sizes: np.ndarray | tuple, rng: np.random.Generator,
-                 jitter: BoxJitter = GOTURN_JITTER, min_coverage: float = 0.7,
-                 context: float = 2.0) -> np.ndarray:
-    """
-    Move boxes as Re3 does to make noisy crops of real video.
-
-    The new center lies inside the old box and the frame, unless all tries fail; then the new
-    box is pulled to the old one until the crop around it shows enough of it, see `pull_boxes`.
-
-    :param boxes: (N, 4) that overlap their frames
-    :param frame_sizes: (N, 2) or (2,)
-    :return: (N, 4) float64
-    """
-    centers, sizes, frames = _centers_and_sizes(boxes, frame_sizes)
-    new_sizes = sizes * _scales(sizes, rng, jitter)
-    candidates = centers + sizes * rng.laplace(0, jitter.shift, (TRIES, *sizes.shape))
-    inside = (abs(candidates - centers) <= sizes / 2) & (candidates >= 0) & (candidates <= frames)
-    new_centers = _first(candidates, inside)
-    moved = box_ops.cxcywh_to_xyxy(np.concatenate((new_centers, new_sizes), -1))
-    return pull_boxes(moved, np.asarray(boxes, np.float64), min_coverage, context)
+        accepted = (abs(candidates - centers) <= sizes / 2) & (candidates >= 0) & (
+            candidates <= extent)
+    moved = box_ops.cxcywh_to_xyxy(np.concatenate((_first(candidates, accepted), new_sizes), -1))
+    if augment.limits == 'goturn':
+        return moved
+    return pull_boxes(moved.reshape(-1, 4), boxes.reshape(-1, 4), augment.min_coverage,
+                      context).reshape(boxes.shape)
 
 
 def covered_fraction(targets: Any, boxes: Any, context: float = 2.0) -> Any:
@@ -262,18 +238,6 @@ def pull_boxes(boxes: Any, targets: Any, min_coverage: float = 0.7, context: flo
     enough = covered_fraction(targets, pulled, context) >= min_coverage
     enough[-1] = True
     return _first(pulled, enough[..., None])
-
-
-def _centers_and_sizes(boxes: np.ndarray, frame_sizes: np.ndarray | tuple,
-                       ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return centers, sizes and frame extents, each (N, 2) in x, y order."""
-    boxes = box_ops.xyxy_to_cxcywh(np.asarray(boxes, np.float64))
-    frames = np.broadcast_to(np.asarray(frame_sizes, np.float64), boxes[:, :2].shape)[:, ::-1]
-    return boxes[:, :2], boxes[:, 2:], frames
-
-
-def _scales(sizes: np.ndarray, rng: np.random.Generator, jitter: BoxJitter) -> np.ndarray:
-    return np.clip(rng.laplace(1, jitter.scale, sizes.shape), jitter.min_scale, jitter.max_scale)
 
 
 def _first(candidates: Any, accepted: Any) -> Any:

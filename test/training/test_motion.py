@@ -6,9 +6,15 @@ import pytest
 from re3_core import boxes as box_ops
 import torch
 from training import augment
-from training.config import BoxJitter
+from training.config import Augmentation, BoxJitter
 
 FRAME = (240, 320)
+GOTURN = BoxJitter(1 / 5, 1 / 15)
+
+
+def moved(boxes, rng, limits, jitter=GOTURN, frame=FRAME, min_coverage=.7):
+    augmentation = Augmentation(limits=limits, min_coverage=min_coverage)
+    return augment.jittered(boxes, frame, rng, augmentation, 2., jitter)
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def boxes(rng):
 
 
 def test_shifted_boxes_stay_in_frame_and_context_window(boxes, rng):
-    shifted = augment.shift_boxes(boxes, FRAME, rng)
+    shifted = moved(boxes, rng, 'goturn')
     assert (shifted[:, :2] >= -1e-9).all()
     assert (shifted[:, 2:] <= np.array(FRAME[::-1]) + 1e-9).all()
     old, new = box_ops.xyxy_to_cxcywh(boxes), box_ops.xyxy_to_cxcywh(shifted)
@@ -35,16 +41,16 @@ def test_shifted_boxes_stay_in_frame_and_context_window(boxes, rng):
 def test_scale_stays_in_its_limits_and_reaches_them(boxes, rng):
     model = BoxJitter(1 / 5, .5)
     old = box_ops.xyxy_to_cxcywh(boxes)[:, 2:]
-    for move in (augment.shift_boxes, augment.jitter_boxes):
-        kwargs = {} if move is augment.shift_boxes else {'min_coverage': 0}
-        ratio = box_ops.xyxy_to_cxcywh(move(boxes, FRAME, rng, model, **kwargs))[:, 2:] / old
+    for limits in ('goturn', 're3'):
+        new = moved(boxes, rng, limits, model, min_coverage=0)
+        ratio = box_ops.xyxy_to_cxcywh(new)[:, 2:] / old
         assert ratio.min() == pytest.approx(0.6) and ratio.max() == pytest.approx(1.4)
 
 
 def test_moves_follow_the_laplace_distribution(rng):
     # A small box in the middle of a huge frame: no limit cuts the distribution but the window.
     boxes = np.tile([[5000., 5000., 5100., 5050.]], (20000, 1))
-    new = box_ops.xyxy_to_cxcywh(augment.shift_boxes(boxes, (10000, 10000), rng))
+    new = box_ops.xyxy_to_cxcywh(moved(boxes, rng, 'goturn', frame=(10000, 10000)))
     move = (new[:, :2] - [5050, 5025]) / [100, 50]
     # Mean absolute deviation of Laplace(b) cut at 1: b - exp(-1/b) / (1 - exp(-1/b)).
     expected = 0.2 - np.exp(-5) / (1 - np.exp(-5))
@@ -55,12 +61,12 @@ def test_moves_follow_the_laplace_distribution(rng):
 
 def test_box_larger_than_the_frame_is_shifted_into_it(rng):
     boxes = np.array([[-50., -50., 500., 400.]])
-    shifted = augment.shift_boxes(boxes, FRAME, rng)
+    shifted = moved(boxes, rng, 'goturn')
     assert (shifted >= 0).all() and (shifted <= [320, 240, 320, 240]).all()
 
 
 def test_jitter_keeps_the_target_in_the_crop(boxes, rng):
-    jittered = augment.jitter_boxes(boxes, FRAME, rng)
+    jittered = moved(boxes, rng, 're3')
     assert (augment.covered_fraction(boxes, jittered) >= 0.7).all()
     center = box_ops.xyxy_to_cxcywh(jittered)[:, :2]
     assert (center >= boxes[:, :2]).all() and (center <= boxes[:, 2:]).all()
@@ -69,13 +75,13 @@ def test_jitter_keeps_the_target_in_the_crop(boxes, rng):
 
 def test_jitter_of_a_target_at_the_border_keeps_the_center_in_the_frame(rng):
     boxes = np.tile([[-30., 100., 40., 150.]], (500, 1))
-    center = box_ops.xyxy_to_cxcywh(augment.jitter_boxes(boxes, FRAME, rng, min_coverage=0))
+    center = box_ops.xyxy_to_cxcywh(moved(boxes, rng, 're3', min_coverage=0))
     assert (center[:, 0] >= 0).mean() > 0.98
 
 
 def test_same_seed_same_boxes(boxes):
-    for move in (augment.shift_boxes, augment.jitter_boxes):
-        first, again, other = (move(boxes, FRAME, np.random.default_rng(seed))
+    for limits in ('goturn', 're3'):
+        first, again, other = (moved(boxes, np.random.default_rng(seed), limits)
                                for seed in (1, 1, 2))
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
