@@ -26,7 +26,6 @@ from re3_core.networks.dense import DenseBackbone
 from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from training.config import Config, run_command, SettingsOptions
 from training.data.cache import load_numbered
 from training.data.sources import ClipSource, make_source
@@ -36,7 +35,6 @@ from training.train import choose_precision, ProgressBar
 # Crops show a box, moved, with as much around it as in tracking, or some more or less.
 SHIFT_STD = .3
 CONTEXTS = (1.2, 3.5)
-STRIDES = (4, 8, 16)
 VALIDATION_BATCHES = 8
 LOG_EVERY = 20
 SAVE_EVERY = 500
@@ -119,15 +117,12 @@ def distill(config: Config, output: Path, device: torch.device, iterations: int,
     held_out = [random_crops(validation, batch, number) for number in range(VALIDATION_BATCHES)]
     distillation = Distillation(device, iterations, lr)
     distillation.evaluate(held_out[:1])
-    with SummaryWriter(output.parent / 'tensorboard') as writer, \
-            ProgressBar(iterations) as bar:
+    with ProgressBar(iterations) as bar:
         for number, crops in enumerate(batches):
             errors = distillation.train_step(crops)
             bar.update()
             if number % LOG_EVERY == 0:
                 bar.show(number, ' '.join(f'{error:.3f}' for error in errors))
-                for stride, error in zip(STRIDES, errors, strict=True):
-                    writer.add_scalar(f'distill/unexplained_{stride}', error, number)
             if number % SAVE_EVERY == SAVE_EVERY - 1:
                 save_backbone(distillation.student, output)
     save_backbone(distillation.student, output)
