@@ -57,19 +57,12 @@ class PeepholeLSTMCell(nn.Module):
             self.bias.zero_()
             self.bias[2 * self.hidden_size:3 * self.hidden_size] = 1
 
-    def project(self, inputs: Tensor) -> Tensor:
-        """Return the inputs' term (..., 4H) of the gates: any number of steps in one product."""
-        return functional.linear(inputs, self.weight_input, self.bias)
-
     def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Advance one step: inputs (N, in), state (h, c) of (N, H) each; return the new state."""
-        return self.advance(self.project(inputs), state)
-
-    def advance(self, projected: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Advance one step from projected inputs (N, 4H), see `project`."""
         hidden, cell = state
         # Under autocast the products are in half precision; the memory keeps its own.
-        gates = (projected + functional.linear(hidden, self.weight_hidden)).to(cell.dtype)
+        gates = (functional.linear(inputs, self.weight_input, self.bias)
+                 + functional.linear(hidden, self.weight_hidden)).to(cell.dtype)
         z, i, f, o = gates.chunk(4, -1)
         if self.peephole == 'full':
             peep_i, peep_f = functional.linear(cell, self.peephole_old).chunk(2, -1)

@@ -4,8 +4,7 @@
 """
 Our trackers and OpenCV's behind one interface, and their description on the command line.
 
-Every tracker here has the interface of `re3_core.tracker.Tracker`: `init`, `update`, `remove`
-and `reset`.
+Every tracker here has `init`, `update`, `remove` and `reset` of `re3_core.tracker.Tracker`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,23 +24,6 @@ from training.data.base import visible_files
 OPENCV = 'opencv:'
 # Exceptions that trackers raise on difficult input.
 TRACKER_ERRORS = (cv2.error, MemoryError, OSError, RuntimeError, ValueError)
-
-
-class AnyTracker(Protocol):
-    """Interface of `re3_core.tracker.Tracker`."""
-
-    def init(self, target_id: str, frame: np.ndarray, box: np.ndarray) -> Track:
-        """Start tracking the object inside `box` (4,) xyxy in `frame` (H, W, 3) RGB."""
-
-    def update(self, frame: np.ndarray,
-               ids: Iterable[str] | None = None) -> dict[str, Track]:
-        """Track the targets `ids` (all if None) in the next frame; return a Track for each."""
-
-    def remove(self, target_id: str) -> None:
-        """Remove a target."""
-
-    def reset(self) -> None:
-        """Remove all targets."""
 
 
 def _nano(models: str | None) -> Any:
@@ -143,6 +125,9 @@ class OpenCVTracker:
         """Remove all targets."""
         self._trackers.clear()
         self._tracks.clear()
+
+
+AnyTracker = Tracker | OpenCVTracker
 
 
 def _bgr(frame: np.ndarray) -> np.ndarray:

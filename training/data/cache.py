@@ -22,7 +22,6 @@ from pathlib import Path
 import shutil
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from re3_core.io.files import printable
 from re3_core.io.images import read_image
@@ -108,6 +107,7 @@ class FrameCache:
             for index, item in enumerate(items) for track in item['tracks']]
         self._shapes = [tuple(item['shape']) for item in items]      # T, H, W
         self._masked = [item['mask'] for item in items]
+        self._first_tracks = np.cumsum([0, *(len(item['tracks']) for item in items)])
         self._starts = np.cumsum([0, *(_size(item) for item in items)]).tolist()
 
     def __reduce__(self) -> tuple:
@@ -140,17 +140,10 @@ class FrameCache:
         end = self._starts[video + 1]
         return self._data[end - height * width:end].reshape(height, width)
 
-    @functools.cached_property
-    def _tracks_of(self) -> list[list[int]]:
-        found: list[list[int]] = [[] for _ in self.names]
-        for index, track in enumerate(self.tracks):
-            found[track.video].append(index)
-        return found
-
     def boxes(self, video: int) -> np.ndarray:
         """Return the boxes (N, 4) in the first frame of a video: those of an image."""
-        return np.array([self.tracks[index].boxes[0] for index in self._tracks_of[video]],
-                        np.float32).reshape(-1, 4)
+        tracks = self.tracks[self._first_tracks[video]:self._first_tracks[video + 1]]
+        return np.array([track.boxes[0] for track in tracks], np.float32).reshape(-1, 4)
 
 
 def _size(item: dict) -> int:
@@ -381,10 +374,6 @@ class _RenderedClips:
                          [LabeledTrack('', clip.boxes, clip.visible)])
 
 
-def _use_one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
-
-
 def cache_clips(directory: Path, make_source: Callable, clips: int, length: int, seed: int = 0,
                 processes: int | None = None, settings: dict | None = None) -> FrameCache:
     """
@@ -400,7 +389,7 @@ def cache_clips(directory: Path, make_source: Callable, clips: int, length: int,
     def items(start: int) -> Iterable[CacheItem]:
         return tqdm(load_numbered(
             _RenderedClips(make_source, length, seed), range(start, clips),
-            0 if workers == 1 else workers, worker_init_fn=_use_one_thread),
+            0 if workers == 1 else workers, worker_init_fn=use_one_thread),
             'rendering', clips, initial=start, unit='clip', disable=None)
 
     return build_cache(directory, items, {**(settings or {}), 'clips': clips, 'length': length,

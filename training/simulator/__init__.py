@@ -33,6 +33,7 @@ from training.simulator.scene import (
 from training.simulator.sprites import blend, Layer, streak, visible_fraction, Window
 
 SIZE = (240, 320)
+NOISE_MARGIN = 32       # pixels
 
 
 class Simulator:
@@ -197,7 +198,11 @@ class Camera:
         if rng.random() < config.blur_prob:     # standard deviations in pixels
             level = log_uniform(rng, 0.5, 3.0)
             self.sharpness = np.abs(level + wander(rng, length, level * 0.4, 0.95)[:, 0])
-        self.noise, self.offsets = _noise(rng, length, size)
+        # A sheet of noise is larger than the frame, which lies elsewhere on it every time.
+        self.offsets, self.noise = rng.integers(0, NOISE_MARGIN + 1, (length, 2)), None
+        if rng.random() >= 0.4:
+            sheet = rng.standard_normal((*np.add(size, NOISE_MARGIN), 3), np.float32)
+            self.noise = np.rint(sheet * log_uniform(rng, 0.7, 9)).astype(np.int16)
         self.quality = int(log_uniform(rng, 15, 90)) if (
             rng.random() < config.jpeg_prob) else None
 
@@ -232,17 +237,6 @@ def _tables(rng: np.random.Generator, length: int) -> np.ndarray | None:
     ramp = np.linspace(0, 1, 256)[None, :] ** np.exp(np.clip(gamma, -1, 1))[:, None]
     values = ramp[..., None] * 255 * gain[:, None] + offset[:, None]
     return np.clip(values, 0, 255).astype(np.uint8)[:, :, None]
-
-
-def _noise(rng: np.random.Generator, length: int,
-           size: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
-    """Draw a sheet of noise larger than the frame and where on it each frame lies."""
-    margin = 32
-    offsets = rng.integers(0, margin + 1, (length, 2))
-    if rng.random() < 0.4:
-        return None, offsets
-    sheet = rng.standard_normal((size[0] + margin, size[1] + margin, 3), np.float32)
-    return np.rint(sheet * log_uniform(rng, 0.7, 9)).astype(np.int16), offsets
 
 
 def make_simulator(images: str = '', videos: str = '', cache: Path | None = None,
