@@ -116,7 +116,6 @@ def run_one_pass(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int
     for t, frame in _frames(sequence):
         try:
             if t == 0:
-                size = frame.shape[:2]
                 tracks: dict = {str(i): tracker.init(str(i), frame, jittered_box(
                     sequence.boxes[0], jitter, seed, sequence.name, i)) for i in starts}
             else:
@@ -129,7 +128,7 @@ def run_one_pass(tracker: AnyTracker, sequence: Sequence, starts: SequenceOf[int
         for row, i in enumerate(starts):
             track = tracks[str(i)]
             boxes[row, t], confidences[row, t] = track.box, track.confidence
-    return OnePassRun(boxes, confidences, size, tuple(errors))
+    return OnePassRun(boxes, confidences, tuple(errors))
 
 
 def _frames(sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:
@@ -162,9 +161,8 @@ class _Job:
 
     def failed(self, reason: str) -> OnePassRun:
         """Return the run of a single start that gave no result: no box in any frame."""
-        count, size = len(self.sequence), next(iter(self.sequence.frames)).shape[:2]
-        return OnePassRun(np.full((1, count, 4), np.nan), np.full((1, count), np.nan), size,
-                          (reason,))
+        count = len(self.sequence)
+        return OnePassRun(np.full((1, count, 4), np.nan), np.full((1, count), np.nan), (reason,))
 
 
 @lru_cache(maxsize=1)

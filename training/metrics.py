@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Tracking metrics in plain numpy: OTB, LaSOT, GOT-10k, confidence.
+Tracking metrics in plain numpy: OTB, LaSOT, confidence.
 
 Boxes are `xyxy` pixels, one row per frame; a row of NaN in the truth means that the target is
 absent there, and such frames count nowhere; a row of NaN among the predictions is a missing box,
@@ -43,6 +43,16 @@ class OnePass(NamedTuple):
         return float(self.success.mean())
 
     @property
+    def sr_50(self) -> float:
+        """Share of frames with an overlap above .5."""
+        return float(self.success[10])
+
+    @property
+    def sr_75(self) -> float:
+        """Share of frames with an overlap above .75."""
+        return float(self.success[15])
+
+    @property
     def precision_20(self) -> float:
         """Share of frames with the center within 20 pixels."""
         return float(self.precision[20])
@@ -58,19 +68,18 @@ class OnePassRun(NamedTuple):
     S starts over T frames.
 
     `boxes` (S, T, 4) `xyxy` and `confidences` (S, T) are NaN after a failure of the tracker, whose
-    reason is in `errors` (S,), '' for none; `frame_size` is (height, width).
+    reason is in `errors` (S,), '' for none.
     """
 
     boxes: np.ndarray
     confidences: np.ndarray
-    frame_size: tuple[int, int]
     errors: tuple[str, ...]
 
     @classmethod
     def joined(cls, runs: Sequence[OnePassRun]) -> OnePassRun:
         """Return the starts of several runs as one."""
         return cls(np.concatenate([run.boxes for run in runs]),
-                   np.concatenate([run.confidences for run in runs]), runs[0].frame_size,
+                   np.concatenate([run.confidences for run in runs]),
                    tuple(error for run in runs for error in run.errors))
 
 
@@ -137,43 +146,6 @@ def one_pass(predicted: np.ndarray, truth: np.ndarray) -> OnePass:
 def mean_one_pass(results: Iterable[OnePass]) -> OnePass:
     """Return the mean of OnePass curves, every sequence (or run) weighing the same."""
     return OnePass(*(np.mean(curves, axis=0) for curves in zip(*results, strict=True)))
-
-
-def got10k_overlaps(predicted: np.ndarray, truth: np.ndarray, frame_size: tuple[int, int],
-                    visible: np.ndarray | None = None) -> np.ndarray:
-    """
-    Return the overlaps (N,) that count in GOT-10k, of one sequence.
-
-    Boxes (T, 4) are moved into the frame (height, width), the first frame is dropped, and so are
-    frames whose visible share `visible` (T,) is 0.
-    """
-    predicted, truth = _checked(predicted, truth)
-    overlap = overlaps(_got10k_clip(predicted, frame_size), _got10k_clip(truth, frame_size))
-    keep = ~np.isnan(overlap)
-    if visible is not None:
-        keep &= np.asarray(visible) > 0
-    keep[0] = False
-    return overlap[keep]
-
-
-def _got10k_clip(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
-    # The toolkit clips the corner and then the size, so a box that starts left of the frame is
-    # moved rather than cut; published figures contain this.
-    limits = np.array(frame_size[::-1], float)
-    corner = boxes[:, :2].clip(0, limits)
-    size = np.minimum((boxes[:, 2:] - boxes[:, :2]).clip(0), limits - corner)
-    return np.hstack((corner, corner + size))
-
-
-def got10k_score(overlap: np.ndarray) -> dict[str, float]:
-    """
-    Return GOT-10k's figures of all frames that count (N,) of all sequences together.
-
-    `ao` is the average overlap, `sr_50` and `sr_75` the shares of overlaps above .5 and .75.
-    """
-    overlap = _visible(overlap)
-    return {'ao': float(overlap.mean()), 'sr_50': float((overlap > .5).mean()),
-            'sr_75': float((overlap > .75).mean())}
 
 
 def scale_jitter(boxes: np.ndarray) -> float:

@@ -20,9 +20,10 @@ from training.data.base import Sequence
 from training.metrics import OnePassRun
 from training.storage import Store
 
-# Headings of the columns of the table, by figure; the first one has its spread beside it.
-FIGURES = {'auc': 'AUC', 'precision_20': 'P@20', 'normalized_precision': 'P norm', 'ao': 'AO',
-           'sr_50': 'SR .5', 'sr_75': 'SR .75', 'scale_jitter': 'scale jitter'}
+# Headings of the columns of the table, by figure: attributes of OnePass, and others.
+CURVE_FIGURES = {'auc': 'AUC', 'sr_50': 'SR .5', 'sr_75': 'SR .75', 'precision_20': 'P@20',
+                 'normalized_precision': 'P norm'}
+FIGURES = {**CURVE_FIGURES, 'scale_jitter': 'scale jitter'}
 
 
 def tracker_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun]) -> dict:
@@ -39,8 +40,7 @@ def tracker_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun]
     curves = metrics.mean_one_pass([metrics.one_pass(boxes, sequence.boxes)
                                     for sequence, run in pairs for boxes in run.boxes])
     overall = {figure: np.mean([figures[figure] for figures in per_sequence.values()], axis=0)
-               for figure in ('auc', 'precision_20', 'normalized_precision')}
-    overall.update(_got10k_figures(pairs))
+               for figure in CURVE_FIGURES}
     overall['scale_jitter'] = np.median(
         [figures['scale_jitter'] for figures in per_sequence.values()], axis=0)
     return {
@@ -56,19 +56,9 @@ def tracker_report(sequences: SequenceOf[Sequence], runs: SequenceOf[OnePassRun]
 def _start_figures(sequence: Sequence, run: OnePassRun) -> dict[str, list[float]]:
     """Return {figure: [one value for each start]} of one sequence."""
     results = [metrics.one_pass(boxes, sequence.boxes) for boxes in run.boxes]
-    return {'auc': [r.auc for r in results],
-            'precision_20': [r.precision_20 for r in results],
-            'normalized_precision': [r.normalized_precision for r in results],
-            **_got10k_figures([(sequence, run)]),
+    return {**{figure: [getattr(result, figure) for result in results]
+               for figure in CURVE_FIGURES},
             'scale_jitter': [metrics.scale_jitter(boxes) for boxes in run.boxes]}
-
-
-def _got10k_figures(pairs: list[tuple[Sequence, OnePassRun]]) -> dict[str, list[float]]:
-    """Return the same of GOT-10k's figures, of all frames of (sequence, run) pairs together."""
-    scores = [metrics.got10k_score(np.concatenate([
-        metrics.got10k_overlaps(run.boxes[start], sequence.boxes, run.frame_size, sequence.visible)
-        for sequence, run in pairs])) for start in range(len(pairs[0][1].boxes))]
-    return {figure: [score[figure] for score in scores] for figure in scores[0]}
 
 
 def _spreads(figures: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -106,22 +106,11 @@ def test_sequences_weigh_the_same_in_the_mean():
     assert mean.auc == pytest.approx((20 / 21 + 20 / 21 / 50) / 2)
 
 
-def test_got10k_perfect_tracker_and_thresholds():
-    truth = np.tile([10., 10., 30., 30.], (5, 1))
-    score = metrics.got10k_score(metrics.got10k_overlaps(truth, truth, (100, 100)))
-    assert score == {'ao': 1, 'sr_50': 1, 'sr_75': 1}
-    assert list(metrics.got10k_score([.5, .75, .8]).values()) == pytest.approx(
-        [2.05 / 3, 2 / 3, 1 / 3])
-
-
-def test_got10k_drops_first_and_covered_frames_and_moves_boxes_into_the_frame():
-    truth = np.array([[10., 10., 30., 30.]] * 4)
-    predicted = truth.copy()
-    predicted[1] = [500, 500, 600, 600]
-    predicted[3] = [-10, 0, 20, 20]
-    truth[3] = [0, 0, 30, 20]
-    overlap = metrics.got10k_overlaps(predicted, truth, (100, 100), visible=[1, 0, 1, 1])
-    np.testing.assert_allclose(overlap, [1, 1])
+def test_success_rates_are_points_of_the_success_curve():
+    truth = np.tile([0., 0., 10., 10.], (4, 1))
+    predicted = truth + [[0, 0, 0, 0], [0, 0, -2, 0], [0, 0, -4, 0], [0, 0, -6, 0]]
+    result = metrics.one_pass(predicted, truth)     # overlaps 1, .8, .6, .4
+    assert (result.sr_50, result.sr_75) == (.75, .5)
 
 
 def test_roc_auc_equals_counting_pairs_with_ties():
