@@ -134,7 +134,7 @@ class Source:
     seed: Count = 0
     processes: Count = 0
     scene: SceneConfig = field(default_factory=SceneConfig)
-    strides: tuple[Positive, ...] = (1,)
+    strides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
     reverse_prob: Probability = 0.
     part_prob: Probability = 0.
     vary_stride_prob: Probability = 0.
@@ -150,8 +150,6 @@ class Source:
                                  f'has {", ".join(allowed)}')
         if 'path' in allowed and not self.path:
             raise ValueError(f'data of kind {self.kind!r} needs a path')
-        if not self.strides:
-            raise ValueError('strides must not be empty')
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -317,6 +315,9 @@ class Augmentation:
     grayscale_prob: Probability = .1
 
 
+Sources = Annotated[tuple[Source, ...], Field(min_length=1)]
+
+
 def _procedural(clips: int, length: int, seed: int) -> tuple[Source, ...]:
     """Return sources of data that need no files."""
     return Source('simulated', clips=clips, length=length, size=(180, 240), seed=seed),
@@ -357,8 +358,8 @@ class Config:
     init_from: str = 'backbone'
     backbone_weights: str = ''
     frozen: tuple[str, ...] = ('backbone',)
-    data: tuple[Source, ...] = _procedural(200, 16, 1)
-    validation: tuple[Source, ...] = _procedural(24, 24, 2)
+    data: Sources = _procedural(200, 16, 1)
+    validation: Sources = _procedural(24, 24, 2)
     validation_clips: Positive = 24
     validation_length: Annotated[int, Field(ge=2)] = 24
     cache: str = ''
@@ -379,8 +380,6 @@ class Config:
     def __post_init__(self) -> None:
         if not self.iterations:
             raise ValueError('stages must have at least one iteration')
-        if not self.data or not self.validation:
-            raise ValueError('data and validation must have at least one source')
 
     @property
     def iterations(self) -> int:

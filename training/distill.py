@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 import sys
 
@@ -27,7 +26,7 @@ from re3_core.weights import load_network, read_metadata, save_network
 import torch
 from torch import Tensor
 from training.config import Config, run_command, SettingsOptions
-from training.data.cache import load_numbered
+from training.data.cache import numbered_loader
 from training.data.sources import ClipSource, make_source
 from training.pretrained import imagenet_state, replace_backbone, save_backbone
 from training.train import choose_precision, ProgressBar
@@ -40,17 +39,23 @@ LOG_EVERY = 20
 SAVE_EVERY = 500
 
 
-def random_crops(source: ClipSource, count: int, *seed: int) -> Tensor:
-    """Return `count` crops (count, 3, S, S) uint8 of frames drawn from a clip source."""
-    rng = np.random.default_rng(seed)
-    clips = [source.sample(rng, 1) for _ in range(count)]
-    boxes = np.stack([clip.boxes[0] for clip in clips]).astype(np.float64)
-    sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    boxes = boxes + sizes * np.tile(rng.normal(0, SHIFT_STD, (count, 2)), 2)
-    regions = region_of(boxes, rng.uniform(*CONTEXTS, count))
-    mirrored = rng.random(count) < .5
-    regions[mirrored] = regions[mirrored][:, [2, 1, 0, 3]]
-    return crop_batch([clip.frames[0] for clip in clips], regions, CompactNet.current_crop.size)
+class RandomCrops:
+    """Crops (count, 3, S, S) uint8 of frames drawn from a clip source, by number."""
+
+    def __init__(self, source: ClipSource, count: int, *seed: int):
+        self.source, self.count, self.seed = source, count, seed
+
+    def __getitem__(self, number: int) -> Tensor:
+        rng, count = np.random.default_rng((*self.seed, number)), self.count
+        clips = [self.source.sample(rng, 1) for _ in range(count)]
+        boxes = np.stack([clip.boxes[0] for clip in clips]).astype(np.float64)
+        sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        boxes = boxes + sizes * np.tile(rng.normal(0, SHIFT_STD, (count, 2)), 2)
+        regions = region_of(boxes, rng.uniform(*CONTEXTS, count))
+        mirrored = rng.random(count) < .5
+        regions[mirrored] = regions[mirrored][:, [2, 1, 0, 3]]
+        return crop_batch([clip.frames[0] for clip in clips], regions,
+                          CompactNet.current_crop.size)
 
 
 class Distillation:
@@ -110,11 +115,10 @@ class Distillation:
 def distill(config: Config, output: Path, device: torch.device, iterations: int, batch: int,
             lr: float) -> np.ndarray:
     """Train a student and write it to `output`; return its errors on the validation data."""
-    source = make_source(config.data, config.cache)
-    batches = load_numbered(partial(random_crops, source, batch, config.seed), range(iterations),
-                            config.workers)
-    validation = make_source(config.validation, config.cache)
-    held_out = [random_crops(validation, batch, number) for number in range(VALIDATION_BATCHES)]
+    crops_of = RandomCrops(make_source(config.data, config.cache), batch, config.seed)
+    batches = numbered_loader(crops_of, range(iterations), config.workers)
+    validation = RandomCrops(make_source(config.validation, config.cache), batch)
+    held_out = [validation[number] for number in range(VALIDATION_BATCHES)]
     distillation = Distillation(device, iterations, lr)
     distillation.evaluate(held_out[:1])
     with ProgressBar(iterations) as bar:

@@ -45,7 +45,7 @@ from training.config import (
     SettingsOptions,
     Stage,
 )
-from training.data.cache import load_numbered
+from training.data.cache import numbered_loader
 from training.data.check import tile, with_boxes
 from training.data.sources import Clip, ClipSource, make_source, MixedSource
 from training.metrics import overlaps as overlaps_of
@@ -87,8 +87,7 @@ class TrainingBatches:
                 raise ValueError(f'a batch of {stage.clips} clips cannot be shared by {world} '
                                  'processes')
 
-    def batch(self, iteration: int) -> Batch:
-        """Return the batch of an iteration."""
+    def __getitem__(self, iteration: int) -> Batch:
         stage = self.config.stage_at(iteration)
         share = stage.clips // self.world
         generators = [np.random.default_rng([self.config.seed, iteration, number])
@@ -96,11 +95,6 @@ class TrainingBatches:
         clips = [self.source.sample(rng, stage.unroll) for rng in generators]
         return make_batch(clips, generators, self.config.augment, self.context,
                           stage.scheduled_sampling, stage.copies, self.as_tensor)
-
-    def from_iteration(self, start: int, workers: int) -> Iterator[Batch]:
-        """Yield the batches of all iterations from one on."""
-        yield from load_numbered(self.batch, range(start, self.config.iterations), workers,
-                                 pin_memory=self.as_tensor)
 
 
 def check_lengths(source: MixedSource, stages: tuple[Stage, ...]) -> None:
@@ -232,12 +226,13 @@ class Trainer:
         :raises FloatingPointError: if the gradient has not been finite for many steps
         """
         config, stage = self.config, self.config.stage_at(self.iteration)
-        if self.batches is None:
-            self.batches = self.data.from_iteration(self.iteration, config.workers)
         # Dropout is the same in a resumed run, and another one in each process.
         torch.manual_seed(int(np.random.SeedSequence(
             [config.seed, self.iteration, self.rank]).generate_state(1)[0]))
         with self.timed('data'):
+            self.batches = self.batches or iter(numbered_loader(
+                self.data, range(self.iteration, config.iterations), config.workers,
+                pin_memory=self.data.as_tensor))
             batch = next(self.batches).to(self.device)
         with self.autocast():
             with self.timed('rollout'):

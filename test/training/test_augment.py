@@ -125,17 +125,17 @@ def assert_equal_rows(one, other):
 
 def test_a_batch_depends_on_nothing_but_its_place(clips):
     straight, resumed = loader_of(clips), loader_of(clips)
-    batches = [straight.batch(iteration) for iteration in range(5)]
+    batches = [straight[iteration] for iteration in range(5)]
     assert len(batches[-1].boxes) == 4 and len(batches[0].boxes) == 2
     assert not torch.equal(batches[0].search_boxes, batches[1].search_boxes)
     for iteration in (2, 3, 4):
-        assert_equal_rows(batches[iteration], resumed.batch(iteration))
+        assert_equal_rows(batches[iteration], resumed[iteration])
 
 
 @pytest.mark.parametrize('world', [2, 4])
 def test_processes_share_one_batch(clips, world):
-    whole = loader_of(clips, copies=2).batch(1)
-    parts = [loader_of(clips, rank, world, copies=2).batch(1) for rank in range(world)]
+    whole = loader_of(clips, copies=2)[1]
+    parts = [loader_of(clips, rank, world, copies=2)[1] for rank in range(world)]
     for name, axis in (('boxes', 1), ('search_boxes', 1), ('free_running', 0), ('gain', 0)):
         joined = torch.cat([getattr(part, name) for part in parts], axis)
         assert torch.equal(joined, getattr(whole, name))

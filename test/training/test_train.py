@@ -334,7 +334,7 @@ def test_training_on_a_gpu(tiny_config, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_no_rollout_on_a_gpu_lets_the_host_wait(tiny_config, tmp_path):
     run = Trainer(load_config(tiny_config), tmp_path, torch.device('cuda'))
-    batches = [run.data.batch(iteration).to(run.device) for iteration in (0, 3)]
+    batches = [run.data[iteration].to(run.device) for iteration in (0, 3)]
     for place, batch in enumerate(batches * 2):     # the first time, libraries are set up
         torch.cuda.set_sync_debug_mode('error' if place >= len(batches) else 'default')
         try:

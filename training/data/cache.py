@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from re3_core.io.files import printable
 from re3_core.io.images import read_image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from training.config import run_command
 from training.data import read_dataset
@@ -329,26 +329,15 @@ def cache_images(images: Sequence[LabeledImage], root: Path,
 # Rendered clips --------------------------------------------------------------------------------
 
 
-class _Numbered(Dataset):
-    """The results of a function by number."""
-
-    def __init__(self, make: Callable[[int], Any]):
-        self.make = make
-
-    def __getitem__(self, number: int) -> Any:
-        return self.make(number)
-
-
-def load_numbered(make: Callable[[int], Any], numbers: range, workers: int,
-                  **options: Any) -> DataLoader:
+def numbered_loader(items: Any, numbers: range, workers: int, **options: Any) -> DataLoader:
     """
-    Return a DataLoader of `make(number)` for some numbers, in their order.
+    Return a DataLoader of `items[number]` for some numbers, in their order.
 
-    :param workers: processes that call it; 0: none
+    :param workers: processes that make them; 0: none
     :param options: further ones of DataLoader
     """
     return DataLoader(
-        _Numbered(make), batch_size=None, sampler=numbers, collate_fn=_unchanged,
+        items, batch_size=None, sampler=numbers, collate_fn=_unchanged,
         # Fresh processes: forking one in which torch has started threads can hang.
         num_workers=workers, multiprocessing_context='spawn' if workers else None, **options)
 
@@ -368,7 +357,7 @@ class _RenderedClips:
     def source(self) -> Any:
         return self.make_source()
 
-    def __call__(self, index: int) -> CacheItem:
+    def __getitem__(self, index: int) -> CacheItem:
         clip = self.source.sample(np.random.default_rng((self.seed, index)), self.length)
         return CacheItem(str(index), np.asarray(clip.frames),
                          [LabeledTrack('', clip.boxes, clip.visible)])
@@ -387,7 +376,7 @@ def cache_clips(directory: Path, make_source: Callable, clips: int, length: int,
     workers = processes or os.cpu_count() or 1
 
     def items(start: int) -> Iterable[CacheItem]:
-        return tqdm(load_numbered(
+        return tqdm(numbered_loader(
             _RenderedClips(make_source, length, seed), range(start, clips),
             0 if workers == 1 else workers, worker_init_fn=use_one_thread),
             'rendering', clips, initial=start, unit='clip', disable=None)
