@@ -13,7 +13,7 @@ never stopped. Under torchrun several processes share each batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 import math
 import os
@@ -199,6 +199,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda i: lr_factor(config.optimizer, i, config.iterations))
         self.average = averaged(self.network, config.optimizer.ema_decay)
+        self.averaged_network = cast(TrackerNetwork, self.average.module)
         self.features_of = self._fast_features() if features_are_frozen(self.network) else None
         self.objective: Any = Objective(self.network, config.loss)
         if self.world > 1:
@@ -271,8 +272,7 @@ class Trainer:
     def autocast(self) -> Any:
         """Return the context of the run's precision."""
         dtype = PRECISIONS[self.precision]
-        return nullcontext() if dtype == torch.float32 else torch.autocast(
-            self.device.type, dtype)
+        return torch.autocast(self.device.type, dtype, dtype != torch.float32)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -292,11 +292,6 @@ class Trainer:
                              options={'freezing': self.device.type == 'cpu'})
 
     # Validation and files
-
-    @property
-    def averaged_network(self) -> TrackerNetwork:
-        """Return the network with the averaged weights."""
-        return cast(TrackerNetwork, self.average.module)
 
     def validate(self) -> float:
         """Track the validation clips; return the mean success AUC of the averaged weights."""

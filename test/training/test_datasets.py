@@ -159,7 +159,7 @@ def test_every_format_is_detected_and_read_without_problems(form, tmp_path):
     assert detect_format(tmp_path) == form
     report, items = check_dataset(tmp_path)
     assert report.problems == []
-    assert items and len(items) == report.videos + report.images
+    assert items and len(items) == report.counts['videos'] + report.counts['images']
 
 
 @pytest.mark.parametrize('separator', [',', '\t', ' ', ', '])
@@ -211,7 +211,7 @@ def test_plain_videos_and_folders_of_frames_have_no_tracks(tmp_path):
     videos = read_videos(tmp_path)
     assert [item.name for item in videos] == ['run', 'walk']
     assert not any(item.tracks for item in videos)
-    assert check_dataset(tmp_path)[0].frames == 5
+    assert check_dataset(tmp_path)[0].counts['frames'] == 5
 
 
 def test_alov_takes_annotated_frames_and_leaves_vot_out(tmp_path):
@@ -336,7 +336,7 @@ def test_check_finds_unreadable_images_and_boxes_outside(tmp_path):
     assert len(report.problems) == 2
     assert any(str(unreadable) in problem for problem in report.problems)
     assert any('box of frame 1 lies outside' in problem for problem in report.problems)
-    assert report.frames == 4 and report.boxes == 6
+    assert report.counts['frames'] == 4 and report.counts['boxes'] == 6
 
 
 def test_check_finds_masks_that_do_not_fit(tmp_path):

@@ -8,6 +8,7 @@ Counts what is in it, names every unreadable or malformed file, and writes a con
 samples with their boxes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,19 +38,16 @@ class DatasetSummary:
     Result of a check.
 
     :param form: name of the data set's format
+    :param counts: numbers of videos, tracks, frames, images and boxes
     :param problems: one line for each unreadable or malformed file
     """
 
     form: str
-    videos: int = 0
-    tracks: int = 0
-    frames: int = 0
-    images: int = 0
-    boxes: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = ', '.join(f'{getattr(self, name)} {name}' for name in
+        counts = ', '.join(f'{self.counts[name]} {name}' for name in
                            ('videos', 'tracks', 'frames', 'images', 'boxes'))
         return f'format {self.form}: {counts}, {len(self.problems)} problems'
 
@@ -66,8 +64,7 @@ def check_dataset(folder: os.PathLike | str, form: str = 'auto',
     items = read_dataset(folder, form, on_error=lambda e: summary.problems.append(str(e)))
     for item in tqdm(items, 'checking', disable=None):
         if isinstance(item, LabeledImage):
-            summary.images += 1
-            summary.boxes += len(item.boxes)
+            summary.counts.update(images=1, boxes=len(item.boxes))
             try:
                 summary.problems += _image_problems(item)
             except (OSError, ValueError) as error:
@@ -96,15 +93,13 @@ def _check_video(video: LabeledVideo, summary: DatasetSummary) -> None:
     read = _image_shapes(video.frames) if video.video is None else _video_shapes(video.video)
     problems = [item for item in read if isinstance(item, str)]
     shapes = [item for item in read if not isinstance(item, str)]
-    summary.videos += 1
-    summary.tracks += len(video.tracks)
-    summary.frames += len(shapes)
+    summary.counts.update(videos=1, tracks=len(video.tracks), frames=len(shapes))
     name = printable(video.name)
     if len(set(shapes)) > 1:
         problems.append(f'{name}: frames of different sizes '
                         f'{sorted({shape[1::-1] for shape in shapes})}')
     for track in video.tracks:
-        summary.boxes += int(np.isfinite(track.boxes).all(axis=1).sum())
+        summary.counts['boxes'] += int(np.isfinite(track.boxes).all(axis=1).sum())
         if video.video is not None and shapes and len(track.boxes) != len(shapes):
             problems.append(f'{printable(video.video)}: {len(shapes)} frames, but '
                             f'{len(track.boxes)} boxes')

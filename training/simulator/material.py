@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,19 +26,6 @@ class Cutout(NamedTuple):
 
     image: np.ndarray
     mask: np.ndarray
-
-
-class Material(Protocol):
-    """A source of objects and backgrounds."""
-
-    def properties(self) -> dict:
-        """Return what distinguishes this material from others, anything for JSON."""
-
-    def cutout(self, rng: np.random.Generator) -> Cutout:
-        """Draw an object."""
-
-    def background(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a background, (H, W, 3) uint8 RGB."""
 
 
 def blob(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -204,6 +191,9 @@ def _paint_blob(rng: np.random.Generator, image: np.ndarray, height: int, width:
     x = int(rng.integers(0, image.shape[1] - width))
     inside = blob(rng, height, width) > 0
     image[y:y + height, x:x + width][inside] = procedural_texture(rng, height, width)[inside]
+
+
+Material = ImageMaterial | ProceduralMaterial
 
 
 def procedural_texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
