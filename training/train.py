@@ -227,14 +227,15 @@ class Trainer:
         :raises FloatingPointError: if the gradient has not been finite for many steps
         """
         config, stage = self.config, self.config.stage_at(self.iteration)
-        # Dropout is the same in a resumed run, and another one in each process.
-        torch.manual_seed(int(np.random.SeedSequence(
-            [config.seed, self.iteration, self.rank]).generate_state(1)[0]))
         with self.timed('data'):
             self.batches = self.batches or iter(numbered_loader(
                 self.data, range(self.iteration, config.iterations), config.workers,
                 pin_memory=self.data.as_tensor))
             batch = next(self.batches).to(self.device)
+        # Dropout is the same in a resumed run, and another one in each process. Not before the
+        # first batch: the loader's start draws a number, too.
+        torch.manual_seed(int(np.random.SeedSequence(
+            [config.seed, self.iteration, self.rank]).generate_state(1)[0]))
         with self.autocast():
             with self.timed('rollout'):
                 self.network.eval()
