@@ -4,9 +4,9 @@
 """
 Export a model for other engines: `python -m re3_core.export --engine onnx --output DIR`.
 
-The folder holds what `re3_core.engines.files` lists, and is used as `Tracker(weights=DIR)`, also
-where torch is not installed. Needs the extras `torch` and `export`. With `--packaged` the graphs
-of packaged weights are made again, beside them.
+The folder holds what `re3_core.engines.files` describes, and is used as `Tracker(weights=DIR)`,
+also where torch is not installed. Needs the extras `torch` and `export`. With `--packaged` the
+graphs of packaged weights are made again, beside them.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from onnx import helper, numpy_helper, TensorProto
 from re3_core.engines.base import EngineError
 from re3_core.engines.files import (
     file_name,
-    find_files,
     FORMAT,
     manifest_path,
     METADATA,
+    ModelFile,
     write_manifest,
 )
 from re3_core.io.files import atomic_write
@@ -42,7 +42,7 @@ from torch import nn, Tensor
 
 # Read by TensorRT 8.6 and onnxruntime 1.16; the file format (IR) goes with it.
 OPSET, IR_VERSION = 17, 8
-EXPORT_VERSION = 1      # to be raised when the graphs change: cached ones are exported again
+EXPORT_VERSION = 2      # to be raised when the graphs change: cached ones are exported again
 # Precisions by engine.
 EXPORTS = {'onnx': ('float32', 'float16', 'int8'), 'openvino': ('float32',),
            'tensorrt': ('float32', 'float16', 'int8')}
@@ -78,29 +78,6 @@ class _Step(nn.Module):
                 *self.network.reference(features), *memory)
 
 
-class _Similarity(nn.Module):
-    def __init__(self, network: TrackerNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crops: Tensor, *reference: Tensor) -> Tensor:
-        return self.network.template_similarity(_planes(crops), reference)
-
-
-class _Rescore(nn.Module):
-    def __init__(self, network: TrackerNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, confidences: Tensor, before: Tensor, found: Tensor,
-                *reference: Tensor) -> Tensor:
-        # logit(), as products that every engine has.
-        odds = confidences.clamp(1e-6, 1 - 1e-6)
-        logits = torch.log(odds) - torch.log(1 - odds)
-        return torch.sigmoid(self.network.rescore(
-            logits, _planes(before), _planes(found), reference))
-
-
 def _planes(crops: Tensor) -> Tensor:
     """Return uint8 crops (N, S, S, 3) as float (N, 3, S, S), as networks take them."""
     return crops.float().permute(0, 3, 1, 2)    # in this order for TensorRT
@@ -117,15 +94,13 @@ def weights_key(network: TrackerNetwork) -> str:
     return digest.hexdigest()[:24]
 
 
-def export_graphs(network: TrackerNetwork, folder: Path,
-                  precision: str = 'float32') -> dict[str, Path]:
+def export_graph(network: TrackerNetwork, folder: Path, precision: str = 'float32') -> ModelFile:
     """
-    Write the graphs of a network as ONNX files.
+    Write the graph of a network's time step as an ONNX file.
 
     :param precision: 'float32': the weights keep their values (and are stored in float16 where
         that loses nothing, as with packaged weights); 'float16': they are rounded to it. The
-        arithmetic is chosen when an engine loads the files.
-    :return: path by graph.
+        arithmetic is chosen when an engine loads the file.
     """
     network = network.float().eval()
     crop_inputs = _crop_inputs(network)
@@ -133,27 +108,16 @@ def export_graphs(network: TrackerNetwork, folder: Path,
     state = _example_state(network, Crops(crops[0], crops[-1]))
     references = [f'reference_{index}' for index in range(len(state.reference))]
     memories = [f'memory_{index}' for index in range(len(state.memory))]
-    graphs: dict[str, tuple[nn.Module, tuple, list[str], list[str]]] = {'step': (
+    model = _to_onnx(
         _Step(network, len(references)), (*crops, *state.reference, *state.memory),
         [*crop_inputs, *references, *memories],
-        ['boxes', 'confidences', *(f'next_{name}' for name in (*references, *memories))])}
-    if network.has_template_similarity:
-        graphs['similarity'] = (
-            _Similarity(network), (crops[0], *state.reference), ['crops', *references],
-            ['similarities'])
-        graphs['rescore'] = (
-            _Rescore(network), (torch.full((2,), .5), crops[0], crops[0], *state.reference),
-            ['confidences', 'before', 'found', *references], ['rescored'])
-    metadata = json.dumps({
+        ['boxes', 'confidences', *(f'next_{name}' for name in (*references, *memories))])
+    compress_weights(model, lossless=precision == 'float32')
+    path = folder / file_name(network.name, precision)
+    save_model(model, path, json.dumps({
         'format': FORMAT, 'model': ModelInfo.of(network).to_dict(),
-        'weights': weights_key(network), 'config': network.config, 'precision': precision})
-    paths = {}
-    for name, (module, inputs, input_names, output_names) in graphs.items():
-        paths[name] = folder / file_name(network.name, name, precision)
-        model = _to_onnx(module, inputs, input_names, output_names)
-        compress_weights(model, lossless=precision == 'float32')
-        save_model(model, paths[name], metadata)
-    return paths
+        'weights': weights_key(network), 'config': network.config, 'precision': precision}))
+    return ModelFile(network.name, precision, path)
 
 
 def _crop_inputs(network: TrackerNetwork) -> dict[str, Tensor]:
@@ -266,29 +230,29 @@ def _refer(tensor: TensorProto, file: str, place: tuple[int, int]) -> None:
         tensor.external_data.add(key=key, value=str(value))
 
 
-def export_packaged(model: str | None, videos: Sequence[str]) -> dict[str, Path]:
+def export_packaged(model: str | None, videos: Sequence[str]) -> list[Path]:
     """
     Write the graphs of packaged weights in float32 and int8 beside them, with a manifest.
 
     :param videos: to calibrate int8 with.
-    :return: the files by their names.
+    :return: the paths of the graphs.
     """
     weights = weights_path(model or DEFAULT_MODEL)
     network = load_network(weights=weights)
     with tempfile.TemporaryDirectory() as temporary:
-        graphs = export_graphs(network, Path(temporary))
-        made = [*graphs.values(),
-                *export_int8(Path(temporary), Path(temporary), network.name, videos).values()]
-        paths = [weights]
-        for source in made:
+        exported = export_graph(network, Path(temporary))
+        paths = []
+        for source in (
+                exported.path,
+                export_int8(exported, Path(temporary), videos, network.float_modules)):
             graph = onnx.load(source)
             refer_to_weights(graph, weights)
             paths.append(weights.with_name(source.name))
             with atomic_write(paths[-1]) as part:
                 onnx.save(graph, part)
             onnx.checker.check_model(paths[-1])
-    write_manifest(manifest_path(weights.parent, network.name), paths)
-    return {path.name: path for path in paths[1:]}
+    write_manifest(manifest_path(weights.parent, network.name), [weights, *paths])
+    return paths
 
 
 def unsupported_by_tensorrt(path: Path) -> list[str]:
@@ -297,34 +261,30 @@ def unsupported_by_tensorrt(path: Path) -> list[str]:
     return sorted({node.op_type for node in model.graph.node} - TENSORRT_OPERATORS)
 
 
-def export_int8(float_folder: Path, folder: Path, model: str, videos: Sequence[str],
-                exclude: Sequence[str] = (), symmetric: bool = False) -> dict[str, Path]:
+def export_int8(source: ModelFile, folder: Path, videos: Sequence[str],
+                exclude: Sequence[str] = (), symmetric: bool = False) -> Path:
     """
-    Write the graphs of a model in int8.
+    Write the graph of a model in int8; return its path.
 
-    :param float_folder: holds the graphs in float32.
+    :param source: the graph in float32.
     :param videos: to calibrate with: files, or folders of images.
     :param exclude: parts of the names of weights that remain float32.
     :param symmetric: as TensorRT needs.
-    :return: path by graph.
     """
     from re3_core.io.video import open_source
-    from re3_core.quantize import calibration_inputs, quantize_graphs
-    files = find_files(float_folder, model, ['float32'])
-    assert files is not None
-    inputs = calibration_inputs(files, (open_source(video) for video in videos))
-    return quantize_graphs(files, folder, inputs, exclude, symmetric)
+    from re3_core.quantize import calibration_inputs, quantize_graph
+    inputs = calibration_inputs(source, (open_source(video) for video in videos))
+    return quantize_graph(source, folder, inputs, exclude, symmetric)
 
 
 def export(network: TrackerNetwork, engine: str, precision: str, folder: Path,
-           videos: Sequence[str] = (), exclude: Sequence[str] = ()) -> dict[str, Path]:
+           videos: Sequence[str] = (), exclude: Sequence[str] = ()) -> Path:
     """
-    Write the graphs of a network for an engine.
+    Write the graph of a network for an engine; return its path.
 
     :param engine: a key of EXPORTS.
     :param precision: one of EXPORTS[engine].
     :param videos: for int8, see `export_int8`.
-    :return: path by graph.
     :raises EngineError: for a precision that there is not, or without what it needs.
     """
     if precision not in EXPORTS[engine]:
@@ -336,23 +296,22 @@ def export(network: TrackerNetwork, engine: str, precision: str, folder: Path,
     with tempfile.TemporaryDirectory() as temporary:
         target = folder if engine == 'onnx' else Path(temporary)
         if precision == 'int8':
-            export_graphs(network, Path(temporary))
-            paths = export_int8(Path(temporary), target, network.name, videos, exclude,
-                                symmetric=engine == 'tensorrt')
+            path = export_int8(export_graph(network, Path(temporary)), target, videos,
+                               (*network.float_modules, *exclude), engine == 'tensorrt')
         else:
             rounded = (engine, precision) == ('onnx', 'float16')
-            paths = export_graphs(network, target, 'float16' if rounded else 'float32')
+            path = export_graph(network, target, 'float16' if rounded else 'float32').path
         if engine == 'openvino':
             from re3_core.engines.openvino_engine import convert
-            return {graph: convert(path, folder) for graph, path in paths.items()}
+            return convert(path, folder)
         if engine == 'tensorrt':
-            paths = {graph: Path(shutil.copy(path, folder)) for graph, path in paths.items()}
+            path = Path(shutil.copy(path, folder))
             compile_with_tensorrt(network.name, precision, folder)
-    return paths
+    return path
 
 
 def compile_with_tensorrt(model: str, precision: str, folder: Path) -> None:
-    """Compile the graphs in a folder with TensorRT on this machine, into the cache."""
+    """Compile the graph in a folder with TensorRT on this machine, into the cache."""
     from re3_core.tracker import Tracker
     tracker = Tracker(model, weights=folder, engine='tensorrt', precision=precision)
     frame = np.zeros((240, 320, 3), np.uint8)
@@ -373,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--calibration', nargs='+', default=[], metavar='VIDEO',
                         help='videos or folders of images that int8 is calibrated on')
     parser.add_argument('--exclude', nargs='+', default=[], metavar='NAME',
-                        help='parts of the names of weights that remain float32 in int8')
+                        help='further parts of the names of weights that remain float32 in int8')
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument('--output', type=Path, metavar='DIR')
     place.add_argument('--packaged', action='store_true',
@@ -384,12 +343,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = export_packaged(options.model, options.calibration)
         else:
             network = load_network(options.model, options.weights)
-            paths = export(network, options.engine, options.precision, options.output,
-                           options.calibration, options.exclude)
+            paths = [export(network, options.engine, options.precision, options.output,
+                            options.calibration, options.exclude)]
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    for path in paths.values():
+    for path in paths:
         print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
     return 0
 

@@ -15,7 +15,11 @@ from re3_core.crops import CropSpec
 
 DEFAULT_MODEL = 're3_lite'
 # Names of the networks, in alphabetical order; `re3_core.networks` has them.
-MODELS = ('goturn', 'goturn_lite', 're3', 're3_conv', 're3_lite')
+MODELS = ('goturn', 'goturn_lite', 're3', 're3_lite')
+
+# What a file of the first `re3_lite` is refused with: that network had a fully connected layer.
+FIRST_GENERATION = ('belongs to the first generation of re3_lite, which this release no longer '
+                    'runs; use the packaged weights, or fine-tune or train new ones')
 
 Arrays = tuple[Any, ...]    # numpy arrays or torch tensors, as the engine computes with
 
@@ -57,10 +61,6 @@ class ModelInfo:
     previous_crop: CropSpec
     current_crop: CropSpec
     scale_lr: float = 1.
-    has_template_similarity: bool = False
-    area_logit_weight: float = 0.
-    area_logit_bias: float = 0.
-    size_std: tuple[float, float] = (0., 0.)
 
     @classmethod
     def of(cls, network: Any) -> 'ModelInfo':
@@ -83,7 +83,6 @@ class ModelInfo:
             for name in ('previous_crop', 'current_crop'):
                 size, context = info[name]
                 info[name] = CropSpec(int(size), float(context))
-            scale, aspect = info['size_std']
-            return cls(**{**info, 'size_std': (float(scale), float(aspect))})
+            return cls(**info)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f'not the properties of a model: {error}') from None

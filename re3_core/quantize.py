@@ -4,13 +4,12 @@
 """
 Exported graphs in int8: post-training quantization, calibrated by tracking in videos.
 
-Weights and activations of convolutions are quantized by ONNX Runtime's quantizer; the graphs keep
+Weights and activations of convolutions are quantized by ONNX Runtime's quantizer; a graph keeps
 QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime, OpenVINO and TensorRT read. Matrix
-products with the memory of a target remain in floating point. Videos need no annotation: the
-ranges of activations are calibrated on the crops of a tracker on any target.
+products remain in floating point. Videos need no annotation: the ranges of activations are
+calibrated on the crops of a tracker on any target.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
@@ -29,13 +28,13 @@ from onnxruntime.quantization import (
     QuantType,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from re3_core.engines.files import file_name, METADATA, ModelFiles
+from re3_core.engines.files import file_name, METADATA, ModelFile
 from re3_core.engines.onnxruntime_engine import OnnxRuntimeEngine
 from re3_core.tracker import Tracker
 
 # Targets per video, frames after which they are chosen anew, frames in all.
 TARGETS, SHOT, MAX_FRAMES = 6, 32, 320
-# Batches that are kept of each graph, evenly spread over the tracked frames, and their rows.
+# Batches that are kept, evenly spread over the tracked frames, and their rows.
 BATCHES, ROWS = 128, 4
 # Sides of the tracked boxes as parts of the frame's smaller side.
 SIDES = (.1, .4)
@@ -57,27 +56,25 @@ class _Reader(CalibrationDataReader):
 
 
 class _RecordingEngine(OnnxRuntimeEngine):
-    """Keeps the inputs of all graphs, by graph."""
+    """Keeps the inputs of the graph."""
 
-    def __init__(self, files: ModelFiles) -> None:
-        super().__init__(files, 'float32')
-        self.recorded: dict[str, list[Values]] = defaultdict(list)
+    def __init__(self, file: ModelFile) -> None:
+        super().__init__(file, 'float32')
+        self.recorded: list[Values] = []
 
-    def _run(self, graph: str, inputs: Any) -> Any:
-        names = self._graphs[graph].inputs
-        self.recorded[graph].append({name: inputs[name] for name in names})
-        return super()._run(graph, inputs)
+    def _run(self, inputs: Any) -> Any:
+        self.recorded.append({name: inputs[name] for name in self._graph.inputs})
+        return super()._run(inputs)
 
 
-def calibration_inputs(files: ModelFiles,
-                       videos: Iterable[Iterable[np.ndarray]]) -> dict[str, list[Values]]:
+def calibration_inputs(file: ModelFile, videos: Iterable[Iterable[np.ndarray]]) -> list[Values]:
     """
-    Track textured places in videos; return the inputs of every graph by graph.
+    Track textured places in videos; return the inputs of the graph.
 
-    :param files: the model's graphs in float32.
+    :param file: the model's graph in float32.
     :param videos: frames, each H x W x 3 uint8 RGB.
     """
-    engine = _RecordingEngine(files)
+    engine = _RecordingEngine(file)
     rng = np.random.default_rng(0)
     for frames in videos:
         tracker = Tracker(engine=engine)
@@ -90,10 +87,7 @@ def calibration_inputs(files: ModelFiles,
             tracker.reset()
             for target, box in enumerate(textured_boxes(frame, TARGETS, rng)):
                 tracker.init(str(target), frame, box)
-    if 'rescore' in files.paths:
-        engine.recorded['rescore'] = list(_rescore_inputs(engine))
-    return {graph: _equal_batches(_spread(batches, BATCHES), ROWS)
-            for graph, batches in engine.recorded.items()}
+    return _equal_batches(_spread(engine.recorded, BATCHES), ROWS)
 
 
 def textured_boxes(frame: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -105,16 +99,6 @@ def textured_boxes(frame: np.ndarray, count: int, rng: np.random.Generator) -> n
     low, high = np.log(SIDES)
     sizes = side * np.exp(rng.uniform(low, high, (len(centers), 2)))
     return np.concatenate((centers - sizes / 2, centers + sizes / 2), 1)
-
-
-def _rescore_inputs(engine: _RecordingEngine) -> Iterator[Values]:
-    """Return inputs of `rescore`, which runs rarely: pairs of crops of the same target."""
-    names = engine._graphs['rescore'].inputs
-    for first, second in zip(engine.recorded['step'], engine.recorded['step'][1:], strict=False):
-        if len(first['previous']) == len(second['previous']):
-            values = {'before': first['previous'], 'found': second['previous'], **first,
-                      'confidences': np.full(len(first['previous']), .5, np.float32)}
-            yield {name: values[name] for name in names}
 
 
 def _spread(batches: list[Values], count: int) -> list[Values]:
@@ -130,41 +114,37 @@ def _equal_batches(batches: list[Values], size: int) -> list[Values]:
             for first in range(0, max(count - size, 0) + 1, size)]
 
 
-def quantize_graphs(files: ModelFiles, folder: Path, inputs: dict[str, list[Values]],
-                    exclude: Sequence[str] = (), symmetric: bool = False) -> dict[str, Path]:
+def quantize_graph(source: ModelFile, folder: Path, inputs: list[Values],
+                   exclude: Sequence[str] = (), symmetric: bool = False) -> Path:
     """
-    Write the graphs of a model in int8.
+    Write the graph of a model in int8; return its path.
 
-    :param files: the graphs in float32.
+    :param source: the graph in float32.
     :param inputs: of `calibration_inputs`.
     :param exclude: parts of the names of weights; operators with such a weight remain float32.
         So do convolutions of images, which OpenVINO computes otherwise than the graph says.
     :param symmetric: activations around zero, which TensorRT needs; else finer, uint8.
-    :return: path by graph.
     """
     from re3_core.export import compress_weights, save_model
-    paths = {}
-    for graph, source in files.paths.items():
-        metadata = {item.key: item.value for item in onnx.load(source).metadata_props}[METADATA]
-        with tempfile.TemporaryDirectory() as temporary:
-            prepared, quantized = Path(temporary, 'prepared.onnx'), Path(temporary, 'int8.onnx')
-            # Folds the casts of compressed weights, and fuses normalizations.
-            with _errors_only():
-                quant_pre_process(source, prepared, skip_symbolic_shape=True)
-                quantize_static(
-                    prepared, quantized, _Reader(inputs[graph]), quant_format=QuantFormat.QDQ,
-                    op_types_to_quantize=QUANTIZED, per_channel=True,
-                    activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-                    weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-                    nodes_to_exclude=_excluded_nodes(onnx.load(prepared), exclude),
-                    extra_options={'ActivationSymmetric': symmetric, 'WeightSymmetric': True,
-                                   'QuantizeBias': not symmetric})
-            model = onnx.load(quantized)
-        compress_weights(model, lossless=False)
-        paths[graph] = folder / file_name(files.model, graph, 'int8')
-        save_model(model, paths[graph], metadata.replace(
-            '"precision": "float32"', '"precision": "int8"'))
-    return paths
+    metadata = {item.key: item.value for item in onnx.load(source.path).metadata_props}[METADATA]
+    with tempfile.TemporaryDirectory() as temporary:
+        prepared, quantized = Path(temporary, 'prepared.onnx'), Path(temporary, 'int8.onnx')
+        # Folds the casts of compressed weights, and fuses normalizations.
+        with _errors_only():
+            quant_pre_process(source.path, prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared, quantized, _Reader(inputs), quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=QUANTIZED, per_channel=True,
+                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+                weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=_excluded_nodes(onnx.load(prepared), exclude),
+                extra_options={'ActivationSymmetric': symmetric, 'WeightSymmetric': True,
+                               'QuantizeBias': not symmetric})
+        model = onnx.load(quantized)
+    compress_weights(model, lossless=False)
+    path = folder / file_name(source.model, 'int8')
+    save_model(model, path, metadata.replace('"precision": "float32"', '"precision": "int8"'))
+    return path
 
 
 @contextmanager

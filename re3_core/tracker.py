@@ -15,15 +15,14 @@ from itertools import groupby
 import logging
 from os import PathLike
 from typing import Any, NamedTuple, TYPE_CHECKING
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike
 from re3_core import boxes as box_ops
-from re3_core import redetection, scale_refinement
+from re3_core import redetection
 from re3_core.arrays import concatenate
 from re3_core.crops import check_frame, CropSpec, decode, Frame, region_of
-from re3_core.deprecation import deprecated_attribute, renamed_arguments
+from re3_core.deprecation import deprecated_attribute, ineffective_attribute, present_arguments
 from re3_core.engines import (
     Engine,
     EngineError,
@@ -48,11 +47,12 @@ LOST_AFTER = 3
 MIN_SIDE = 4.
 MAX_FRAMES = 1.5
 
-# Arguments of `Tracker` that have a new name: the old ones are accepted for one release.
+# Arguments of `Tracker` that have a new name, and those without effect: they are accepted for one
+# release.
 RENAMED = {
     'lost_score': 'lost_confidence', 'found_score': 'found_confidence',
-    'check_every': 'refine_every', 'search_candidates': 'redetection_candidates',
-    'search_limit': 'redetection_limit'}
+    'search_candidates': 'redetection_candidates', 'search_limit': 'redetection_limit'}
+INEFFECTIVE = ('check_every', 'refine_every')
 
 logger = logging.getLogger('re3_core')
 
@@ -85,8 +85,6 @@ class _Target:
     previous: Any                   # crop around `box` in the last frame, (1, 3, S, S) uint8
     state: State                    # of the network, one row
     initial_state: State            # after the first frame
-    initial_box: np.ndarray         # (4,)
-    refine_phase: int               # spreads the scale refinements of targets over frames
     confidence: float = 1.          # of the network, decides about lost and found
     lost: bool = False
     steps: int = 0                  # frames since the first one
@@ -124,8 +122,7 @@ class Tracker:
     Lost and found use hysteresis: a target is `lost` after `lost_after` frames in a row with a
     confidence below `lost_confidence`, and found again at the first confidence of at least
     `found_confidence`, or with re-detection (see `re3_core.redetection`) after FOUND_AFTER such
-    frames in a row, at its last box or elsewhere. The returned confidence also depends on the
-    box's area (see `re3_core.scale_refinement`). These settings may be changed at any time.
+    frames in a row, at its last box or elsewhere. These settings may be changed at any time.
 
     Arguments are copied or only read. Not thread safe. A process that is forked after torch has
     used several threads may hang; start further processes with the method 'spawn'.
@@ -143,8 +140,6 @@ class Tracker:
         failure.
     :param threads: CPU threads of the engine; 0: as it chooses.
     :param reset_every: frames between resets to the first frame's state; 0 for never.
-    :param refine_every: frames between scale refinements, with networks that have a template
-        similarity; 0 for never.
     :param redetection_candidates: search regions per frame and lost target; 0: no re-detection,
         the network just continues.
     :param redetection_limit: search regions per frame for all lost targets together.
@@ -157,10 +152,9 @@ class Tracker:
                  lost_confidence: float = LOST_CONFIDENCE,
                  found_confidence: float = FOUND_CONFIDENCE, lost_after: int = LOST_AFTER,
                  reset_every: int = RESET_EVERY,
-                 refine_every: int = scale_refinement.REFINE_EVERY,
                  redetection_candidates: int = redetection.CANDIDATES,
                  redetection_limit: int = redetection.LIMIT, **deprecated: Any) -> None:
-        renamed = renamed_arguments('Tracker', deprecated, RENAMED)
+        renamed = present_arguments('Tracker', deprecated, RENAMED, INEFFECTIVE)
         self._source = Source(model, weights, network)
         self._device, self._threads = device, threads
         self._engine, self.engine_reason = (engine, 'given') if isinstance(engine, Engine) \
@@ -171,7 +165,6 @@ class Tracker:
         self.lost_confidence, self.found_confidence = lost_confidence, found_confidence
         self.lost_after = lost_after
         self.reset_every = reset_every
-        self.refine_every = refine_every
         self.redetection_candidates = redetection_candidates
         self.redetection_limit = redetection_limit
         for name, value in renamed.items():
@@ -180,9 +173,10 @@ class Tracker:
 
     lost_score = deprecated_attribute('lost_score', 'lost_confidence')
     found_score = deprecated_attribute('found_score', 'found_confidence')
-    check_every = deprecated_attribute('check_every', 'refine_every')
     search_candidates = deprecated_attribute('search_candidates', 'redetection_candidates')
     search_limit = deprecated_attribute('search_limit', 'redetection_limit')
+    check_every = ineffective_attribute('check_every', 0)
+    refine_every = ineffective_attribute('refine_every', 0)
 
     @property
     def engine(self) -> str:
@@ -236,8 +230,7 @@ class Tracker:
             self._replace_engine(error)
             output = self._engine.start(crops)
         state = output.states[0]
-        target = _Target(box, crops.previous, state, state, box,
-                         refine_phase=crc32(target_id.encode(errors='replace')))
+        target = _Target(box, crops.previous, state, state)
         if not np.isnan(output.confidences).any():
             target.keyframe = redetection.Keyframe(
                 box, np.zeros(2), 0., crops.previous, state, 0)
@@ -281,7 +274,8 @@ class Tracker:
             self._replace_engine(error)
             targets = [self._lose(self._target(target_id)) for target_id in ids]
         self._targets.update(zip(ids, targets, strict=True))
-        return dict(zip(ids, self._tracks(targets), strict=True))
+        return {target_id: self._track(target)
+                for target_id, target in zip(ids, targets, strict=True)}
 
     def _step(self, targets: Sequence[_Target], frames: Sequence[tuple[np.ndarray, int]]) -> None:
         """Track N targets, which are changed, in frames that each show some of them in a row."""
@@ -301,16 +295,14 @@ class Tracker:
         for row, elsewhere in groupby(results[len(targets):], lambda r: r.proposal.row):
             if self._keyframe_if_lost(targets[row]):    # not just found at its last box
                 best = max(elsewhere, key=lambda result: result.confidence)
-                self._confirm_redetection(targets[row], best, images[row])
-        # 4. Refine the scale of some boxes, where errors accumulate.
-        self._refine_scales(targets, images)
-        # 5. Cut the crops that are the previous ones in the next frame.
+                self._confirm_redetection(targets[row], best)
+        # 4. Cut the crops that are the previous ones in the next frame.
         previous = self._crop(images, _boxes_of(targets), self.network.previous_crop)
         for row, target in enumerate(targets):
             target.previous = previous[row:row + 1]
-        # 6. Reset the LSTM state every `reset_every` frames.
+        # 5. Reset the LSTM state every `reset_every` frames.
         self._reset_memory(targets, images)
-        # 7. Keep the confident states for re-detection, and predict the motion of lost targets.
+        # 6. Keep the confident states for re-detection, and predict the motion of lost targets.
         for target, image in zip(targets, images, strict=True):
             self._update_keyframe(target, image.shape[:2])
 
@@ -351,27 +343,10 @@ class Tracker:
 
     def _track(self, target: _Target) -> Track:
         """Return the current Track of a target."""
-        return self._tracks([target])[0]
-
-    @np.errstate(all='ignore')
-    def _tracks(self, targets: Sequence[_Target]) -> list[Track]:
-        """Return the current Tracks of N targets."""
-        initial_boxes = np.stack([target.initial_box for target in targets])
-        boxes = scale_refinement.shrink_size(
-            np.stack([target.box if target.predicted_box is None else target.predicted_box
-                      for target in targets]), initial_boxes, self.network.size_std)
-        ratios = scale_refinement.abs_log_area_ratio(boxes, box_ops.area(initial_boxes)).tolist()
-        return [Track(box, self._confidence(target, ratio), target.lost)
-                for target, box, ratio in zip(
-                    targets, boxes.astype(np.float32), ratios, strict=True)]
-
-    def _confidence(self, target: _Target, log_area_ratio: float) -> float:
-        """Return the confidence to report for a target."""
+        box, confidence = target.box, target.confidence
         if target.predicted_box is not None:
-            return min(target.confidence, self.lost_confidence)
-        return scale_refinement.recalibrate(
-            target.confidence, log_area_ratio, self.network.area_logit_weight,
-            self.network.area_logit_bias)
+            box, confidence = target.predicted_box, min(confidence, self.lost_confidence)
+        return Track(box.astype(np.float32), confidence, target.lost)
 
     def _redetection_proposals(self, targets: Sequence[_Target],
                                images: Sequence[Frame]) -> list[_Proposal]:
@@ -448,20 +423,16 @@ class Tracker:
             target.lost = True
             target.keyframe = target.keyframe and target.keyframe.clone()
 
-    def _confirm_redetection(self, target: _Target, result: _Result,
-                             image: Frame) -> None:
+    def _confirm_redetection(self, target: _Target, result: _Result) -> None:
         """Make the best result elsewhere a candidate, or after FOUND_AFTER frames the target."""
-        found = self._crop([image], result.box[None], self.network.previous_crop)
-        confidence = self._engine.rescore(result.confidence, result.proposal.previous, found,
-                                          result.proposal.state)
         frames = target.candidate.frames + 1 if target.candidate else 1
-        if confidence < max(self.found_confidence, target.confidence):
+        if result.confidence < max(self.found_confidence, target.confidence):
             target.candidate = None
         elif frames < redetection.FOUND_AFTER:
             target.candidate = redetection.Candidate(result.box, frames)
         else:
             target.lost = False
-            self._apply(target, result._replace(confidence=confidence))
+            self._apply(target, result)
 
     def _keyframe_if_lost(self, target: _Target) -> redetection.Keyframe | None:
         """Return the keyframe of a target that is lost, if re-detection is on."""
@@ -484,25 +455,6 @@ class Tracker:
                 last.confidence, target.confidence, target.steps)
             target.keyframe = redetection.Keyframe(
                 target.box, velocity, confidence, target.previous, target.state, target.steps)
-
-    def _refine_scales(self, targets: Sequence[_Target],
-                       images: Sequence[Frame]) -> None:
-        """Refine the scale of every target each `refine_every` frames, unless it is lost."""
-        if not self.refine_every or not self.network.has_template_similarity:
-            return
-        due = [(target, image) for target, image in zip(targets, images, strict=True)
-               if (target.steps + target.refine_phase) % self.refine_every == 0
-               and not target.lost]
-        if not due:
-            return
-        boxes = scale_refinement.scale_pyramid(_boxes_of([target for target, _ in due]))
-        crops = self._crop([image for _, image in due for _ in range(boxes.shape[1])],
-                           boxes.reshape(-1, 4), self.network.previous_crop)
-        similarities = self._engine.template_similarity(
-            crops, [target.state for target, _ in due])
-        for (target, image), similarity in zip(due, similarities, strict=True):
-            target.box = clip_box(
-                scale_refinement.refine_scale(target.box, similarity), image.shape[:2])
 
     def _reset_memory(self, targets: Sequence[_Target],
                       images: Sequence[Frame]) -> None:

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 
 from re3_core.io.files import atomic_write, check_utf8, printable
-from re3_core.model import available_models, DEFAULT_MODEL
+from re3_core.model import available_models, DEFAULT_MODEL, FIRST_GENERATION
 from re3_core.networks import NETWORKS, TrackerNetwork
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -118,9 +118,12 @@ def load_network(model: str | None = None, weights: PathLike | None = None,
     if model and model != name:
         raise ValueError(f'{path} holds weights of model {name!r}, not of {model!r}')
     try:
+        config = json.loads(metadata['config'])
+        if name == 're3_lite' and 'fc6' in config:
+            raise ValueError(f'{printable(path)} {FIRST_GENERATION}')
         # The default dtype first: constants that networks compute would be rounded to it.
         with _float32_by_default(), torch.device('cpu'), torch.random.fork_rng(devices=()):
-            network = network_class(name)(**json.loads(metadata['config'])).float()
+            network = network_class(name)(**config).float()
     except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f'{path} has a config that does not fit {name}: {error}') from None
     load_state_dict_strict(network, path, network.name)

@@ -646,13 +646,13 @@ def _export(network: TrackerNetwork, output: Path, log: Callable[[str], object])
     """Write the ONNX files, if the packages for that are there."""
     try:
         from re3_core.export import export
-        paths = export(network, 'onnx', 'float32', output / 'onnx')
+        path = export(network, 'onnx', 'float32', output / 'onnx')
     except (ImportError, ValueError) as error:
         log(f'no ONNX files: {error}; pip install "re3_ros[export]", then python -m '
             f're3_core.export --weights {printable(output / RESULT)} --output '
             f'{printable(output / "onnx")}')
         return
-    log(f'for the other engines: {printable(next(iter(paths.values())).parent)}')
+    log(f'for the other engines: {printable(path.parent)}')
 
 
 def run(options: FinetuneOptions) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib.resources import files
 import os
 
-from re3_core.networks import Re3ConvNet, TrackerNetwork
+from re3_core.networks import Re3LiteNet, TrackerNetwork
 from re3_core.networks.backbone import CompactBackbone, pretrained_state
 from re3_core.networks.dense import DenseBackbone
 from re3_core.weights import (
@@ -47,7 +47,7 @@ def build_network(config: Config) -> TrackerNetwork:
         load_imagenet(network)
     elif config.init_from:
         load_backbone(network)
-        if isinstance(network, Re3ConvNet):
+        if isinstance(network, Re3LiteNet):
             with suppress(RuntimeError):    # of other widths
                 network.neck.load_state_dict(load_network().get_submodule('neck').state_dict())
     names = [name for name, _ in network.named_parameters()]

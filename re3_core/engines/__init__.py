@@ -17,7 +17,7 @@ import platform
 from typing import Any, TYPE_CHECKING
 
 from re3_core.engines.base import Engine, EngineError, EngineFailure, Output, PRECISIONS
-from re3_core.engines.files import cached_folder, find_files, ModelFiles, packaged_files
+from re3_core.engines.files import cached_folder, find_file, ModelFile, packaged_file
 from re3_core.io.files import printable
 from re3_core.model import DEFAULT_MODEL
 
@@ -135,10 +135,10 @@ def _graph_engine(module: str, name: str) -> Callable[[Source, str, str, int], E
         if precision not in ('auto', *engine_class.precisions):
             raise EngineError(f'{engine_class.name} runs in '
                               f'{", ".join(engine_class.precisions)}, not in {precision}')
-        files = _model_files(source, precision, engine_class)
+        file = _model_file(source, precision, engine_class)
         if precision == 'auto':
-            precision = 'int8' if files.precision == 'int8' else engine_class.automatic_precision()
-        return engine_class(files, precision, threads, device)
+            precision = 'int8' if file.precision == 'int8' else engine_class.automatic_precision()
+        return engine_class(file, precision, threads, device)
     return make
 
 
@@ -158,32 +158,32 @@ _FACTORIES: dict[str, Callable[[Source, str, str, int], Engine]] = {
     'tensorrt': _graph_engine('onnxruntime_engine', 'TensorRTEngine')}
 
 
-def _model_files(source: Source, precision: str, engine_class: Any) -> ModelFiles:
-    """Return exported graphs: of the folder given, of the package, or of the cache."""
+def _model_file(source: Source, precision: str, engine_class: Any) -> ModelFile:
+    """Return an exported graph: of the folder given, of the package, or of the cache."""
     wanted = {'auto': ('int8', 'float32', 'float16'), 'int8': ('int8',)}.get(
         precision, ('float32', 'float16'))
     if 'int8' not in engine_class.precisions:
         wanted = tuple(name for name in wanted if name != 'int8')
     model = source.model or DEFAULT_MODEL
     if source.exported:
-        files = find_files(source.exported, source.model, wanted, engine_class.suffixes)
-        if files is None:
-            raise EngineError(f'{printable(source.exported)} holds no graphs of '
+        file = find_file(source.exported, source.model, wanted, engine_class.suffixes)
+        if file is None:
+            raise EngineError(f'{printable(source.exported)} holds no graph of '
                               f'{source.model or "a model"} for {engine_class.name} in '
-                              f'{" or ".join(wanted)}; make them with re3_core.export')
-        return files
+                              f'{" or ".join(wanted)}; make it with re3_core.export')
+        return file
     if source.weights is None and source.network is None:
-        if files := packaged_files(PACKAGED, model, wanted):
-            return files
+        if file := packaged_file(PACKAGED, model, wanted):
+            return file
     if precision == 'int8':
-        raise EngineError('no graphs in int8 are there; make them with python -m re3_core.export '
+        raise EngineError('no graph in int8 is there; make one with python -m re3_core.export '
                           '--precision int8, and give the folder as weights')
-    return _cached_files(source)
+    return _cached_file(source)
 
 
-def _cached_files(source: Source) -> ModelFiles:
+def _cached_file(source: Source) -> ModelFile:
     """
-    Return the graphs of a network in float32, exported once into the cache.
+    Return the graph of a network in float32, exported once into the cache.
 
     That takes some seconds.
     """
@@ -191,14 +191,14 @@ def _cached_files(source: Source) -> ModelFiles:
     if missing:
         raise EngineError(f'the model has to be exported, which needs {" and ".join(missing)}; '
                           'install that, or export it elsewhere with re3_core.export')
-    from re3_core.export import export_graphs, weights_key
+    from re3_core.export import export_graph, weights_key
     from re3_core.weights import load_network
     network = source.network or load_network(source.model, source.weights)
     name = f'{network.name}-{weights_key(network)}'
 
     def make(folder: Path) -> None:
         logger.info('exporting %s for other engines, once', network.name)
-        export_graphs(network, folder)
-    files = find_files(cached_folder(name, make), network.name, ('float32',))
-    assert files is not None
-    return files
+        export_graph(network, folder)
+    file = find_file(cached_folder(name, make), network.name, ('float32',))
+    assert file is not None
+    return file

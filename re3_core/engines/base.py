@@ -81,14 +81,6 @@ class Engine(ABC):
         :raises EngineFailure: if that fails.
         """
 
-    @abstractmethod
-    def template_similarity(self, crops: Any, states: Sequence[State]) -> np.ndarray:
-        """Return the similarities (N, M) of `crops`, M for each of N targets, to the templates."""
-
-    @abstractmethod
-    def rescore(self, confidence: float, before: Any, found: Any, state: State) -> float:
-        """Return the confidence of one target by the crop at its predicted box."""
-
     def describe(self) -> str:
         """Return name, precision and device in words."""
         return f'{self.name}, {self.precision}, on {self.device}'

@@ -4,17 +4,13 @@
 """
 Files of exported models, and the user's cache of them.
 
-An exported model is a folder with one file per graph, `<model>.<graph>.<precision>.onnx` (or the
-`.xml` and `.bin` of OpenVINO):
+An exported model is a folder with the graph of one time step, `<model>.<precision>.onnx` (or the
+`.xml` and `.bin` of OpenVINO): previous, current, reference_*, memory_* -> boxes, confidences,
+next_reference_*, next_memory_*; crops are uint8 (N, S, S, 3).
 
-- `step`: previous, current, reference_*, memory_* -> boxes, confidences, next_reference_*,
-  next_memory_*; crops are uint8 (N, S, S, 3);
-- `similarity`: crops, reference_* -> similarities, of networks with a template similarity;
-- `rescore`: confidences, before, found, reference_* -> confidences, of the same networks.
-
-The metadata of each, under METADATA, are the properties of the model (`ModelInfo`) and the hash
-of the weights. The packaged graphs do not contain the weights again: they refer to those in the
-weights file beside them, and a manifest of checksums shows that all of these belong together.
+Its metadata, under METADATA, are the properties of the model (`ModelInfo`) and the hash of the
+weights. The packaged graphs do not contain the weights again: they refer to those in the weights
+file beside them, and a manifest of checksums shows that all of these belong together.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,51 +24,55 @@ import tempfile
 
 from re3_core.engines.base import EngineError
 from re3_core.io.files import atomic_write, printable
+from re3_core.model import available_models, FIRST_GENERATION
 
 METADATA = 're3_core'
-FORMAT = 1      # of the graphs; files of another one are exported again
+FORMAT = 2      # of the graphs; files of another one are exported again
 MANIFEST = 'manifest.json'
 
 
 @dataclass(frozen=True)
-class ModelFiles:
-    """The files of one exported model in one precision: path by graph."""
+class ModelFile:
+    """The file of one exported model in one precision."""
 
     model: str
     precision: str
-    paths: dict[str, Path]
+    path: Path
 
 
-def file_name(model: str, graph: str, precision: str, suffix: str = '.onnx') -> str:
+def file_name(model: str, precision: str, suffix: str = '.onnx') -> str:
     """
-    Return the name of the file of a graph.
+    Return the name of the file of a model.
 
-    >>> file_name('re3_lite', 'step', 'int8')
-    're3_lite.step.int8.onnx'
+    >>> file_name('re3_lite', 'int8')
+    're3_lite.int8.onnx'
     """
-    return f'{model}.{graph}.{precision}{suffix}'
+    return f'{model}.{precision}{suffix}'
 
 
-def find_files(folder: Path, model: str | None, precisions: Iterable[str],
-               suffixes: Iterable[str] = ('.onnx',)) -> ModelFiles | None:
+def find_file(folder: Path, model: str | None, precisions: Iterable[str],
+              suffixes: Iterable[str] = ('.onnx',)) -> ModelFile | None:
     """
-    Return the files of a model in a folder, in the first precision that is there, or None.
+    Return the file of a model in a folder, in the first precision that is there, or None.
 
     :param model: by default that of the only model in the folder.
-    :raises EngineError: if `model` is not given and there are several.
+    :raises EngineError: if `model` is not given and there are several, or if the folder is one of
+        the first generation of re3_lite.
     """
+    models = (model,) if model else available_models()
     for precision in precisions:
         for suffix in suffixes:
-            steps = sorted(folder.glob(file_name(model or '*', 'step', precision, suffix)))
-            if len(steps) > 1:
+            found = [ModelFile(name, precision, folder / file_name(name, precision, suffix))
+                     for name in models]
+            found = [file for file in found if file.path.is_file()]
+            if len(found) > 1:
                 raise EngineError(f'{printable(folder)} holds several models: '
-                                  f'{", ".join(path.name for path in steps)}; name one')
-            if steps:
-                name = steps[0].name.partition('.')[0]
-                paths = {graph: folder / file_name(name, graph, precision, suffix)
-                         for graph in ('step', 'similarity', 'rescore')}
-                return ModelFiles(name, precision, {
-                    graph: path for graph, path in paths.items() if path.is_file()})
+                                  f'{", ".join(file.path.name for file in found)}; name one')
+            if found:
+                return found[0]
+    for path in folder.glob('re3_lite.step.*'):     # then there was one file for each of its parts
+        if 're3_lite' in models:
+            raise EngineError(f'{printable(path)} {FIRST_GENERATION}')
     return None
 
 
@@ -81,9 +81,9 @@ def manifest_path(folder: Path, model: str) -> Path:
     return folder / f'{model}.{MANIFEST}'
 
 
-def packaged_files(folder: Path, model: str, precisions: Iterable[str]) -> ModelFiles | None:
+def packaged_file(folder: Path, model: str, precisions: Iterable[str]) -> ModelFile | None:
     """
-    Return the packaged files of a model in the first precision that is there, or None.
+    Return the packaged file of a model in the first precision that is there, or None.
 
     :raises EngineError: if they do not belong to the weights beside them, or are damaged.
     """
@@ -92,7 +92,7 @@ def packaged_files(folder: Path, model: str, precisions: Iterable[str]) -> Model
     if not _intact(folder, manifest):
         raise EngineError(f'{printable(manifest)} does not match the files beside it; make the '
                           f'graphs again with re3_core.export --packaged')
-    return find_files(folder, model, precisions)
+    return find_file(folder, model, precisions)
 
 
 def write_manifest(path: Path, files: Iterable[Path]) -> None:

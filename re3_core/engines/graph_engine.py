@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What the engines that run exported graphs on numpy arrays have in common.
+What the engines that run an exported graph on numpy arrays have in common.
 
-A subclass loads one file and runs it; see `re3_core.engines.files` for the graphs.
+A subclass loads a file and runs it; see `re3_core.engines.files` for the graph.
 """
 
 from abc import abstractmethod
@@ -17,7 +17,7 @@ import numpy as np
 from re3_core.arrays import concatenate, is_tensor
 from re3_core.crops import crop_arrays
 from re3_core.engines.base import Engine, EngineError, EngineFailure, Output
-from re3_core.engines.files import FORMAT, ModelFiles
+from re3_core.engines.files import FORMAT, ModelFile
 from re3_core.model import Crops, ModelInfo, State
 
 Values = Mapping[str, np.ndarray]
@@ -38,25 +38,20 @@ class Graph(NamedTuple):
 
 class GraphEngine(Engine):
     """
-    Base class of engines for exported graphs.
+    Base class of engines for an exported graph.
 
-    Template and memory are numpy arrays, float32. Everything is loaded at once, so that no
-    later frame waits for it.
+    Template and memory are numpy arrays, float32. The graph is loaded at once, so that no later
+    frame waits for it.
 
-    :param files: of the model.
-    :raises EngineError: for damaged files, or those of another format.
+    :param file: of the model.
+    :raises EngineError: for a damaged file, or one of another format.
     """
 
-    def __init__(self, files: ModelFiles) -> None:
-        self._graphs = {graph: self._checked(path) for graph, path in files.paths.items()}
-        self._step = self._graphs['step']
-        self.network = _info(self._step, files.paths['step'])
-        needed = {'similarity', 'rescore'} if self.network.has_template_similarity else set()
-        if missing := needed - set(self._graphs):
-            raise EngineError(f'{files.paths["step"]} needs {" and ".join(sorted(missing))} '
-                              'beside it; export the model again')
+    def __init__(self, file: ModelFile) -> None:
+        self._graph = self._checked(file.path)
+        self.network = _info(self._graph, file.path)
         self._reference, self._memory = (
-            [name for name in self._step.inputs if name.startswith(part)]
+            [name for name in self._graph.inputs if name.startswith(part)]
             for part in ('reference_', 'memory_'))
 
     @abstractmethod
@@ -83,36 +78,18 @@ class GraphEngine(Engine):
     def start(self, crops: Crops) -> Output:
         """Run the first frame: once for the template, and again with it."""
         count = len(crops.current)
-        zeros = {name: np.zeros((count, *self._step.inputs[name]), np.float32)
+        zeros = {name: np.zeros((count, *self._graph.inputs[name]), np.float32)
                  for name in (*self._reference, *self._memory)}
         inputs = {**self._images(crops), **zeros}
         if self._reference:
-            first = self._run('step', inputs)
+            first = self._run(inputs)
             inputs.update((name, first[f'next_{name}']) for name in self._reference)
-        return self._output(inputs, self._run('step', inputs))
+        return self._output(inputs, self._run(inputs))
 
     def step(self, crops: Crops, states: Sequence[State]) -> Output:
         """Run a further frame of N targets in one batch."""
         inputs = {**self._images(crops), **self._join(states)}
-        return self._output(inputs, self._run('step', inputs))
-
-    def template_similarity(self, crops: Any, states: Sequence[State]) -> np.ndarray:
-        """Return the similarities (N, M) of M crops for each of N targets to the templates."""
-        count = len(crops) // len(states)
-        reference = {name: np.repeat(rows, count, 0)
-                     for name, rows in self._join(states).items() if name in self._reference}
-        outputs = self._run('similarity', {'crops': _image(crops), **reference})
-        return outputs['similarities'].reshape(-1, count)
-
-    def rescore(self, confidence: float, before: Any, found: Any, state: State) -> float:
-        """Return the confidence of one target by the crop at its predicted box."""
-        if 'rescore' not in self._graphs:
-            return confidence
-        inputs = self._join([state])
-        outputs = self._run('rescore', {
-            'confidences': np.array([confidence], np.float32), 'before': _image(before),
-            'found': _image(found), **{name: inputs[name] for name in self._reference}})
-        return float(outputs['rescored'][0])
+        return self._output(inputs, self._run(inputs))
 
     def _images(self, crops: Crops) -> dict[str, np.ndarray]:
         return {'previous': _image(crops.previous), 'current': _image(crops.current)}
@@ -134,11 +111,11 @@ class GraphEngine(Engine):
                           for part in (reference, memory))) for row in range(len(boxes))]
         return Output(boxes, outputs['confidences'], states)
 
-    def _run(self, graph: str, inputs: Values) -> Values:
+    def _run(self, inputs: Values) -> Values:
         try:
-            loaded = self._graphs[graph]
-            # Some graphs do not use all of the template.
-            return loaded.run({name: inputs[name] for name in inputs if name in loaded.inputs})
+            # Some networks have no previous crop, or do not use all of the template.
+            return self._graph.run({name: values for name, values in inputs.items()
+                                    if name in self._graph.inputs})
         except Exception as error:     # each library has its own, without a common base
             raise EngineFailure(f'{self.name} failed: {_first_line(error)}') from error
 

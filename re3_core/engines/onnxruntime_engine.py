@@ -4,15 +4,15 @@
 """
 ONNX Runtime: on a CPU, and with TensorRT on an NVIDIA GPU.
 
-TensorRT is used through ONNX Runtime's execution provider, which compiles the graphs, keeps the
-compiled ones, and runs the operators on the GPU.
+TensorRT is used through ONNX Runtime's execution provider, which compiles the graph, keeps the
+compiled one, and runs the operators on the GPU.
 """
 
 from pathlib import Path
 
 from onnxruntime import get_available_providers, InferenceSession, SessionOptions
 from re3_core.engines.base import Device, EngineError
-from re3_core.engines.files import cache_folder, METADATA, ModelFiles
+from re3_core.engines.files import cache_folder, METADATA, ModelFile
 from re3_core.engines.graph_engine import Graph, GraphEngine, Values
 
 # Targets per step that TensorRT optimizes for, and at most.
@@ -21,9 +21,9 @@ TENSORRT_BATCH, TENSORRT_MAX_BATCH = 8, 256
 
 class OnnxRuntimeEngine(GraphEngine):
     """
-    Run exported graphs with ONNX Runtime on the CPU.
+    Run an exported graph with ONNX Runtime on the CPU.
 
-    :param files: of the model; in int8 if `precision` is.
+    :param file: of the model; in int8 if `precision` is.
     :param precision: 'float32' or 'int8'.
     :param threads: CPU threads; 0: one per core.
     """
@@ -32,16 +32,16 @@ class OnnxRuntimeEngine(GraphEngine):
     precisions: tuple[str, ...] = ('float32', 'int8')
     suffixes = ('.onnx',)
 
-    def __init__(self, files: ModelFiles, precision: str, threads: int = 0,
+    def __init__(self, file: ModelFile, precision: str, threads: int = 0,
                  device: str = 'cpu') -> None:
         self.precision = precision
         self.device = self._device(device)
         self._threads = threads
-        super().__init__(files)
+        super().__init__(file)
 
     @staticmethod
     def automatic_precision() -> str:
-        """Return the precision to use where the files are not in int8."""
+        """Return the precision to use where the file is not in int8."""
         return 'float32'
 
     def _device(self, device: str) -> Device:
@@ -74,11 +74,11 @@ class OnnxRuntimeEngine(GraphEngine):
 
 class TensorRTEngine(OnnxRuntimeEngine):
     """
-    Run exported graphs with TensorRT, by ONNX Runtime's execution provider.
+    Run an exported graph with TensorRT, by ONNX Runtime's execution provider.
 
-    The graphs are compiled once for a GPU and version, and kept in the cache.
+    It is compiled once for a GPU and version, and kept in the cache.
 
-    :param precision: 'float32', 'float16' or 'int8' (files quantized symmetrically).
+    :param precision: 'float32', 'float16' or 'int8' (a file quantized symmetrically).
     """
 
     name = 'tensorrt'
@@ -86,7 +86,7 @@ class TensorRTEngine(OnnxRuntimeEngine):
 
     @staticmethod
     def automatic_precision() -> str:
-        """Return the precision to use where the files are not in int8."""
+        """Return the precision to use where the file is not in int8."""
         return 'float16'
 
     def _device(self, device: str) -> Device:

@@ -11,7 +11,7 @@ from typing import Any
 
 import openvino
 from re3_core.engines.base import Device, EngineError
-from re3_core.engines.files import METADATA, ModelFiles
+from re3_core.engines.files import METADATA, ModelFile
 from re3_core.engines.graph_engine import Graph, GraphEngine, Values
 from re3_core.engines.openvino_passes import compress_matrices, remove_idle_quantization
 
@@ -20,9 +20,9 @@ HINTS = {'float32': 'f32', 'bfloat16': 'bf16'}
 
 class OpenVinoEngine(GraphEngine):
     """
-    Run exported graphs with OpenVINO on the CPU.
+    Run an exported graph with OpenVINO on the CPU.
 
-    :param files: of the model, ONNX or OpenVINO's own; in int8 if `precision` is.
+    :param file: of the model, ONNX or OpenVINO's own; in int8 if `precision` is.
     :param precision: 'float32', 'bfloat16' on CPUs that have it, or 'int8'. With int8 the rest of
         the network is computed in bfloat16, if the CPU has it.
     :param threads: CPU threads; 0: as many as OpenVINO chooses.
@@ -32,7 +32,7 @@ class OpenVinoEngine(GraphEngine):
     precisions = ('float32', 'bfloat16', 'int8')
     suffixes = ('.xml', '.onnx')
 
-    def __init__(self, files: ModelFiles, precision: str, threads: int = 0,
+    def __init__(self, file: ModelFile, precision: str, threads: int = 0,
                  device: str = 'cpu') -> None:
         if device not in ('auto', 'cpu'):
             raise EngineError(f'openvino runs on the CPU here, not on {device}')
@@ -48,12 +48,12 @@ class OpenVinoEngine(GraphEngine):
             'ENABLE_CPU_PINNING': False}
         if threads:
             self._config['INFERENCE_NUM_THREADS'] = threads
-        super().__init__(files)
+        super().__init__(file)
         _return_memory()
 
     @staticmethod
     def automatic_precision() -> str:
-        """Return the precision to use where the files are not in int8."""
+        """Return the precision to use where the file is not in int8."""
         return 'bfloat16' if has_bfloat16() else 'float32'
 
     def _load(self, path: Path) -> Graph:
@@ -62,7 +62,7 @@ class OpenVinoEngine(GraphEngine):
             remove_idle_quantization(model)
             compress_matrices(model)
         graph = self._compile(model)
-        if self.precision != 'int8' or 'current' not in graph.inputs:
+        if self.precision != 'int8':
             return graph
         # For the step of one target, the most frequent, a graph of fixed shape, which takes a
         # fifth less. In int8 there is memory for a second one.

@@ -78,29 +78,6 @@ class TorchEngine(Engine):
                       np.concatenate([output.confidences for output in outputs]),
                       [state for output in outputs for state in output.states])
 
-    def template_similarity(self, crops: Any, states: Sequence[State]) -> np.ndarray:
-        """Return the similarities (N, M) of `crops`, M for each of N targets, to the templates."""
-        crops = self._tensor(crops)
-        count = len(crops) // len(states)
-        # On a CPU the crops of one target are enough for a batch.
-        size = 1 if self.device.type == 'cpu' else len(states)
-        parts = []
-        for first in range(0, len(states), size):
-            reference = self._join(states[first:first + size]).reference
-            with self._inference():
-                parts.append(self.network.template_similarity(
-                    crops[first * count:(first + size) * count],
-                    tuple(tensor.repeat_interleave(count, 0) for tensor in reference)))
-        return torch.cat(parts).float().cpu().numpy().reshape(-1, count)
-
-    def rescore(self, confidence: float, before: Any, found: Any, state: State) -> float:
-        """Return the confidence of one target by the crop at its predicted box."""
-        with self._inference():
-            logit = torch.tensor([confidence], dtype=torch.float32, device=self.device).logit(1e-6)
-            logit = self.network.rescore(
-                logit, self._tensor(before), self._tensor(found), self._join([state]).reference)
-            return float(torch.sigmoid(logit.float()))
-
     @contextmanager
     def _inference(self) -> Iterator[None]:
         dtype = PRECISIONS[self.precision]

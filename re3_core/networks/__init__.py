@@ -7,12 +7,11 @@ from re3_core.networks.base import Crops, Prediction, State, TrackerNetwork
 from re3_core.networks.goturn import GoturnNet
 from re3_core.networks.goturn_lite import GoturnLiteNet
 from re3_core.networks.re3 import Re3Net
-from re3_core.networks.re3_conv import Re3ConvNet
 from re3_core.networks.re3_lite import Re3LiteNet
 
 NETWORKS = {network.name: network for network in (
-    GoturnLiteNet, GoturnNet, Re3ConvNet, Re3LiteNet, Re3Net)}
+    GoturnLiteNet, GoturnNet, Re3LiteNet, Re3Net)}
 
 __all__ = [
-    'Crops', 'GoturnLiteNet', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3ConvNet', 'Re3LiteNet',
-    'Re3Net', 'State', 'TrackerNetwork']
+    'Crops', 'GoturnLiteNet', 'GoturnNet', 'NETWORKS', 'Prediction', 'Re3LiteNet', 'Re3Net',
+    'State', 'TrackerNetwork']

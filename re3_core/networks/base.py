@@ -40,26 +40,21 @@ class TrackerNetwork(nn.Module):
     - `name`: key in the registry `re3_core.networks.NETWORKS`;
     - `config`: the keyword arguments that rebuild the network;
     - `feature_modules`: prefixes of the parameter names that `features` uses;
+    - `float_modules`: parts of the parameter names that are not quantized in int8;
     - `previous_crop`, `current_crop`: size and context of both crops; a previous crop of size 0 is
       empty, for a network that remembers what it needs of the last frame;
     - `has_memory`: whether it is recurrent; then tracking starts with the first frame alone, else
       with the first pair of frames;
-    - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`);
-    - `has_template_similarity`: whether `template_similarity` is implemented;
-    - `area_logit_weight`, `area_logit_bias`: dependence of the confidence on the change of area
-      (`scale_refinement.recalibrate`);
-    - `size_std`: standard errors of log scale and log aspect (`scale_refinement.shrink_size`).
+    - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`).
     """
 
     name = ''
     feature_modules: tuple[str, ...] = ()
+    float_modules: tuple[str, ...] = ()
     previous_crop: CropSpec
     current_crop: CropSpec
     scale_lr = 1.
     has_memory = False
-    has_template_similarity = False
-    area_logit_weight = area_logit_bias = 0.
-    size_std = 0., 0.
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -98,27 +93,6 @@ class TrackerNetwork(nn.Module):
     def recur(self, embedding: Any, memory: Tensors) -> tuple[Prediction, Tensors]:
         """Advance one time step; return (Prediction, new memory)."""
         raise NotImplementedError
-
-    def template_similarity(self, crops: Tensor, reference: Tensors) -> Tensor:
-        """
-        Compare crops with the first one.
-
-        :param crops: (N, 3, Sp, Sp) uint8 RGB, cut as previous crops are.
-        :param reference: of the State of N targets.
-        :return: cosine similarity (N,), -1..1: 1 for the first crop itself.
-        """
-        raise NotImplementedError
-
-    def rescore(self, logits: Tensor, before: Tensor, found: Tensor,
-                reference: Tensors) -> Tensor:
-        """
-        Recompute confidence from the crop at the predicted box.
-
-        :param logits: (N,) of a step whose previous crops were `before` (N, 3, Sp, Sp).
-        :param found: crops around the predicted boxes, cut as previous crops are.
-        :return: the logits, lowered where `found` is less similar to the template than `before`.
-        """
-        return logits
 
     def start(self, crops: Crops) -> tuple[Prediction, State]:
         """

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Parts shared by the compact networks.
+Parts of the compact networks: backbone and neck, and what `goturn_lite` is made of besides.
 
-Both crops go through one backbone. Their features are fused into one vector per time step: skip
+There both crops go through one backbone. Their features are fused into one vector: skip
 connections of both crops with PReLU, as in Re3, and a pixel-wise correlation of the current crop
-with templates of the target (Alpha-Refine, Yan et al. 2021). A head predicts the box relative to
-the last one, and the IoU with the true box.
+with the previous one (Alpha-Refine, Yan et al. 2021). A head predicts the box relative to the last
+one, and the IoU with the true box.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class Skips(nn.Module):
 
 class PixelCorrelation(nn.Module):
     """
-    Correlate every cell of the templates with every cell of the search map (Alpha-Refine).
+    Correlate every cell of a template with every cell of the search map (Alpha-Refine).
 
     Each template cell becomes a channel, so position and size can be read from the places where
     the parts of the target are found, whatever it looks like. Returns one vector (N, F).
@@ -79,9 +79,9 @@ class PixelCorrelation(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
         self.activation2 = nn.PReLU(outputs)
 
-    def forward(self, templates: Sequence[Tensor], search: Tensor) -> Tensor:
+    def forward(self, template: Tensor, search: Tensor) -> Tensor:
         count, width, height, _ = search.shape
-        parts = torch.cat([template.flatten(2) for template in templates], 2)
+        parts = template.flatten(2)
         correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))   # (N, parts, H W)
         correlation = self.logit_scale.exp() * correlation.view(count, -1, height, height)
         x = torch.cat((correlation, search * width ** .5), 1)
@@ -110,12 +110,11 @@ class Head(nn.Module):
 
 class CompactNet(TrackerNetwork):
     """
-    Base class of the compact networks: from crops to one vector per time step.
+    Base class of compact networks on vectors: from crops to one vector per time step.
 
     :param config: the arguments that rebuild the network; of these, `backbone` is a name in
         BACKBONES and `width` the factor on its channels.
     :param embedding: channels of the correlated maps.
-    :param templates: number of maps that the current crop is correlated with.
     """
 
     feature_modules = ('backbone.',)
@@ -125,14 +124,13 @@ class CompactNet(TrackerNetwork):
     # Most of the predicted change of size from one frame to the next is noise.
     scale_lr = .3
 
-    def __init__(self, config: dict[str, Any], embedding: int, templates: int) -> None:
+    def __init__(self, config: dict[str, Any], embedding: int) -> None:
         super().__init__(config)
         self.backbone = make_backbone(config['backbone'], config['width'])
         channels = self.backbone.channels
         self.neck = Neck(channels, embedding)
         self.previous_skips, self.current_skips = Skips(channels), Skips(channels)
-        self.correlation = PixelCorrelation(
-            embedding, templates * (self.previous_crop.size // 8) ** 2)
+        self.correlation = PixelCorrelation(embedding, (self.previous_crop.size // 8) ** 2)
 
     @property
     def feature_dim(self) -> int:
@@ -151,14 +149,10 @@ class CompactNet(TrackerNetwork):
         """Return a copy with the backbone's normalizations fused, see the base class."""
         return fused_copy(self, dtype)
 
-    def fuse(self, features: Tensors, templates: Sequence[Tensor]) -> Tensor:
-        """
-        Return skips and correlation of both crops as one vector (N, feature_dim).
-
-        :param templates: embedded maps to correlate with the current crop.
-        """
+    def fuse(self, features: Tensors) -> Tensor:
+        """Return skips and correlation of both crops as one vector (N, feature_dim)."""
         previous, current = features[:3], features[3:]
-        correlation = self.correlation(templates, self.neck(current))
+        correlation = self.correlation(self.neck(previous), self.neck(current))
         return torch.cat((
             self.previous_skips(previous), self.current_skips(current), correlation), 1)
 

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-GoturnLite: GOTURN's principle on the parts of `Re3LiteNet`, the baseline without memory.
+GoturnLite: GOTURN's principle on the backbone of `Re3LiteNet`, the baseline without memory.
 
 As in GOTURN (Held, Thrun and Savarese 2016), fully connected layers with dropout regress the box
-from both crops, and nothing is kept of earlier frames. Everything else is as in `Re3LiteNet`, so
-a comparison of the two measures the effect of the template of the first frame and of the LSTM.
+from both crops, and nothing is kept of earlier frames. Backbone, neck and the scale of the crops
+are those of `Re3LiteNet`.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,6 @@ from torch import Tensor
 class GoturnLiteNet(CompactNet):
     """
     GOTURN on the compact backbone, see the module's docstring.
-
-    With the default widths it has about as many parameters as `Re3LiteNet`.
 
     :param backbone: 'dense' or 'efficientnet_lite0'.
     :param width: factor on the backbone's channels.
@@ -37,13 +35,13 @@ class GoturnLiteNet(CompactNet):
                  backbone: str = 'dense') -> None:
         config = {'width': width, 'embedding': embedding, 'fc': list(fc), 'dropout': dropout,
                   'backbone': backbone}
-        super().__init__(config, embedding, templates=1)
+        super().__init__(config, embedding)
         self.fc = fully_connected(self.feature_dim, fc, dropout)
         self.head = Head(fc[-1], self.current_crop.context)
 
     def encode(self, features: Tensors, reference: Tensors = ()) -> Tensor:
         """Return the last hidden layer (N, F)."""
-        return self.fc(self.fuse(features, (self.neck(features[:3]),)))
+        return self.fc(self.fuse(features))
 
     def recur(self, embedding: Tensor, memory: Tensors = ()) -> tuple[Prediction, Tensors]:
         """Return the Prediction; there is no memory."""

@@ -2,108 +2,207 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Re3Lite: Re3's principle in a network small enough to ship, with a confidence.
+Re3Lite: Re3's principle on maps, in a network small enough to ship, with a learned confidence.
 
-As in Re3 (Gordon, Farhadi, Fox 2018): two crops, shared convolutions, skip connections with
-PReLU, a fully connected layer, two factored peephole LSTM layers, box regression. Differences:
+From Re3 (Gordon, Farhadi, Fox 2018) are the search region around the last box, which is compared
+with the target in the previous frame, the shared convolutions, the skip connections with PReLU,
+the two factored peephole LSTM layers, and the regression of the box. Differences:
 
-- the crop of the previous frame is smaller, at the same scale: it shows the target, while the
-  current crop is the search region;
-- the fully connected layer also receives a pixel-wise correlation (Alpha-Refine, Yan et al. 2021)
-  of the current crop with the previous one, which adapts to changes, and with the first one,
-  which does not drift;
-- the box is regressed as a shift and a change of size, in units of the last box;
-- a second output is the predicted IoU: mostly the similarity of the last box and the template in
-  the backbone's features, plus a small LSTM term.
+- the previous frame is not put through the convolutions again: its part of the input is cut out
+  of the last search region's features around the predicted box (RoIAlign, He et al. 2017), as a
+  template that the memory carries. One crop per time step is left, the search region;
+- pixel-wise correlation (Alpha-Refine, Yan et al. 2021) of the search region with this template,
+  which adapts to changes, and with that of the first frame, which does not drift;
+- no fully connected layer: the LSTM layers are convolutional (7 x 7), and every cell of a 28 x 28
+  map votes for the four edges of the box. A target that moves in the search region moves in all
+  maps, so no position has to be learned separately;
+- a confidence: the predicted IoU of the box that was found (ATOM, Danelljan et al. 2019), from
+  the features at that box, their similarity to both templates, and the memory.
 """
 
-from re3_core.lstm import FactoredLSTM
-from re3_core.networks.base import Prediction, Tensors
-from re3_core.networks.compact import CompactNet, Head
+from re3_core.crops import CropSpec, region_of
+from re3_core.lstm import FactoredConvLSTM
+from re3_core.networks.base import Crops, Prediction, Tensors, TrackerNetwork
+from re3_core.networks.compact import fused_copy, make_backbone, Neck
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# Confidence logit = LSTM_WEIGHT * LSTM logit + SIMILARITY_WEIGHT * similarity + CONFIDENCE_BIAS,
-# capped at LSTM logit + LSTM_MARGIN; fitted by `training.calibrate`.
-LSTM_WEIGHT, SIMILARITY_WEIGHT, CONFIDENCE_BIAS = .15, 2.72, -.87
-LSTM_MARGIN = .35
-# Dependence of the logit on the change of area since the first box, given the above.
-AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS = .51, .19
+CONTEXT = 2.5                   # sides of the search region in sides of the box
+SEARCH, TEMPLATE = 14, 8        # cells per side of the correlated maps, stride 8
+VOTES = 28                      # cells per side of the map that votes for the edges, stride 4
+ROI = 6                         # cells per side of the features at the predicted box
+TEMPLATE_DROPOUT = .1           # share of time steps in training without one of the templates
 
 
-class Re3LiteNet(CompactNet):
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Return a convolution with PReLU that keeps the size, divided by `stride`."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2),
+                         nn.PReLU(outputs))
+
+
+def sample(maps: Tensor, boxes: Tensor, cells: int = ROI) -> Tensor:
     """
-    Re3 on the compact backbone, see the module's docstring.
+    Sample maps at their boxes by bilinear interpolation, as RoIAlign does with one sample a cell.
 
-    :param backbone: 'dense' or 'efficientnet_lite0'.
+    :param maps: (N, C, S, S); zero outside.
+    :param boxes: (N, 4) `xyxy` in units of the map's sides.
+    :param cells: per side of the result.
+    :return: float32 (N, C, cells, cells).
+    """
+    ticks = (torch.arange(cells, device=maps.device, dtype=torch.float32) + .5) / cells
+    x = boxes[:, 0, None] + ticks * (boxes[:, 2] - boxes[:, 0])[:, None]
+    y = boxes[:, 1, None] + ticks * (boxes[:, 3] - boxes[:, 1])[:, None]
+    grid = torch.stack((x[:, None, :].expand(-1, cells, -1),
+                        y[:, :, None].expand(-1, -1, cells)), -1)
+    return functional.grid_sample(maps.float(), 2 * grid - 1, align_corners=False)
+
+
+class EdgeVotes(nn.Module):
+    """
+    Predict a box from maps: every cell votes for each edge.
+
+    Per edge an attention map (softmax over the cells) and an offset map; the edge is the sum of
+    attention x (cell center + offset).
+    """
+
+    def __init__(self, width: int, fine_channels: int, context: float) -> None:
+        super().__init__()
+        self.join = conv(2 * width, width)
+        self.up = nn.Conv2d(width, 4 * 32, 1)
+        self.fine = conv(fine_channels, 16, 1)
+        self.refine = conv(32 + 16, 32)
+        self.votes = nn.Conv2d(32, 8, 1)
+        assert self.votes.bias is not None
+        with torch.no_grad():
+            # At first the box is about the last one, in the middle of the search region.
+            half = .5 / context
+            self.votes.weight.mul_(.1)
+            self.votes.bias.copy_(torch.tensor([0., 0, 0, 0, -half, -half, half, half]))
+        ticks = (torch.arange(VOTES) + .5) / VOTES
+        x, y = ticks.expand(VOTES, VOTES), ticks[:, None].expand(VOTES, VOTES)
+        self.cells: Tensor
+        self.register_buffer('cells', torch.stack((x, y, x, y)), persistent=False)
+
+    def forward(self, fused: Tensor, hidden: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return boxes (N, 4) in units of the search region, and the attention's maxima (N, 4).
+
+        :param fused: (N, W, 14, 14), `hidden` (N, W, 7, 7), `fine` (N, C, 28, 28).
+        """
+        coarse = functional.interpolate(hidden, scale_factor=2., mode='bilinear',
+                                        align_corners=False)
+        x = functional.pixel_shuffle(self.up(self.join(torch.cat((fused, coarse), 1))), 2)
+        votes = self.votes(self.refine(torch.cat((x, self.fine(fine)), 1))).float()
+        attention = functional.softmax(votes[:, :4].flatten(2), 2)          # (N, 4, 784)
+        edges = (self.cells + votes[:, 4:]).flatten(2)
+        return (attention * edges).sum(2), attention.amax(2)
+
+
+class Re3LiteNet(TrackerNetwork):
+    """
+    Re3 on maps, see the module's docstring.
+
     :param width: factor on the backbone's channels.
     :param embedding: channels of the correlated maps.
-    :param fc6: outputs of the fully connected layer.
-    :param hidden: units of each LSTM layer.
-    :param peephole: 'full', 'diagonal' or 'none'.
+    :param hidden: channels of the fused maps and of each LSTM layer.
+    :param recurrent: False: the twin without memory, convolutions in place of the LSTM layers, to
+        compare with.
+    :param backbone: 'dense' or 'efficientnet_lite0'.
     """
 
     name = 're3_lite'
+    feature_modules = ('backbone.',)
+    # Attention and offsets have ranges too different for one scale of 8 bits.
+    float_modules = ('head.votes.',)
     has_memory = True
-    has_template_similarity = True
-    area_logit_weight, area_logit_bias = AREA_LOGIT_WEIGHT, AREA_LOGIT_BIAS
-    # More than in the base class, since the scale refinement corrects the errors.
-    scale_lr = .6
-    size_std = .1, .05
+    previous_crop = CropSpec(size=0, context=CONTEXT * TEMPLATE / SEARCH)
+    current_crop = CropSpec(size=8 * SEARCH, context=CONTEXT)   # 44.8 pixels per side of the box
 
-    def __init__(self, width: float = 1., embedding: int = 48, fc6: int = 512, hidden: int = 512,
-                 peephole: str = 'full', backbone: str = 'dense') -> None:
-        config = {'width': width, 'embedding': embedding, 'fc6': fc6, 'hidden': hidden,
-                  'peephole': peephole, 'backbone': backbone}
-        super().__init__(config, embedding, templates=2)
-        self.fc6 = nn.Linear(self.feature_dim, fc6)
-        self.lstm = FactoredLSTM(fc6, hidden, peephole)
-        self.head = Head(hidden, self.current_crop.context)
+    def __init__(self, width: float = 1., embedding: int = 48, hidden: int = 64,
+                 recurrent: bool = True, backbone: str = 'dense') -> None:
+        super().__init__({'width': width, 'embedding': embedding, 'hidden': hidden,
+                          'recurrent': recurrent, 'backbone': backbone})
+        self.recurrent = recurrent
+        self.backbone = make_backbone(backbone, width)
+        channels4, _, channels16 = self.backbone.channels
+        self.neck = Neck(self.backbone.channels, embedding)
+        self.logit_scale = nn.Parameter(torch.tensor(2.))       # as in CLIP, a logarithm
+        self.skip4, self.skip16 = conv(channels4, 32, 3, 2), conv(channels16, 32, 1)
+        self.fuse = nn.Sequential(conv(2 * TEMPLATE ** 2 + embedding + 64, 96), conv(96, hidden))
+        self.memory_input = conv(hidden, hidden, 3, 2)
+        if recurrent:
+            self.lstm = FactoredConvLSTM(hidden, hidden)
+        else:
+            self.convolutions = nn.Sequential(
+                conv(hidden, 2 * hidden), conv(2 * hidden, hidden))
+        self.head = EdgeVotes(hidden, channels4, CONTEXT)
+        self.confidence = nn.Sequential(
+            nn.Linear(2 * ROI ** 2 + 3 * hidden + 4, 128), nn.ReLU(), nn.Linear(128, 1))
+        half = .5 / self.previous_crop.context      # the target in a template
+        self.inner: Tensor
+        self.register_buffer('inner', torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half]),
+                             persistent=False)
+
+    def features(self, crops: Crops) -> Tensors:
+        """Return the maps of stride 4, 8, 16 of the current crop."""
+        return self.backbone(crops.current)
+
+    def inference_copy(self, dtype: torch.dtype = torch.float32) -> 'Re3LiteNet':
+        """Return a copy with the backbone's normalizations fused, see the base class."""
+        return fused_copy(self, dtype)
 
     def reference(self, features: Tensors) -> Tensors:
-        """Return the template: the first crop, embedded, and its backbone features."""
-        return self.neck(features[:3]), _unit_vectors(features)
+        """Return the template: the middle (N, C, 8, 8) of the first crop's embedded map."""
+        first = (SEARCH - TEMPLATE) // 2
+        middle = slice(first, first + TEMPLATE)
+        return (self.neck(features)[:, :, middle, middle],)
 
-    def template_similarity(self, crops: Tensor, reference: Tensors) -> Tensor:
-        """Return the mean cosine similarity of corresponding cells of crops and template."""
-        return (self.neck(self.backbone(crops)) * reference[0]).sum(1).mean((1, 2))
-
-    def backbone_similarity(self, features: Tensors, reference: Tensors) -> Tensor:
+    def encode(self, features: Tensors, reference: Tensors) -> Tensors:
         """
-        Return the same (N,) in the backbone's features of stride 8 of the previous crop.
+        Return what a step needs of the crop; every tensor has N first.
 
-        Not in the embedded ones: the scale refinement has already maximized similarity there.
+        Embedded map, skips of stride 4 and 16, map of stride 4, and the first template.
         """
-        return (_unit_vectors(features) * reference[1]).sum(1).mean((1, 2))
+        coarse = functional.interpolate(self.skip16(features[2]), scale_factor=2., mode='nearest')
+        return (self.neck(features), self.skip4(features[0]), coarse, features[0], *reference)
 
-    def rescore(self, logits: Tensor, before: Tensor, found: Tensor,
-                reference: Tensors) -> Tensor:
-        """Return the logits, lowered by the decrease in backbone similarity."""
-        change = self.backbone_similarity(self.backbone(found), reference) - (
-            self.backbone_similarity(self.backbone(before), reference))
-        return logits + SIMILARITY_WEIGHT * change.clamp(max=0)
+    def zero_memory(self, embedding: Tensors) -> Tensors:
+        """Return a previous template of zeros, and (h1, c1, h2, c2), if it is recurrent."""
+        cells = embedding[1].new_zeros((len(embedding[0]), 1, SEARCH // 2, SEARCH // 2))
+        return (torch.zeros_like(embedding[4], dtype=torch.float32),
+                *(self.lstm.zero_state(cells) if self.recurrent else ()))
 
-    def encode(self, features: Tensors, reference: Tensors) -> Tensor:
-        """Return (N, fc6 + 1): the embedding, and the backbone similarity as last column."""
-        templates = self.neck(features[:3]), reference[0]
-        embedding = functional.relu(self.fc6(self.fuse(features, templates)))
-        similarity = self.backbone_similarity(features, reference)
-        return torch.cat((embedding, similarity[:, None]), 1)
+    def recur(self, embedding: Tensors, memory: Tensors) -> tuple[Prediction, Tensors]:
+        """Advance by one time step; return (Prediction, new memory)."""
+        search, skip4, skip16, fine, first = embedding
+        previous, memory = memory[0].to(search.dtype), memory[1:]
+        if self.training:       # neither template may be relied on: the memory is needed
+            keep = torch.rand(2, len(search), 1, 1, 1, device=search.device) > TEMPLATE_DROPOUT
+            first, previous = first * keep[0], previous * keep[1]
+        # The embedded map has unit vectors: 7 makes its elements about 1.
+        fused = self.fuse(torch.cat(
+            (self._correlation(search, first, previous), search * 7, skip4, skip16), 1))
+        inputs = self.memory_input(fused)
+        if self.recurrent:
+            hidden, memory = self.lstm(inputs, memory)
+        else:
+            hidden = self.convolutions(inputs).float()
+        boxes, peaks = self.head(fused, hidden.to(inputs.dtype), fine)
+        # Neither the confidence nor the next template moves the box that was found.
+        where = boxes.detach()
+        found, inner = sample(search, where), self.inner.expand(boxes.shape[0], 4)
+        logits = self.confidence(torch.cat((
+            (found * sample(first, inner)).sum(1).flatten(1),
+            (found * sample(previous, inner)).sum(1).flatten(1),
+            sample(fused, where).mean((2, 3)), hidden.float().mean((2, 3)),
+            hidden.float().amax((2, 3)), peaks.detach().clamp(min=1e-6).log()), 1))
+        template = sample(search, region_of(where, self.previous_crop.context), TEMPLATE)
+        return (Prediction(boxes, logits[:, 0].float()),
+                (functional.normalize(template, dim=1), *memory))
 
-    def zero_memory(self, embedding: Tensor) -> Tensors:
-        """Return (h1, c1, h2, c2) of zeros."""
-        return self.lstm.zero_state(embedding)
-
-    def recur(self, embedding: Tensor, memory: Tensors) -> tuple[Prediction, Tensors]:
-        """Advance the LSTM by one time step; return (Prediction, new memory)."""
-        similarity = embedding[:, -1]
-        hidden, memory = self.lstm(embedding[:, :-1], memory)
-        boxes, lstm_logits = self.head(hidden)
-        logits = LSTM_WEIGHT * lstm_logits + SIMILARITY_WEIGHT * similarity + CONFIDENCE_BIAS
-        return Prediction(boxes, torch.minimum(logits, lstm_logits + LSTM_MARGIN)), memory
-
-
-def _unit_vectors(features: Tensors) -> Tensor:
-    """Return the previous crop's map of stride 8 as unit vectors (N, C, H, W)."""
-    return functional.normalize(features[1].float(), dim=1)
+    def _correlation(self, search: Tensor, *templates: Tensor) -> Tensor:
+        """Return the correlation (N, 64 x templates, 14, 14) with every cell of the templates."""
+        parts = torch.cat([template.flatten(2) for template in templates], 2)   # (N, C, 64 x 2)
+        correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))
+        return self.logit_scale.exp() * correlation.view(-1, parts.shape[2], SEARCH, SEARCH)

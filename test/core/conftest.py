@@ -14,10 +14,10 @@ import torch
 @pytest.fixture(scope='session')
 def network():
     torch.manual_seed(0)
-    network = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16,
+    network = Re3LiteNet(width=.25, embedding=8, hidden=16,
                          backbone='efficientnet_lite0')
     with torch.no_grad():
-        network.head.box.weight.normal_(0, .3)    # boxes that really move
+        network.head.votes.weight.normal_(0, .2)    # boxes that really move
     return network
 
 

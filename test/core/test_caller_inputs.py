@@ -236,11 +236,11 @@ class Fault(Exception):
 @pytest.mark.parametrize('place, error', [
     ('re3_core.engines.torch_engine.crop_arrays', cv2.error),
     ('re3_core.networks.Re3LiteNet.step', RuntimeError),
-    ('re3_core.networks.Re3LiteNet.template_similarity', MemoryError),
-    ('re3_core.networks.Re3LiteNet.rescore', KeyboardInterrupt),
+    ('re3_core.networks.Re3LiteNet.features', MemoryError),
+    ('re3_core.tracker.redetection.allocate_budget', KeyboardInterrupt),
     ('re3_core.tracker.redetection.extrapolate', Fault)])
 def test_update_that_fails_anywhere_changes_nothing(network, frames, monkeypatch, place, error):
-    settings = {'reset_every': 1, 'refine_every': 1, 'lost_after': 1, 'redetection_candidates': 2}
+    settings = {'reset_every': 1, 'lost_after': 1, 'redetection_candidates': 2}
 
     def start():
         tracker = Tracker(network=network, device='cpu', **settings)
@@ -248,8 +248,8 @@ def test_update_that_fails_anywhere_changes_nothing(network, frames, monkeypatch
             tracker.init(name, frames[0], box)
         tracker.lost_confidence, tracker.found_confidence = .9, .95
         tracker.update(frames[1])
-        tracker.lost_confidence, tracker.found_confidence = .3, .31
         tracker.update(frames[2])
+        tracker.lost_confidence, tracker.found_confidence = .3, .31
         assert {track.lost for track in map(tracker.track, tracker.ids)} == {True}
         tracker._targets['c'].lost = False
         return tracker

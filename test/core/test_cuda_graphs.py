@@ -37,7 +37,7 @@ class Refused(CudaGraphs):
 @pytest.fixture(scope='module')
 def network():
     torch.manual_seed(0)
-    return Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16).eval().requires_grad_(False)
+    return Re3LiteNet(width=.25, embedding=8, hidden=16).eval().requires_grad_(False)
 
 
 def batch(network, count, seed=0):

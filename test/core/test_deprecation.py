@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from re3_core import Track, Tracker
 from re3_core.networks import Re3LiteNet
-from re3_core.tracker import RENAMED
+from re3_core.tracker import INEFFECTIVE, RENAMED
 
-NETWORK = Re3LiteNet(width=.25, embedding=8, fc6=8, hidden=8)
+NETWORK = Re3LiteNet(width=.25, embedding=8, hidden=8)
 
 
 @pytest.mark.parametrize('old', RENAMED)
@@ -22,6 +22,17 @@ def test_old_arguments_and_attributes_set_the_present_ones(old):
     with pytest.warns(DeprecationWarning, match=old) as seen:
         setattr(tracker, old, 6)
         assert getattr(tracker, old) == getattr(tracker, RENAMED[old]) == 6
+    assert {warning.filename for warning in seen} == {__file__}
+
+
+@pytest.mark.parametrize('name', INEFFECTIVE)
+def test_arguments_and_attributes_that_are_gone_have_no_effect(name):
+    with pytest.warns(DeprecationWarning, match=f'{name} is deprecated, it has no effect') as seen:
+        tracker = Tracker(network=NETWORK, device='cpu', **{name: 5})
+    assert seen[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match='no effect') as seen:
+        setattr(tracker, name, 6)
+        assert getattr(tracker, name) == 0
     assert {warning.filename for warning in seen} == {__file__}
 
 

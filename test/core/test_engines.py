@@ -26,7 +26,7 @@ from re3_core.engines import (
 )
 from re3_core.engines.torch_engine import TorchEngine
 from re3_core.model import Crops, DEFAULT_MODEL, ModelInfo
-from re3_core.networks import GoturnLiteNet, Re3ConvNet, Re3LiteNet, Re3Net
+from re3_core.networks import GoturnLiteNet, Re3LiteNet, Re3Net
 from re3_core.weights import load_network, save_network
 import torch
 
@@ -42,12 +42,11 @@ BOXES = {'a': (10, 10, 60, 70), 'b': (140, 90, 158, 119), 'c': (0, 0, 160, 120)}
 def tiny_networks():
     """Return one small network of each kind: with and without memory, template, confidence."""
     torch.manual_seed(0)
-    lite = Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16, backbone='efficientnet_lite0')
+    lite = Re3LiteNet(width=.25, embedding=8, hidden=16, backbone='efficientnet_lite0')
     with torch.no_grad():
-        lite.head.box.weight.normal_(0, .3)
+        lite.head.votes.weight.normal_(0, .2)
     return {'re3_lite': lite, 're3': Re3Net(channels=(8, 16, 16, 16, 8), fc=32, hidden=16),
-            'goturn_lite': GoturnLiteNet(width=.25, embedding=8, fc=(32,)),
-            're3_conv': Re3ConvNet(width=.25, embedding=8, hidden=8)}
+            'goturn_lite': GoturnLiteNet(width=.25, embedding=8, fc=(32,))}
 
 
 @pytest.fixture(scope='module')
@@ -57,13 +56,13 @@ def networks():
 
 @pytest.fixture(scope='module')
 def exported(networks, tmp_path_factory):
-    """Return the folder with the graphs of a tiny network, by its name."""
+    """Return the folder with the graph of a tiny network, by its name."""
     pytest.importorskip('onnx')
-    from re3_core.export import export_graphs
+    from re3_core.export import export_graph
     folders = {}
     for name, network in networks.items():
         folders[name] = tmp_path_factory.mktemp(name)
-        export_graphs(network, folders[name])
+        export_graph(network, folders[name])
     return folders
 
 
@@ -87,7 +86,7 @@ def crops_of(network, frame, boxes):
 
 
 @pytest.mark.parametrize('engine', COMPILED)
-@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite', 're3_conv'])
+@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite'])
 @pytest.mark.parametrize('count', [1, 3])
 def test_steps_equal_those_of_torch(networks, exported, frames, engine, name, count):
     network, boxes = networks[name], list(BOXES.values())[:count]
@@ -106,26 +105,10 @@ def test_steps_equal_those_of_torch(networks, exported, frames, engine, name, co
 
 
 @pytest.mark.parametrize('engine', COMPILED)
-def test_similarity_and_rescoring_equal_those_of_torch(networks, exported, frames, engine):
-    network, boxes = networks['re3_lite'], list(BOXES.values())
-    compiled, _ = make_engine(engine, Source(weights=exported['re3_lite']), precision='float32')
-    crops = crops_of(network, frames[0], boxes)
-    other = np.concatenate([crops_of(network, frame, boxes[:1]).previous for frame in frames[:6]])
-    results = []
-    for runner in (TorchEngine(network), compiled):
-        states = runner.start(crops).states
-        results.append((runner.template_similarity(other, states),
-                        runner.rescore(.7, crops.previous[:1], other[:1], states[0])))
-    assert results[1][0].shape == (3, 2)
-    np.testing.assert_allclose(results[1][0], results[0][0], atol=1e-3)
-    assert results[1][1] == pytest.approx(results[0][1], abs=1e-3)
-
-
-@pytest.mark.parametrize('engine', COMPILED)
 def test_targets_are_added_and_removed(networks, exported, frames, engine):
-    trackers = [Tracker(network=networks['re3_lite'], refine_every=0),
-                Tracker(weights=exported['re3_lite'], engine=engine, refine_every=0,
-                        precision='float32', threads=1)]
+    trackers = [Tracker(network=networks['re3_lite']),
+                Tracker(weights=exported['re3_lite'], engine=engine, precision='float32',
+                        threads=1)]
     for tracker in trackers:
         tracker.init('a', frames[0], BOXES['a'])
     for index, frame in enumerate(frames[1:]):
@@ -265,9 +248,9 @@ def test_auto_without_any_engine_lists_them(without):
 @pytest.mark.parametrize('engine', COMPILED)
 @pytest.mark.parametrize(('settings', 'text'), [
     ({'precision': 'float16'}, 'runs in float32, .*not in float16'),
-    ({'precision': 'int8'}, 'holds no graphs of a model for .* in int8'),
+    ({'precision': 'int8'}, 'holds no graph of a model for .* in int8'),
     ({'device': 'cuda'}, 'on the CPU'),
-    ({'model': 'goturn'}, 'holds no graphs of goturn')])
+    ({'model': 'goturn'}, 'holds no graph of goturn')])
 def test_settings_that_an_engine_lacks_are_named(exported, engine, settings, text):
     with pytest.raises(EngineError, match=text):
         Tracker(weights=exported['re3_lite'], engine=engine, **settings)
@@ -305,14 +288,12 @@ def test_packaged_graphs_are_those_of_the_packaged_weights():
     for model in manifests:
         key = weights_key(load_network(model))
         for precision in ('float32', 'int8'):
-            graphs = files.packaged_files(PACKAGED, model, [precision])
-            assert 'step' in graphs.paths
-            for path in graphs.paths.values():
-                [text] = [item.value for item in onnx.load(
-                    path, load_external_data=False).metadata_props]
-                metadata = json.loads(text)
-                assert (metadata['weights'], metadata['precision']) == (key, precision), (
-                    f'{path.name} is of other weights; make it again: make graphs')
+            path = files.packaged_file(PACKAGED, model, [precision]).path
+            [text] = [item.value for item in onnx.load(
+                path, load_external_data=False).metadata_props]
+            metadata = json.loads(text)
+            assert (metadata['weights'], metadata['precision']) == (key, precision), (
+                f'{path.name} is of other weights; make it again: make graphs')
 
 
 def test_packaged_graphs_take_less_space_than_the_weights():
@@ -324,7 +305,7 @@ def test_packaged_graphs_take_less_space_than_the_weights():
 @pytest.mark.parametrize('engine', COMPILED)
 @pytest.mark.parametrize('precision', ['float32', 'int8'])
 def test_packaged_graphs_need_no_export(monkeypatch, cache, frames, engine, precision):
-    monkeypatch.setattr('re3_core.engines._cached_files', lambda source: pytest.fail('exported'))
+    monkeypatch.setattr('re3_core.engines._cached_file', lambda source: pytest.fail('exported'))
     tracker = Tracker(engine=engine, precision=precision, threads=1)
     expected = Tracker(engine='torch').network
     assert ModelInfo.of(tracker.network) == ModelInfo.of(expected)
@@ -342,7 +323,7 @@ def test_packaged_graphs_of_other_weights_are_not_used(monkeypatch, tmp_path, ch
     monkeypatch.setattr('re3_core.engines.PACKAGED', tmp_path)
     assert Tracker(engine='onnxruntime').precision == 'int8'
     path = tmp_path / {'weights': f'{DEFAULT_MODEL}.safetensors',
-                       'graph': f'{DEFAULT_MODEL}.step.int8.onnx'}[changed]
+                       'graph': f'{DEFAULT_MODEL}.int8.onnx'}[changed]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -352,7 +333,7 @@ def test_packaged_graphs_of_other_weights_are_not_used(monkeypatch, tmp_path, ch
 
 
 @needs_onnx
-@pytest.mark.parametrize('model', ['re3_lite', 're3_conv', 'goturn_lite'])
+@pytest.mark.parametrize('model', ['re3_lite', 'goturn_lite'])
 def test_packaged_graphs_are_made_by_one_command(networks, frames, monkeypatch, tmp_path, capsys,
                                                  model):
     pytest.importorskip('onnxruntime')
@@ -364,7 +345,7 @@ def test_packaged_graphs_are_made_by_one_command(networks, frames, monkeypatch, 
     save_network(networks[model], weights)
     monkeypatch.setattr(export, 'weights_path', lambda name: weights)
     assert export.main(['--packaged', '--model', model, '--calibration', str(videos)]) == 0
-    assert f'{model}.step.int8.onnx' in capsys.readouterr().out
+    assert f'{model}.int8.onnx' in capsys.readouterr().out
     monkeypatch.setattr('re3_core.engines.PACKAGED', tmp_path)
     network = load_network(weights=weights)
     crops = crops_of(network, frames[0], list(BOXES.values()))
@@ -372,7 +353,7 @@ def test_packaged_graphs_are_made_by_one_command(networks, frames, monkeypatch, 
     for precision, tolerance in (('float32', 1e-3), ('int8', .2)):
         engine, _ = make_engine('onnxruntime', Source(model), precision=precision)
         np.testing.assert_allclose(engine.start(crops).boxes, expected, atol=tolerance)
-    step = tmp_path / f'{model}.step.float32.onnx'
+    step = tmp_path / f'{model}.float32.onnx'
     assert weights.name.encode() in step.read_bytes()       # it refers to the weights
 
 
@@ -380,27 +361,43 @@ def test_packaged_graphs_are_made_by_one_command(networks, frames, monkeypatch, 
 
 
 @pytest.mark.parametrize('engine', COMPILED)
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'text', 'foreign', 'incomplete'])
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'text', 'foreign', 'old'])
 def test_damaged_files_are_refused_by_name(exported, tmp_path, engine, damage):
     folder = tmp_path / 'model'
     folder.mkdir()
     for path in exported['re3_lite'].iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    step = folder / 're3_lite.step.float32.onnx'
+    step = folder / 're3_lite.float32.onnx'
     content = step.read_bytes()
-    if damage == 'foreign':
+    if damage in ('foreign', 'old'):
         import onnx
         model = onnx.load(step)
-        del model.metadata_props[:]
+        if damage == 'foreign':
+            del model.metadata_props[:]
+        else:
+            model.metadata_props[0].value = json.dumps({'format': files.FORMAT - 1})
         onnx.save(model, step)
-    elif damage == 'incomplete':
-        (folder / 're3_lite.rescore.float32.onnx').unlink()
     else:
         step.write_bytes({'cut': content[:len(content) // 2], 'empty': b'',
                           'text': b'not a model'}[damage])
-    with pytest.raises(EngineError, match='re3_lite.step.float32.onnx') as raised:
+    with pytest.raises(EngineError, match='re3_lite.float32.onnx') as raised:
         Tracker(weights=folder, engine=engine)
     assert '\n' not in str(raised.value)
+    if damage == 'old':
+        assert f'has format 1, this release reads {files.FORMAT}; export' in str(raised.value)
+
+
+@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize('settings', [{}, {'model': 're3_lite'}])
+def test_graphs_of_the_first_generation_are_refused(tmp_path, engine, settings):
+    for part in ('step', 'similarity', 'rescore'):
+        (tmp_path / f're3_lite.{part}.float32.onnx').write_bytes(b'graph')
+    with pytest.raises(ValueError) as raised:
+        Tracker(weights=tmp_path, engine=engine, **settings)
+    assert str(raised.value) == (
+        f'{tmp_path}/re3_lite.step.float32.onnx belongs to the first generation of re3_lite, '
+        'which this release no longer runs; use the packaged weights, or fine-tune or train new '
+        'ones')
 
 
 @pytest.mark.parametrize('engine', COMPILED[:1])    # the files are the same for all
@@ -413,7 +410,7 @@ def test_a_weights_file_is_exported_once(networks, frames, tmp_path, cache, engi
     tracker = Tracker(weights=weights, engine=engine)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
     # A damaged one is made again.
-    step = folder / 're3_lite.step.float32.onnx'
+    step = folder / 're3_lite.float32.onnx'
     content = step.read_bytes()
     step.write_bytes(content[:1000])
     tracker = Tracker(weights=weights, engine=engine)
@@ -430,7 +427,7 @@ def test_other_weights_have_another_place_in_the_cache(networks):
     assert weights_key(network) == key
     with torch.no_grad():
         changed = network.inference_copy()
-        next(iter(changed.fc6.parameters())).data = changed.fc6.weight.data + 1
+        next(iter(changed.head.parameters())).data = next(changed.head.parameters()).data + 1
     assert weights_key(changed) != key
 
 
@@ -461,13 +458,13 @@ def test_an_engine_that_fails_is_replaced(networks, exported, frames, monkeypatc
     for name, box in BOXES.items():
         tracker.init(name, frames[0], box)
     before = tracker.update(frames[1])
-    run = engine._graphs['step'].run
+    run = engine._graph.run
 
     def fail(values):
         if failure == 'error':
             raise RuntimeError('device lost')
         return {**run(values), 'boxes': np.full((len(values['current']), 4), np.nan)}
-    engine._graphs['step'] = engine._step._replace(run=fail)
+    engine._graph = engine._graph._replace(run=fail)
     tracks = tracker.update(frames[2], ['a', 'b'])
     assert tuple(tracks) == ('a', 'b')
     for name, track in tracks.items():
@@ -486,7 +483,7 @@ def test_a_failing_engine_without_another_is_an_error(exported, frames, without)
     engine, _ = make_engine('onnxruntime', Source(weights=exported['re3_lite']))
     tracker = Tracker(engine=engine)
     tracker.init('a', frames[0], BOXES['a'])
-    engine._graphs.clear()
+    engine._graph = engine._graph._replace(run=lambda values: 1 / 0)
     without('torch', 'openvino')
     with pytest.raises(EngineFailure, match='onnxruntime failed: .*torch needs'):
         tracker.update(frames[1])
@@ -497,44 +494,41 @@ def test_a_failing_engine_without_another_is_an_error(exported, frames, without)
 
 
 @needs_onnx
-@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite', 're3_conv'])
+@pytest.mark.parametrize('name', ['re3_lite', 're3', 'goturn_lite'])
 def test_graphs_have_operators_of_tensorrt_and_old_versions(exported, name):
     import onnx
     from re3_core.export import IR_VERSION, OPSET, unsupported_by_tensorrt
-    paths = list(exported[name].glob('*.onnx'))
-    assert len(paths) == (3 if name == 're3_lite' else 1)
-    for path in paths:
-        assert unsupported_by_tensorrt(path) == []
-        model = onnx.load(path)
-        assert model.ir_version <= IR_VERSION
-        assert [item.version for item in model.opset_import if not item.domain] == [OPSET]
-        # TensorRT takes uint8 inputs only where the first operator is a Cast.
-        images = {item.name for item in model.graph.input
-                  if item.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
-        assert images
-        for node in model.graph.node:
-            assert node.op_type == 'Cast' or not images & set(node.input)
+    [path] = exported[name].glob('*.onnx')
+    assert unsupported_by_tensorrt(path) == []
+    model = onnx.load(path)
+    assert model.ir_version <= IR_VERSION
+    assert [item.version for item in model.opset_import if not item.domain] == [OPSET]
+    # TensorRT takes uint8 inputs only where the first operator is a Cast.
+    images = {item.name for item in model.graph.input
+              if item.type.tensor_type.elem_type == onnx.TensorProto.UINT8}
+    assert images
+    for node in model.graph.node:
+        assert node.op_type == 'Cast' or not images & set(node.input)
 
 
 @needs_onnx
 def test_weights_in_float16_take_half_the_space_without_a_loss(exported, tmp_path):
-    from re3_core.export import export_graphs
+    from re3_core.export import export_graph
     network = tiny_networks()['re3_lite']
-    size = (exported['re3_lite'] / 're3_lite.step.float32.onnx').stat().st_size
+    size = (exported['re3_lite'] / 're3_lite.float32.onnx').stat().st_size
     network.half().float()
-    half = export_graphs(network, tmp_path)['step'].stat().st_size
+    half = export_graph(network, tmp_path).path.stat().st_size
     assert half < .6 * size
 
 
 @needs_onnx
 def test_int8_is_calibrated_on_videos_and_stays_close(networks, exported, frames, tmp_path):
     pytest.importorskip('onnxruntime')
-    from re3_core.engines.files import find_files
-    from re3_core.quantize import calibration_inputs, quantize_graphs
+    from re3_core.engines.files import find_file
+    from re3_core.quantize import calibration_inputs, quantize_graph
     network, boxes = networks['re3_lite'], list(BOXES.values())
-    graphs = find_files(exported['re3_lite'], None, ['float32'])
-    paths = quantize_graphs(graphs, tmp_path, calibration_inputs(graphs, [frames[:20]]))
-    assert set(paths) == {'step', 'similarity', 'rescore'}
+    graph = find_file(exported['re3_lite'], None, ['float32'])
+    quantize_graph(graph, tmp_path, calibration_inputs(graph, [frames[:20]]))
     tracker = Tracker(weights=tmp_path, engine='onnxruntime')
     assert tracker.precision == 'int8'
     crops = crops_of(network, frames[0], boxes)
@@ -559,5 +553,5 @@ def test_export_writes_a_folder_for_the_tracker(networks, tmp_path, capsys):
     weights, folder = tmp_path / 'tiny.safetensors', tmp_path / 'exported'
     save_network(networks['re3_lite'], weights)
     assert main(['--weights', str(weights), '--output', str(folder)]) == 0
-    assert 're3_lite.step.float32.onnx' in capsys.readouterr().out
+    assert 're3_lite.float32.onnx' in capsys.readouterr().out
     assert Tracker(weights=folder, engine='onnxruntime').network.name == 're3_lite'

@@ -327,24 +327,6 @@ def test_candidate_is_more_confident_than_the_last_box(
     assert bool(iou(track.box, FAR) > .8) is found
 
 
-@pytest.mark.parametrize('change, found', [(-1., True), (-5., False)])
-def test_candidate_is_rescored_by_the_crop_found(
-        lost_and_searched_far_away, monkeypatch, change, found):
-    tracker = lost_and_searched_far_away
-    template, seen = tracker._targets['a'].keyframe.previous, []
-    monkeypatch.setattr(tracker.network, 'rescore', lambda logits, before, found, reference: (
-        seen.append((before, found)), logits + change)[1])
-    for _ in range(redetection.FOUND_AFTER):
-        track = tracker.update(image_with(FAR))['a']
-    assert track.lost is not found
-    if found:
-        assert track.confidence == pytest.approx(1 / (1 + np.exp(-VISIBLE - change)), abs=1e-4)
-    assert len(seen) == redetection.FOUND_AFTER
-    before, crop = seen[-1]
-    np.testing.assert_array_equal(before, template)
-    assert crop.shape == (1, 3, 16, 16) and crop[0, 0, 8, 8] == 255 and crop[0, 1, 8, 8] == 0
-
-
 def test_keyframe_is_that_of_the_last_confident_frame():
     tracker = start()
     target = tracker._targets['a']

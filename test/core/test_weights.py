@@ -8,12 +8,12 @@ import os
 
 import pytest
 from re3_core import available_models, load_network, save_network, Tracker
-from re3_core.networks import NETWORKS, Re3LiteNet
+from re3_core.networks import GoturnLiteNet, NETWORKS, Re3LiteNet
 from re3_core.weights import LEGACY_NAMES, read_metadata, weights_path
 from safetensors.torch import load_file, save_file
 import torch
 
-TINY = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16}
+TINY = {'width': .25, 'embedding': 8, 'hidden': 16}
 
 
 @pytest.fixture
@@ -60,12 +60,13 @@ def test_failed_save_leaves_the_old_file(saved, monkeypatch):
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
 
 
-def test_files_of_earlier_releases_load(saved):
+def test_files_of_earlier_releases_load(tmp_path):
     def rename(tensors):
         for old, new in LEGACY_NAMES.items():
             for name in [name for name in tensors if name.startswith(new)]:
                 tensors[old + name[len(new):]] = tensors.pop(name)
-    network, path = saved
+    network, path = GoturnLiteNet(width=.25, embedding=8, fc=(16,)), tmp_path / 'old.safetensors'
+    save_network(network, path, dtype=torch.float32)
     rewrite(path, rename)
     assert {name.split('.')[0] for name in load_file(path)} >= {'matcher', 'head'}
     assert not any(name.startswith('correlation') for name in load_file(path))
@@ -82,10 +83,10 @@ def test_path_that_is_not_utf8_is_named(saved, tmp_path):
 
 
 @pytest.mark.parametrize('change, text', [
-    (lambda tensors: tensors.pop('fc6.bias'), 'missing: fc6.bias'),
+    (lambda tensors: tensors.pop('head.up.bias'), 'missing: head.up.bias'),
     (lambda tensors: tensors.update(extra=torch.zeros(1)), 'not of this network: extra'),
-    (lambda tensors: tensors.update({'fc6.bias': torch.zeros(3)}),
-     r'fc6.bias has shape \(3,\), not \(32,\)'),
+    (lambda tensors: tensors.update({'head.up.bias': torch.zeros(3)}),
+     r'head.up.bias has shape \(3,\), not \(128,\)'),
 ])
 def test_file_that_does_not_fit_is_explained(saved, change, text):
     rewrite(saved[1], change)
@@ -95,6 +96,7 @@ def test_file_that_does_not_fit_is_explained(saved, change, text):
 
 @pytest.mark.parametrize('metadata, text', [
     ({'model': 'yolo'}, "model must be one of .*re3_lite.*, got 'yolo'"),
+    ({'model': 're3_conv'}, "model must be one of .*re3_lite, got 're3_conv'"),
     ({'config': json.dumps({'depth': 3})}, 'config that does not fit re3_lite.*depth'),
     ({'config': '{'}, 'config that does not fit re3_lite'),
 ])
@@ -102,6 +104,17 @@ def test_metadata_that_is_wrong_is_explained(saved, metadata, text):
     rewrite(saved[1], lambda tensors: None, metadata)
     with pytest.raises(ValueError, match=text):
         load_network(weights=saved[1])
+
+
+def test_first_generation_of_re3_lite_is_refused(saved):
+    config = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16, 'peephole': 'full'}
+    rewrite(saved[1], lambda tensors: None, {'config': json.dumps(config)})
+    for load in (load_network, Tracker):
+        with pytest.raises(ValueError) as error:
+            load(weights=saved[1])
+        assert str(error.value) == (
+            f'{saved[1]} belongs to the first generation of re3_lite, which this release no '
+            'longer runs; use the packaged weights, or fine-tune or train new ones')
 
 
 def test_file_of_another_model_is_refused(saved):

@@ -61,5 +61,5 @@ def tiny_weights(tmp_path_factory):
     from re3_core import save_network
     from re3_core.networks import Re3LiteNet
     path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
-    save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), path)
+    save_network(Re3LiteNet(width=.25, embedding=8, hidden=16), path)
     return path

@@ -23,7 +23,7 @@ def tiny_weights(tmp_path_factory):
     import torch
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
-    save_network(Re3LiteNet(width=.25, embedding=8, fc6=32, hidden=16), path)
+    save_network(Re3LiteNet(width=.25, embedding=8, hidden=16), path)
     return path
 
 

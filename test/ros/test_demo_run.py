@@ -57,7 +57,7 @@ def clip(tmp_path):
 @pytest.fixture
 def random_weights(tmp_path):
     torch.manual_seed(0)
-    network = Re3LiteNet(width=0.25, embedding=4, fc6=16, hidden=16)
+    network = Re3LiteNet(width=0.25, embedding=4, hidden=16)
     save_network(network, tmp_path / 'random.safetensors')
     return tmp_path / 'random.safetensors'
 

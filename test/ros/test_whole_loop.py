@@ -66,7 +66,7 @@ def worn_weights(tmp_path):
     import torch
     network, noise = load_network(), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        weight = network.head.box.weight
+        weight = network.head.votes.weight
         weight += 3 * weight.std() * torch.randn(weight.shape, generator=noise)
     save_network(network, tmp_path / 'worn.safetensors')
     return tmp_path / 'worn.safetensors'

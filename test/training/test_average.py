@@ -9,7 +9,7 @@ from re3_core.networks import Re3LiteNet
 import torch
 from training.average import main
 
-TINY = {'width': .25, 'embedding': 8, 'fc6': 32, 'hidden': 16}
+TINY = {'width': .25, 'embedding': 8, 'hidden': 16}
 
 
 def saved(path, **config):

@@ -23,13 +23,13 @@ def teacher(monkeypatch):
 
 def test_a_student_is_trained_and_written(teacher, tiny_config, tmp_path, capsys):
     output, before = tmp_path / 'dense' / 'backbone.safetensors', tmp_path / 'before.safetensors'
-    trained = Re3LiteNet(embedding=8, fc6=16, hidden=8, backbone='efficientnet_lite0')
+    trained = Re3LiteNet(embedding=8, hidden=8, backbone='efficientnet_lite0')
     save_network(trained, before, dtype=torch.float32)
     assert distill.main(['--config', str(tiny_config), '--output', str(output), '--batch', '8',
                          '--iterations', '25', '--into', str(before)]) == 0
     network = load_network(weights=output.parent / 're3_lite.safetensors')
-    assert torch.allclose(network.fc6.weight, trained.fc6.weight, atol=1e-3)
-    again = Re3LiteNet(embedding=8, fc6=16, hidden=8)
+    assert torch.allclose(network.head.up.weight, trained.head.up.weight, atol=1e-3)
+    again = Re3LiteNet(embedding=8, hidden=8)
     for path in (output, output.parent / 're3_lite.safetensors'):
         load_backbone(again, path)
         assert torch.equal(again.backbone.layers[3].weight, network.backbone.layers[3].weight)

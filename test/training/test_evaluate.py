@@ -54,7 +54,7 @@ def weights(tmp_path_factory):
     """Return a weights file of a small untrained re3_lite."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
-    save_network(NETWORKS['re3_lite'](width=.25, embedding=8, fc6=16, hidden=16), path)
+    save_network(NETWORKS['re3_lite'](width=.25, embedding=8, hidden=16), path)
     return path
 
 

@@ -116,8 +116,7 @@ SIMULATED = {'kind': 'simulated', 'clips': 2, 'length': 8, 'size': [60, 80], 'pr
 COMPACT = {'width': .25, 'embedding': 8}
 ALEXNET = {'crop_size': 67, 'channels': [4, 4, 4, 4, 4]}
 CASES = {
-    're3_lite': ({**COMPACT, 'fc6': 16, 'hidden': 8}, 8),
-    're3_conv': ({**COMPACT, 'hidden': 8}, 8),
+    're3_lite': ({**COMPACT, 'hidden': 8}, 8),
     'goturn_lite': ({**COMPACT, 'fc': [16]}, 22),
     're3': ({**ALEXNET, 'skips': [2, 2, 2], 'fc': 16, 'hidden': 8}, 4),
     'goturn': ({**ALEXNET, 'fc': [16, 16], 'dropout': 0.}, 22),

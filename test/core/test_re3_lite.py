@@ -6,8 +6,8 @@
 import numpy as np
 import pytest
 from re3_core import Tracker
-from re3_core.networks import Crops, Re3ConvNet
-from re3_core.networks.re3_conv import sample, SEARCH, TEMPLATE
+from re3_core.networks import Crops, Re3LiteNet
+from re3_core.networks.re3_lite import sample, SEARCH, TEMPLATE
 from re3_core.weights import load_network, save_network
 import torch
 
@@ -15,7 +15,7 @@ import torch
 @pytest.fixture(scope='module', params=[True, False], ids=['recurrent', 'twin'])
 def tiny(request):
     torch.manual_seed(0)
-    network = Re3ConvNet(width=.25, embedding=8, hidden=16, recurrent=request.param).eval()
+    network = Re3LiteNet(width=.25, embedding=8, hidden=16, recurrent=request.param).eval()
     with torch.no_grad():
         network.head.votes.weight.normal_(0, .2)
     return network
@@ -30,12 +30,12 @@ def crops():
 
 def test_full_size_has_2_7_million_parameters():
     with torch.device('meta'):
-        network = Re3ConvNet()
+        network = Re3LiteNet()
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.70e6, rel=.01)
 
 
 def test_a_new_network_predicts_about_the_last_box(crops):
-    network = Re3ConvNet(width=.25, embedding=8, hidden=16).eval()
+    network = Re3LiteNet(width=.25, embedding=8, hidden=16).eval()
     with torch.no_grad():
         prediction, _ = network.start(crops)
     half = .5 / network.current_crop.context
@@ -102,7 +102,7 @@ def test_templates_are_dropped_in_training_only(tiny, crops):
 
 def test_file_and_tracker(tiny, tmp_path):
     save_network(tiny, tmp_path / 'tiny.safetensors', dtype=torch.float32)
-    loaded = load_network('re3_conv', tmp_path / 'tiny.safetensors')
+    loaded = load_network('re3_lite', tmp_path / 'tiny.safetensors')
     assert loaded.recurrent is tiny.recurrent
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (120, 160, 3), dtype=np.uint8) for _ in range(6)]
