@@ -369,4 +369,4 @@ def test_two_processes_do_what_one_does_with_the_whole_batch(
     for name, value in expected.items():
         assert torch.allclose(found[name], value, atol=2e-4), name
     alone, shared = logged(one, 'train/norm'), logged(two, 'train/norm')
-    assert [shared[i] for i in alone] == pytest.approx(list(alone.values()), rel=1e-3)
+    assert [shared[i] for i in alone] == pytest.approx(list(alone.values()), rel=1e-2)
