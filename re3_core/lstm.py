@@ -60,7 +60,6 @@ class PeepholeLSTMCell(nn.Module):
     def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Advance one step: inputs (N, in), state (h, c) of (N, H) each; return the new state."""
         hidden, cell = state
-        projected = functional.linear(inputs, self.weight_input, self.bias)
         # Under autocast the products are in half precision; the memory keeps its own.
         gates = (functional.linear(inputs, self.weight_input, self.bias)
                  + functional.linear(hidden, self.weight_hidden)).to(cell.dtype)

@@ -56,8 +56,8 @@ def find_file(folder: Path, model: str | None, precisions: Iterable[str],
     Return the file of a model in a folder, in the first precision that is there, or None.
 
     :param model: by default that of the only model in the folder.
-    :raises EngineError: if `model` is not given and there are several, or if the folder is one of
-        the first generation of re3_lite.
+    :raises EngineError: if `model` is not given and there are several.
+    :raises ValueError: if the folder is one of the first generation of re3_lite, for any engine.
     """
     models = (model,) if model else available_models()
     for precision in precisions:
@@ -70,9 +70,9 @@ def find_file(folder: Path, model: str | None, precisions: Iterable[str],
                                   f'{", ".join(file.path.name for file in found)}; name one')
             if found:
                 return found[0]
-    for path in folder.glob('re3_lite.step.*'):     # then there was one file for each of its parts
-        if 're3_lite' in models:
-            raise EngineError(f'{printable(path)} {FIRST_GENERATION}')
+    # The first generation had a file for each of its parts.
+    if 're3_lite' in models and (parts := sorted(folder.glob('re3_lite.step.*'))):
+        raise ValueError(f'{printable(parts[0])} {FIRST_GENERATION}')
     return None
 
 

@@ -387,7 +387,7 @@ def test_damaged_files_are_refused_by_name(exported, tmp_path, engine, damage):
         assert f'has format 1, this release reads {files.FORMAT}; export' in str(raised.value)
 
 
-@pytest.mark.parametrize('engine', COMPILED)
+@pytest.mark.parametrize('engine', ['auto', *COMPILED])
 @pytest.mark.parametrize('settings', [{}, {'model': 're3_lite'}])
 def test_graphs_of_the_first_generation_are_refused(tmp_path, engine, settings):
     for part in ('step', 'similarity', 'rescore'):
