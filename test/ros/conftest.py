@@ -17,13 +17,16 @@ SIZE = (120, 160)
 
 @pytest.fixture(scope='session')
 def tiny_weights(tmp_path_factory):
-    """Return the path of weights of a tiny random network: it keeps boxes where they are."""
+    """Return the path of weights of a tiny network: it keeps boxes where they are, confidently."""
     from re3_core import save_network
     from re3_core.networks.re3_lite import Re3LiteNet
     import torch
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
-    save_network(Re3LiteNet(width=.25, embedding=8, hidden=16), path)
+    network = Re3LiteNet(width=.25, embedding=8, hidden=16)
+    with torch.no_grad():
+        network.confidence[-1].bias.fill_(2.)
+    save_network(network, path)
     return path
 
 
