@@ -25,7 +25,7 @@ from training.simulator.scene import wander
 
 # Largest enlargement of the image's pixels, and the smallest target in frame heights.
 MAX_MAGNIFICATION = 2.5
-MIN_SIDE = .1
+MIN_SIDE = .06
 # Sides of a part of an image that serves as target, in sides of the image.
 PATCH_SIDES = .08, .5
 
@@ -103,7 +103,7 @@ def _draw_path(rng: np.random.Generator, shape: tuple[int, ...], box: np.ndarray
     turns = np.stack((np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)), 1)
     stretch = np.exp(np.stack((aspect, -aspect), 1))
     axes = turns.reshape(-1, 2, 2) * (scale[:, None] * stretch)[:, :, None]
-    speed = log_uniform(rng, .005, .2) * side * scale.mean()
+    speed = log_uniform(rng, .005, .4) * side * scale.mean()
     velocity = wander(rng, length, speed, rng.uniform(.3, .97), 2)
     places = frame * rng.uniform(.25, .75, 2) + np.cumsum(velocity, 0) - velocity[0]
     # The frame stays within the image, as far as zoom and turn allow it.
