@@ -63,7 +63,7 @@ def test_compressed_matrices_take_a_quarter_and_compute_nearly_the_same(tmp_path
     openvino_passes.compress_matrices(compressed)
     assert count(compressed, 'MatMul') == count(original, 'MatMul')
     assert constant_bytes(compressed) < .3 * constant_bytes(original)
-    assert_close(outputs_of(compressed), outputs_of(original), boxes=.01, rest=.02)
+    assert_close(outputs_of(compressed), outputs_of(original), boxes=.01, rest=.04)
 
 
 def test_quantization_is_removed_only_where_floating_point_operators_read():
@@ -74,7 +74,7 @@ def test_quantization_is_removed_only_where_floating_point_operators_read():
     # and of the memory's input, four convolutions of each LSTM layer, and four of the head. The
     # backbone keeps its own.
     assert removed == 2 + 2 + 2 + 1 + 2 * 4 + 4
-    assert_close(outputs_of(changed), outputs_of(original), boxes=.01, rest=.02)
+    assert_close(outputs_of(changed), outputs_of(original), boxes=.01, rest=.04)
 
 
 def test_graphs_without_quantization_are_left_as_they_are():

@@ -22,8 +22,8 @@ def test_packaged_weights_on_simulated_clips():
              if np.isfinite(box).all()]
     overlap, confidence = np.array(found, float).T
     assert len(overlap) > .9 * CLIPS * (LENGTH - 1)
-    # Today .753, .909, .134 and .43 (OpenVINO in int8).
+    # Today .751, .874, .134 and .59 (OpenVINO in int8; float32: .765, .893, .130, .53).
     assert overlap.mean() > .72
-    assert (overlap > .5).mean() > .88
+    assert (overlap > .5).mean() > .85
     assert np.abs(confidence - overlap).mean() < .165
-    assert np.corrcoef(confidence, overlap)[0, 1] > .4
+    assert np.corrcoef(confidence, overlap)[0, 1] > .48
