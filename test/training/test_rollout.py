@@ -129,7 +129,7 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
             assert track.confidence == pytest.approx(
                 torch.sigmoid(prediction.logits[place]).item(), abs=1e-3)
             moved.append(np.abs(track.box - before).max())
-        assert max(moved) > .5, 'nothing moved, so nothing was tested'
+        assert max(moved) > .3, 'nothing moved, so nothing was tested'
 
 
 def test_only_own_rows_follow_predictions(network, clips):
