@@ -61,7 +61,6 @@ class ModelInfo:
     previous_crop: CropSpec
     current_crop: CropSpec
     scale_lr: float = 1.
-    reset_every: int = 32
 
     @classmethod
     def of(cls, network: Any) -> 'ModelInfo':

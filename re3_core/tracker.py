@@ -37,6 +37,8 @@ from re3_core.model import Crops, State
 if TYPE_CHECKING:
     from re3_core.networks import TrackerNetwork
 
+# Frames between resets of the LSTM state (Re3 paper, section III-E).
+RESET_EVERY = 32
 # Hysteresis of lost and found: see `Tracker`.
 LOST_CONFIDENCE = .43
 FOUND_CONFIDENCE = .56
@@ -137,8 +139,7 @@ class Tracker:
         the targets of that frame keep their boxes as lost, and `engine_problem` names the
         failure.
     :param threads: CPU threads of the engine; 0: as it chooses.
-    :param reset_every: frames between resets to the first frame's state; 0 for never; None: as the
-        network needs it.
+    :param reset_every: frames between resets to the first frame's state; 0 for never.
     :param redetection_candidates: search regions per frame and lost target; 0: no re-detection,
         the network just continues.
     :param redetection_limit: search regions per frame for all lost targets together.
@@ -150,7 +151,7 @@ class Tracker:
                  threads: int = 0,
                  lost_confidence: float = LOST_CONFIDENCE,
                  found_confidence: float = FOUND_CONFIDENCE, lost_after: int = LOST_AFTER,
-                 reset_every: int | None = None,
+                 reset_every: int = RESET_EVERY,
                  redetection_candidates: int = redetection.CANDIDATES,
                  redetection_limit: int = redetection.LIMIT, **deprecated: Any) -> None:
         renamed = present_arguments('Tracker', deprecated, RENAMED, INEFFECTIVE)
@@ -163,7 +164,7 @@ class Tracker:
         logger.info('engine: %s (%s)', self._engine.describe(), self.engine_reason)
         self.lost_confidence, self.found_confidence = lost_confidence, found_confidence
         self.lost_after = lost_after
-        self.reset_every = self._engine.network.reset_every if reset_every is None else reset_every
+        self.reset_every = reset_every
         self.redetection_candidates = redetection_candidates
         self.redetection_limit = redetection_limit
         for name, value in renamed.items():

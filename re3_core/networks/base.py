@@ -45,8 +45,6 @@ class TrackerNetwork(nn.Module):
       empty, for a network that remembers what it needs of the last frame;
     - `has_memory`: whether it is recurrent; then tracking starts with the first frame alone, else
       with the first pair of frames;
-    - `reset_every`: frames between resets of the memory to that of the first frame (Re3 paper,
-      section III-E), 0 for never;
     - `scale_lr`: part of the size change applied per frame (`boxes.damp_scale`).
     """
 
@@ -56,7 +54,6 @@ class TrackerNetwork(nn.Module):
     previous_crop: CropSpec
     current_crop: CropSpec
     scale_lr = 1.
-    reset_every = 32
     has_memory = False
 
     def __init__(self, config: dict[str, Any]) -> None:

@@ -116,7 +116,6 @@ class Re3LiteNet(TrackerNetwork):
     # Attention and offsets have ranges too different for one scale of 8 bits.
     float_modules = ('head.votes.',)
     has_memory = True
-    reset_every = 0     # long unrolls in training made the memory stable
     scale_lr = .7       # steadier sizes, at the same accuracy on validation sequences
     previous_crop = CropSpec(size=0, context=CONTEXT * TEMPLATE / SEARCH)
     current_crop = CropSpec(size=8 * SEARCH, context=CONTEXT)   # 44.8 pixels per side of the box

@@ -86,9 +86,7 @@ def test_targets_of_two_cameras_share_a_batch(network, frames):
         np.testing.assert_allclose(track.box, expected[name].box, atol=1e-2)
 
 
-def test_memory_is_reset_as_the_network_needs_it(network, frames, monkeypatch):
-    assert Tracker(network=network).reset_every == 0
-    monkeypatch.setattr(type(network), 'reset_every', 32)
+def test_memory_is_reset_every_32nd_frame(network, frames):
     tracker = Tracker(network=network)
     tracker.init('a', frames[0], BOXES['a'])
     first = tracker._targets['a'].initial_state
