@@ -64,13 +64,12 @@ TENSORRT_OPERATORS = frozenset((
 class _Step(nn.Module):
     """One time step, which also returns the template of its previous crops."""
 
-    def __init__(self, network: TrackerNetwork, references: int) -> None:
+    def __init__(self, network: TrackerNetwork, crops: int, references: int) -> None:
         super().__init__()
-        self.network, self.references = network, references
+        self.network, self.crops, self.references = network, crops, references
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        count = len(_crop_inputs(self.network))
-        crops, state = [_planes(crop) for crop in inputs[:count]], inputs[count:]
+        crops, state = [_planes(crop) for crop in inputs[:self.crops]], inputs[self.crops:]
         features = self.network.features(Crops(crops[0], crops[-1]))
         embedding = self.network.encode(features, state[:self.references])
         prediction, memory = self.network.recur(embedding, state[self.references:])
@@ -109,7 +108,7 @@ def export_graph(network: TrackerNetwork, folder: Path, precision: str = 'float3
     references = [f'reference_{index}' for index in range(len(state.reference))]
     memories = [f'memory_{index}' for index in range(len(state.memory))]
     model = _to_onnx(
-        _Step(network, len(references)), (*crops, *state.reference, *state.memory),
+        _Step(network, len(crops), len(references)), (*crops, *state.reference, *state.memory),
         [*crop_inputs, *references, *memories],
         ['boxes', 'confidences', *(f'next_{name}' for name in (*references, *memories))])
     compress_weights(model, lossless=precision == 'float32')

@@ -124,7 +124,7 @@ class RefusedRequests:
     """
     Requests on `init` that were refused, as long as the status table has them.
 
-    They are numbered: the same request refused again for the same reason is news, too.
+    They are numbered: a request refused again for the same reason is another row.
     """
 
     def __init__(self) -> None:
