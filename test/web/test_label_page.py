@@ -395,6 +395,8 @@ def test_everything_by_keys_of_one_hand(label_page):
     press(page, 'D', 'c')
     page.wait_until(lambda: keys_of(page) == [0, 3, 13], 'the occlusion')
     assert project.targets['1'].keys[13].occluded
+    # The key reverses what the page shows.
+    page.wait_until(lambda: '3 keys' in page.text('targets'), 'the occlusion in the page')
     press(page, 'd', 'd', 'c')
     page.wait_until(lambda: keys_of(page) == [0, 3, 13, 15], 'its end')
     assert not project.targets['1'].keys[15].occluded
