@@ -5,9 +5,10 @@
 Crops: a network's input, cut from a frame around a box, and coordinates within it.
 
 A crop covers a *region*: a box with the target's center and `context` times its width and
-height, warped to a square (Re3 paper, section III-A: the aspect is not kept). Pixels outside the
-frame are black. Tracking and training call the same `crop_batch`; frames may be numpy arrays
-(cropped by OpenCV) or torch tensors, for example on a GPU (see `re3_core.tensor_crops`).
+height, warped to a square (Re3 paper, section III-A: the aspect is not kept), or a region nearer
+to a square. Pixels outside the frame are black. Tracking and training call the same `crop_batch`;
+frames may be numpy arrays (cropped by OpenCV) or torch tensors, for example on a GPU (see
+`re3_core.tensor_crops`).
 """
 
 from collections.abc import Sequence
@@ -32,20 +33,34 @@ Frame = Any     # H x W x 3 uint8 RGB: numpy array or torch tensor
 
 
 class CropSpec(NamedTuple):
-    """Side of the square crop in pixels, and its extent in multiples of the box."""
+    """Side of the square crop in pixels, and its region around a box, see `region_of`."""
 
     size: int
     context: float
+    aspect: float = 1.
+
+    def region(self, boxes: Boxes) -> Boxes:
+        """Return the `xyxy` regions (..., 4) of the crops around `xyxy` boxes."""
+        return region_of(boxes, self.context, self.aspect)
 
 
-def region_of(boxes: Boxes, context: float | Boxes) -> Boxes:
+def region_of(boxes: Boxes, context: float | Boxes, aspect: float = 1.) -> Boxes:
     """
     Return `xyxy` regions (..., 4) with the centers and `context` times the size of `xyxy` boxes.
 
+    :param aspect: exponent of the boxes' aspect ratio in that of the regions, whose area does not
+        depend on it. 1: the same aspect; 0: squares. In between, a narrow target has more room
+        to move to its sides.
+
     >>> region_of(np.array([10., 10., 20., 30.]), 2.0)
     array([ 5.,  0., 25., 40.])
+    >>> region_of(np.array([10., 0., 20., 160.]), 2.0, aspect=.5)
+    array([ -5.,   0.,  35., 160.])
     """
     x, y, w, h = box_ops.split(box_ops.xyxy_to_cxcywh(boxes))
+    if aspect != 1:
+        stretch = (h / w) ** ((1 - aspect) / 2)
+        w, h = w * stretch, h / stretch
     return box_ops.cxcywh_to_xyxy(box_ops.stack(x, y, w * context, h * context))
 
 

@@ -81,8 +81,8 @@ class ModelInfo:
         try:
             info = dict(values)
             for name in ('previous_crop', 'current_crop'):
-                size, context = info[name]
-                info[name] = CropSpec(int(size), float(context))
+                size, *region = info[name]
+                info[name] = CropSpec(int(size), *map(float, region))
             return cls(**info)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f'not the properties of a model: {error}') from None

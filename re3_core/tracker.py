@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from re3_core import boxes as box_ops
 from re3_core import redetection
 from re3_core.arrays import concatenate
-from re3_core.crops import check_frame, CropSpec, decode, Frame, region_of
+from re3_core.crops import check_frame, CropSpec, decode, Frame
 from re3_core.deprecation import deprecated_attribute, ineffective_attribute, present_arguments
 from re3_core.engines import (
     Engine,
@@ -381,7 +381,7 @@ class Tracker:
         last_boxes = np.stack([proposal.box for proposal in proposals])
         images = [images[proposal.row] for proposal in proposals]
         crop = self.network.current_crop
-        regions = region_of(last_boxes, crop.context)
+        regions = crop.region(last_boxes)
         crops = Crops(concatenate([proposal.previous for proposal in proposals]),
                       self._engine.crop(images, regions, crop.size))
         output = self._engine.step(crops, [proposal.state for proposal in proposals])
@@ -399,7 +399,7 @@ class Tracker:
     def _crop(self, images: Sequence[Frame], boxes: np.ndarray,
               spec: CropSpec) -> Any:
         """Cut crops of N images around boxes (N, 4)."""
-        return self._engine.crop(images, region_of(boxes, spec.context), spec.size)
+        return self._engine.crop(images, spec.region(boxes), spec.size)
 
     def _crop_both(self, images: Sequence[Frame], boxes: np.ndarray) -> Crops:
         """Cut both crops from the same images at the same boxes (N, 4)."""

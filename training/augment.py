@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from re3_core import boxes as box_ops
-from re3_core.crops import region_of
+from re3_core.crops import CropSpec
 import torch
 from training.config import Augmentation, BoxJitter
 from training.data.sources import Clip
@@ -71,20 +71,20 @@ class Batch(NamedTuple):
 
 
 def make_batch(clips: Sequence[Clip], generators: Sequence[np.random.Generator],
-               augment: Augmentation, context: float, scheduled_sampling: float = 0.,
+               augment: Augmentation, crop: CropSpec, scheduled_sampling: float = 0.,
                copies: int = 1, as_tensor: bool = False) -> Batch:
     """
     Draw everything that is random about clips of equal length.
 
     :param clips: clips whose targets are visible in their first frames
     :param generators: a numpy Generator for each clip
-    :param context: size of the current crop in multiples of the box
+    :param crop: the current crop
     :param scheduled_sampling: probability that a row follows the network's own predictions
     :param copies: rows made of each clip, each augmented differently
     :param as_tensor: make one tensor of the frames of each time, to be moved to a GPU
     :raises ValueError: if a clip begins without its target
     """
-    rows = [_augmented_rows(clip, rng, augment, context, scheduled_sampling, copies)
+    rows = [_augmented_rows(clip, rng, augment, crop, scheduled_sampling, copies)
             for clip, rng in zip(clips, generators, strict=True)]
     drawn = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
@@ -116,7 +116,7 @@ def _stacked_frames(clips: Sequence[Clip]) -> list[torch.Tensor]:
     return list(frames)
 
 
-def _augmented_rows(clip: Clip, rng: np.random.Generator, augment: Augmentation, context: float,
+def _augmented_rows(clip: Clip, rng: np.random.Generator, augment: Augmentation, crop: CropSpec,
                     scheduled_sampling: float, copies: int) -> dict[str, np.ndarray]:
     """Return the arrays of a Batch, (C, T, ...), for the C rows that are made of one clip."""
     known, size = last_known(clip.boxes), clip.frames[0].shape[:2]
@@ -124,7 +124,7 @@ def _augmented_rows(clip: Clip, rng: np.random.Generator, augment: Augmentation,
     # Spread evenly: of 11 copies with a probability of 10 / 11 exactly one is not a pair.
     pair = (np.arange(copies) + rng.random()) / copies >= 1 - augment.pair_prob
     template_boxes, search_boxes = _crop_boxes(
-        np.tile(known.astype(np.float64), (copies, 1, 1)), size, rng, augment, context,
+        np.tile(known.astype(np.float64), (copies, 1, 1)), size, rng, augment, crop,
         free_running, pair)
     visible = np.where(np.isfinite(clip.visible), clip.visible, 1)
     return {
@@ -151,18 +151,18 @@ def last_known(boxes: np.ndarray) -> np.ndarray:
 
 
 def _crop_boxes(truth: np.ndarray, frame_size: tuple, rng: np.random.Generator,
-                augment: Augmentation, context: float, free_running: np.ndarray,
+                augment: Augmentation, crop: CropSpec, free_running: np.ndarray,
                 pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the boxes for previous and current crops (C, T, 4) that follow from the truth."""
     def jitter(boxes: np.ndarray, settings: BoxJitter) -> np.ndarray:
-        return jittered(boxes, frame_size, rng, augment, context, settings)
+        return jittered(boxes, frame_size, rng, augment, crop, settings)
     last, now = truth[:, :-1], truth[:, 1:]
     start = jitter(truth[:, :1], augment.start_jitter)
     template = np.where(free_running[:, None, None], start, jitter(last, augment.jitter))
     search = template
     if augment.target_from_next_frame:
         search = pull_boxes(template.reshape(-1, 4), now.reshape(-1, 4), augment.min_coverage,
-                            context).reshape(template.shape)
+                            crop).reshape(template.shape)
     pair = (pair & ~free_running)[:, None, None]
     if pair.any():
         template = np.where(pair, last, template)
@@ -174,7 +174,7 @@ def _crop_boxes(truth: np.ndarray, frame_size: tuple, rng: np.random.Generator,
 
 
 def jittered(boxes: np.ndarray, frame_size: tuple, rng: np.random.Generator,
-             augment: Augmentation, context: float, jitter: BoxJitter) -> np.ndarray:
+             augment: Augmentation, crop: CropSpec, jitter: BoxJitter) -> np.ndarray:
     """
     Move boxes as GOTURN does to make synthetic search crops, or as Re3 does to make noisy crops.
 
@@ -204,16 +204,16 @@ def jittered(boxes: np.ndarray, frame_size: tuple, rng: np.random.Generator,
     if augment.limits == 'goturn':
         return moved
     return pull_boxes(moved.reshape(-1, 4), boxes.reshape(-1, 4), augment.min_coverage,
-                      context).reshape(boxes.shape)
+                      crop).reshape(boxes.shape)
 
 
-def covered_fraction(targets: Any, boxes: Any, context: float = 2.0) -> Any:
+def covered_fraction(targets: Any, boxes: Any, crop: CropSpec) -> Any:
     """Return the fraction (...) of each target's area in the crop region around a box."""
-    shown = box_ops.intersection(targets, region_of(boxes, context))
+    shown = box_ops.intersection(targets, crop.region(boxes))
     return shown / box_ops.area(targets).clip(1e-12)
 
 
-def pull_boxes(boxes: Any, targets: Any, min_coverage: float = 0.7, context: float = 2.0) -> Any:
+def pull_boxes(boxes: Any, targets: Any, min_coverage: float, crop: CropSpec) -> Any:
     """
     Pull boxes towards targets until their crops show at least `min_coverage` of them.
 
@@ -224,7 +224,7 @@ def pull_boxes(boxes: Any, targets: Any, min_coverage: float = 0.7, context: flo
     :param boxes: (N, 4), for example a network's own predictions
     :param targets: (N, 4), the true boxes
     :param min_coverage: fraction of the target's area
-    :param context: size of the crop in multiples of the box
+    :param crop: the crop around each box
     :return: (N, 4), the type of `boxes`
     """
     library: Any = torch if torch.is_tensor(boxes) else np
@@ -235,7 +235,7 @@ def pull_boxes(boxes: Any, targets: Any, min_coverage: float = 0.7, context: flo
     rates = PULL_RATE ** library.arange(MAX_PULLS + 1, **place)
     rates[-1] = 0
     pulled = targets + rates[:, None, None] * offsets           # (pulls, N, 4)
-    enough = covered_fraction(targets, pulled, context) >= min_coverage
+    enough = covered_fraction(targets, pulled, crop) >= min_coverage
     enough[-1] = True
     return _first(pulled, enough[..., None])
 

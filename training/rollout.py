@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from re3_core import boxes as box_ops
-from re3_core.crops import crop_batch, decode, encode, region_of
+from re3_core.crops import crop_batch, decode, encode
 from re3_core.networks import Crops, Prediction, TrackerNetwork
 import torch
 from torch import nn, Tensor
@@ -39,6 +39,7 @@ class Rollout(NamedTuple):
     :param crops: T x B crops, T first
     :param features: of these, if they were computed and can be kept, else ()
     :param regions: (T, B, 4) regions of the current crops, xyxy pixels
+    :param last_boxes: (T, B, 4) boxes around which they lie, in coordinates of the regions
     :param targets: (T, B, 4) true boxes in coordinates of these regions, nan where absent
     :param visible: (T, B) visible fraction
     """
@@ -46,6 +47,7 @@ class Rollout(NamedTuple):
     crops: Crops
     features: tuple
     regions: Tensor
+    last_boxes: Tensor
     targets: Tensor
     visible: Tensor
 
@@ -63,7 +65,7 @@ def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
 
     :param features_of: faster version of `network.features`; if given, the features are kept
     """
-    context, first, length = network.current_crop.context, first_step(network), len(batch.boxes)
+    first, length = first_step(network), len(batch.boxes)
     free_running = batch.free_running[:, None]                          # (B, 1)
     crops: list[Crops] = []
     features: list[tuple] = []
@@ -83,10 +85,11 @@ def roll_out(network: TrackerNetwork, batch: Batch, augment: Augmentation,
             seen = features[-1] if features_of else network.features(crops[-1])
             prediction, state = _step(network, seen, state)
             predicted = _next_boxes(network, prediction, batch, t, search_box, augment)
-    regions = region_of(torch.stack(boxes), context)                    # (T, B, 4)
+    last_boxes = torch.stack(boxes)                                     # (T, B, 4)
+    regions = network.current_crop.region(last_boxes)
     targets = mirror_coordinates(encode(batch.boxes[first:], regions), batch.mirrored)
     return Rollout(Crops(*_joined(crops)), _joined(features) if features_of else (), regions,
-                   targets, batch.visible[first:])
+                   encode(last_boxes, regions), targets, batch.visible[first:])
 
 
 def mirror_coordinates(boxes: Tensor, mirrored: Tensor) -> Tensor:
@@ -118,7 +121,7 @@ def _cut(network: TrackerNetwork, batch: Batch, t: int, template_box: Tensor,
     for frames, boxes, spec in (
             (batch.frames[max(t - 1, 0)], template_box, network.previous_crop),
             (batch.frames[t], search_box, network.current_crop)):
-        regions = region_of(boxes, spec.context)
+        regions = spec.region(boxes)
         x1, y1, x2, y2 = regions.unbind(-1)
         mirrored = torch.stack((x2, y1, x1, y2), -1)
         regions = torch.where(batch.mirrored[:, None], mirrored, regions)
@@ -140,14 +143,14 @@ def _recolor(batch: Batch, crops: Tensor) -> Tensor:
 def _next_boxes(network: TrackerNetwork, prediction: Prediction, batch: Batch, t: int,
                 box: Tensor, augment: Augmentation) -> tuple[Tensor, Tensor]:
     """Return the boxes (B, 4) for both crops of time t + 1 that follow from a prediction."""
-    context = network.current_crop.context
+    crop = network.current_crop
     coordinates = mirror_coordinates(
         prediction.boxes.clamp(-MAX_COORDINATE, MAX_COORDINATE), batch.mirrored)
-    predicted = box_ops.damp_scale(decode(coordinates, region_of(box, context)), box,
+    predicted = box_ops.damp_scale(decode(coordinates, crop.region(box)), box,
                                    network.scale_lr)
     truth = batch.last_known_boxes[t + 1 if augment.target_from_next_frame else t]
     predicted = _limit_size(predicted, truth, augment.max_size_ratio)
-    pulled = pull_boxes(predicted, truth, augment.min_coverage, context)
+    pulled = pull_boxes(predicted, truth, augment.min_coverage, crop)
     if not augment.target_from_next_frame:
         return pulled, pulled
     # A prediction that is not a number gives no place for the previous crop either.
@@ -202,8 +205,6 @@ class Objective(nn.Module):
     def forward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts, see `unroll_loss`."""
         prediction, network = self.unroll(rollout), self.unroll.network
-        # The region's center: the box of the last frame, around which the crop was cut.
-        half = .5 / network.current_crop.context
-        last_box = prediction.boxes.new_tensor((.5 - half, .5 - half, .5 + half, .5 + half))
-        tracked = box_ops.damp_scale(prediction.boxes.detach(), last_box, network.scale_lr)
+        tracked = box_ops.damp_scale(
+            prediction.boxes.detach(), rollout.last_boxes, network.scale_lr)
         return unroll_loss(prediction, rollout.targets, rollout.visible, self.weights, tracked)

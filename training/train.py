@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import numpy as np
 from re3_core import save_network, Track, Tracker
+from re3_core.crops import CropSpec
 from re3_core.engines.torch_engine import choose_device, PRECISIONS
 from re3_core.io.files import atomic_write
 from re3_core.networks import TrackerNetwork
@@ -73,14 +74,14 @@ class TrainingBatches:
     own, seeded by the iteration and the clip's number. So a resumed run gets the same batches as
     an uninterrupted one, and so do several processes that share them.
 
-    :param context: size of the current crop in multiples of the box
+    :param crop: the current crop
     :param rank: number of this process; `world` of all
     :raises ValueError: if a stage's batch cannot be shared among the processes
     """
 
-    def __init__(self, config: Config, source: ClipSource, context: float,
+    def __init__(self, config: Config, source: ClipSource, crop: CropSpec,
                  device: torch.device, rank: int = 0, world: int = 1):
-        self.config, self.source, self.context = config, source, context
+        self.config, self.source, self.crop = config, source, crop
         self.rank, self.world, self.as_tensor = rank, world, device.type == 'cuda'
         for stage in config.stages:
             if stage.clips % world:
@@ -93,7 +94,7 @@ class TrainingBatches:
         generators = [np.random.default_rng([self.config.seed, iteration, number])
                       for number in range(self.rank * share, (self.rank + 1) * share)]
         clips = [self.source.sample(rng, stage.unroll) for rng in generators]
-        return make_batch(clips, generators, self.config.augment, self.context,
+        return make_batch(clips, generators, self.config.augment, self.crop,
                           stage.scheduled_sampling, stage.copies, self.as_tensor)
 
 
@@ -211,7 +212,7 @@ class Trainer:
         check_lengths(source, config.stages)
         self.validation = fixed_clips(make_source(config.validation, config.cache),
                                       config.validation_clips, config.validation_length)
-        self.data = TrainingBatches(config, source, self.network.current_crop.context, device,
+        self.data = TrainingBatches(config, source, self.network.current_crop, device,
                                     self.rank, self.world)
         self.batches: Any = None        # of the iterations to come
         self.iteration, self.frames, self.best_auc, self.bad_steps = 0, 0, -1., 0

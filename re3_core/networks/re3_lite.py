@@ -20,6 +20,7 @@ the two factored peephole LSTM layers, and the regression of the box. Difference
   the features at that box, their similarity to both templates, and the memory.
 """
 
+from re3_core.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from re3_core.crops import CropSpec, region_of
 from re3_core.lstm import FactoredConvLSTM
 from re3_core.networks.base import Crops, Prediction, Tensors, TrackerNetwork
@@ -56,6 +57,13 @@ def sample(maps: Tensor, boxes: Tensor, cells: int = ROI) -> Tensor:
     grid = torch.stack((x[:, None, :].expand(-1, cells, -1),
                         y[:, :, None].expand(-1, -1, cells)), -1)
     return functional.grid_sample(maps.float(), 2 * grid - 1, align_corners=False)
+
+
+def square_of(boxes: Tensor) -> Tensor:
+    """Return squares with the centers and areas of `xyxy` boxes (N, 4)."""
+    center, size = xyxy_to_cxcywh(boxes).split(2, -1)
+    side = (size[:, :1] * size[:, 1:]).clamp(min=0).sqrt()
+    return cxcywh_to_xyxy(torch.cat((center, side, side), -1))
 
 
 class EdgeVotes(nn.Module):
@@ -109,6 +117,8 @@ class Re3LiteNet(TrackerNetwork):
     :param recurrent: False: the twin without memory, convolutions in place of the LSTM layers, to
         compare with.
     :param backbone: 'dense' or 'efficientnet_lite0'.
+    :param aspect: exponent of the box's aspect ratio in that of the search region (`region_of`):
+        1 as in Re3, less for narrow targets that move to their sides.
     """
 
     name = 're3_lite'
@@ -117,14 +127,15 @@ class Re3LiteNet(TrackerNetwork):
     float_modules = ('head.votes.',)
     has_memory = True
     scale_lr = .7       # steadier sizes, at the same accuracy on validation sequences
-    previous_crop = CropSpec(size=0, context=CONTEXT * TEMPLATE / SEARCH)
-    current_crop = CropSpec(size=8 * SEARCH, context=CONTEXT)   # 44.8 pixels per side of the box
 
     def __init__(self, width: float = 1., embedding: int = 48, hidden: int = 64,
-                 recurrent: bool = True, backbone: str = 'dense') -> None:
+                 recurrent: bool = True, backbone: str = 'dense', aspect: float = 1.) -> None:
         super().__init__({'width': width, 'embedding': embedding, 'hidden': hidden,
-                          'recurrent': recurrent, 'backbone': backbone})
+                          'recurrent': recurrent, 'backbone': backbone, 'aspect': aspect})
         self.recurrent = recurrent
+        self.previous_crop = CropSpec(0, CONTEXT * TEMPLATE / SEARCH, aspect)
+        # 44.8 pixels per side of the box, if that is a square.
+        self.current_crop = CropSpec(8 * SEARCH, CONTEXT, aspect)
         self.backbone = make_backbone(backbone, width)
         channels4, _, channels16 = self.backbone.channels
         self.neck = Neck(self.backbone.channels, embedding)
@@ -140,7 +151,8 @@ class Re3LiteNet(TrackerNetwork):
         self.head = EdgeVotes(hidden, channels4, CONTEXT)
         self.confidence = nn.Sequential(
             nn.Linear(2 * ROI ** 2 + 3 * hidden + 4, 128), nn.ReLU(), nn.Linear(128, 1))
-        half = .5 / self.previous_crop.context      # the target in a template
+        # The target in a template: in cells of the map a square, as large as the box.
+        half = .5 / self.previous_crop.context
         self.inner: Tensor
         self.register_buffer('inner', torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half]),
                              persistent=False)
@@ -192,13 +204,14 @@ class Re3LiteNet(TrackerNetwork):
         boxes, peaks = self.head(fused, hidden.to(inputs.dtype), fine)
         # Neither the confidence nor the next template moves the box that was found.
         where = boxes.detach()
-        found, inner = sample(search, where), self.inner.expand(boxes.shape[0], 4)
+        square = square_of(where)
+        found, inner = sample(search, square), self.inner.expand(boxes.shape[0], 4)
         logits = self.confidence(torch.cat((
             (found * sample(first, inner)).sum(1).flatten(1),
             (found * sample(previous, inner)).sum(1).flatten(1),
             sample(fused, where).mean((2, 3)), hidden.float().mean((2, 3)),
             hidden.float().amax((2, 3)), peaks.detach().clamp(min=1e-6).log()), 1))
-        template = sample(search, region_of(where, self.previous_crop.context), TEMPLATE)
+        template = sample(search, region_of(square, self.previous_crop.context), TEMPLATE)
         return (Prediction(boxes, logits[:, 0].float()),
                 (functional.normalize(template, dim=1), *memory))
 

@@ -15,7 +15,7 @@ import torch
 def network():
     torch.manual_seed(0)
     network = Re3LiteNet(width=.25, embedding=8, hidden=16,
-                         backbone='efficientnet_lite0')
+                         backbone='efficientnet_lite0', aspect=.5)
     with torch.no_grad():
         network.head.votes.weight.normal_(0, .2)    # boxes that really move
     return network

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from re3_core import boxes as box_ops
-from re3_core.crops import crop_batch, decode, encode, region_of
+from re3_core.crops import crop_batch, CropSpec, decode, encode, region_of
 import torch
 
 
@@ -81,6 +81,17 @@ def test_centered_box_of_same_size_encodes_to_the_middle_half():
     coordinates = encode(box, region)
     assert np.allclose(10 * coordinates, (2.5, 2.5, 7.5, 7.5))
     assert np.allclose(decode(coordinates, region), box)
+
+
+@pytest.mark.parametrize('library', [np.array, torch.tensor])
+def test_a_region_is_nearer_to_a_square_at_the_same_area(library):
+    boxes = library([[20., 10., 30., 50.], [0., 0., 40., 10.]])      # 10 x 40 and 40 x 10
+    for aspect, width, height in ((1., 20, 80), (.5, 20 * 2 ** .5, 80 / 2 ** .5), (0., 40, 40)):
+        regions = np.asarray(CropSpec(0, 2., aspect).region(boxes))
+        np.testing.assert_allclose(regions[0], [25 - width / 2, 30 - height / 2,
+                                                25 + width / 2, 30 + height / 2], rtol=1e-6)
+        np.testing.assert_allclose(regions[1], [20 - height / 2, 5 - width / 2,
+                                                20 + height / 2, 5 + width / 2], rtol=1e-6)
 
 
 def test_crop_shows_the_region_at_its_place():

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from re3_core import Tracker
-from re3_core.crops import crop_arrays, region_of
+from re3_core.crops import crop_arrays
 from re3_core.engines import (
     EngineError,
     EngineFailure,
@@ -42,7 +42,8 @@ BOXES = {'a': (10, 10, 60, 70), 'b': (140, 90, 158, 119), 'c': (0, 0, 160, 120)}
 def tiny_networks():
     """Return one small network of each kind: with and without memory, template, confidence."""
     torch.manual_seed(0)
-    lite = Re3LiteNet(width=.25, embedding=8, hidden=16, backbone='efficientnet_lite0')
+    lite = Re3LiteNet(width=.25, embedding=8, hidden=16, backbone='efficientnet_lite0',
+                      aspect=.5)
     with torch.no_grad():
         lite.head.votes.weight.normal_(0, .2)
     return {'re3_lite': lite, 're3': Re3Net(channels=(8, 16, 16, 16, 8), fc=32, hidden=16),
@@ -81,7 +82,7 @@ def cache(tmp_path, monkeypatch):
 
 def crops_of(network, frame, boxes):
     boxes = np.array(boxes, float)
-    return Crops(*(crop_arrays([frame] * len(boxes), region_of(boxes, spec.context), spec.size)
+    return Crops(*(crop_arrays([frame] * len(boxes), spec.region(boxes), spec.size)
                    for spec in (network.previous_crop, network.current_crop)))
 
 

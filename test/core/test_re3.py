@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from re3_core import boxes as box_ops
 from re3_core import load_network, save_network, Tracker
-from re3_core.crops import encode, region_of
+from re3_core.crops import CropSpec, encode
 from re3_core.networks import Crops, Re3Net
 from re3_core.networks.alexnet import AlexNet, response_norm
 from re3_core.networks.re3 import OUTPUT_SCALE, SMALL
@@ -57,7 +57,7 @@ def test_feature_sizes_of_the_papers_network():
         flat = [part.shape[1] for part in network._flatten(features[:4])]
     assert flat == [11664, 5408, 10816, 9216]
     assert network.feature_size == 37104 and network.fc6.in_features == 74208
-    assert network.previous_crop == network.current_crop == (227, 2.)
+    assert network.previous_crop == network.current_crop == CropSpec(227, 2.)
 
 
 @pytest.mark.parametrize('layout, size', [('caffe', 227), ('caffe', 67), ('torchvision', 224)])
@@ -83,7 +83,7 @@ def test_response_norm_equals_caffes():
 
 def test_a_centered_box_of_the_same_size_is_the_published_target():
     box = np.array([100., 50., 140., 130.])
-    target = OUTPUT_SCALE * encode(box, region_of(box, Re3Net(**TINY).current_crop.context))
+    target = OUTPUT_SCALE * encode(box, Re3Net(**TINY).current_crop.region(box))
     np.testing.assert_allclose(target, (2.5, 2.5, 7.5, 7.5))
 
 

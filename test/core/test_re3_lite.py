@@ -6,8 +6,9 @@
 import numpy as np
 import pytest
 from re3_core import Tracker
+from re3_core.crops import decode, encode
 from re3_core.networks import Crops, Re3LiteNet
-from re3_core.networks.re3_lite import sample, SEARCH, TEMPLATE
+from re3_core.networks.re3_lite import sample, SEARCH, square_of, TEMPLATE
 from re3_core.weights import load_network, save_network
 import torch
 
@@ -15,7 +16,8 @@ import torch
 @pytest.fixture(scope='module', params=[True, False], ids=['recurrent', 'twin'])
 def tiny(request):
     torch.manual_seed(0)
-    network = Re3LiteNet(width=.25, embedding=8, hidden=16, recurrent=request.param).eval()
+    network = Re3LiteNet(
+        width=.25, embedding=8, hidden=16, recurrent=request.param, aspect=.5).eval()
     with torch.no_grad():
         network.head.votes.weight.normal_(0, .2)
     return network
@@ -79,6 +81,27 @@ def test_the_template_is_the_part_of_the_map_around_the_box():
     torch.testing.assert_close(sample(maps, shifted, TEMPLATE),
                                maps[:, :, cells, cells.start + 1:cells.stop + 1])
     assert sample(maps, around + 2, TEMPLATE).abs().max() == 0      # outside
+
+
+def test_a_square_has_the_center_and_the_area_of_its_box():
+    squares = square_of(torch.tensor([[.2, .1, .3, .5], [0., 0., .4, .1]]))
+    expected = torch.tensor([[.15, .2, .35, .4], [.1, -.05, .3, .15]])
+    torch.testing.assert_close(squares, expected)
+
+
+@torch.no_grad()
+def test_the_next_template_is_what_the_next_search_region_has_in_its_middle(tiny, crops):
+    """Even if the target changes its size and its place."""
+    region = torch.tensor([0., 0., 112., 112.])
+    features = tiny.features(crops)
+    embedding = tiny.encode(features, tiny.reference(features))
+    prediction, memory = tiny.recur(embedding, tiny.zero_memory(embedding))
+    square = square_of(decode(prediction.boxes, region.expand(3, 4)))
+    ahead = encode(tiny.current_crop.region(square), region.expand(3, 4))
+    first = (SEARCH - TEMPLATE) // 2
+    middle = slice(first, first + TEMPLATE)
+    expected = sample(embedding[0], ahead, SEARCH)[:, :, middle, middle]
+    torch.testing.assert_close(memory[0], torch.nn.functional.normalize(expected, dim=1))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 from re3_core import Tracker
-from re3_core.crops import crop_batch, region_of
+from re3_core.crops import crop_batch
 from re3_core.networks import Crops, GoturnLiteNet, Prediction, TrackerNetwork
 from re3_core.tracker import clip_box, MIN_SIDE
 import torch
@@ -93,7 +93,7 @@ def test_memory_is_reset_every_32nd_frame(network, frames):
     for frame in frames[1:33]:
         track = tracker.update(frame)['a']
     box = tracker._targets['a'].box
-    crops = Crops(*(crop_batch([frames[32]], region_of(box[None], spec.context), spec.size)
+    crops = Crops(*(crop_batch([frames[32]], spec.region(box[None]), spec.size)
                     for spec in (network.previous_crop, network.current_crop)))
     with torch.inference_mode():
         _, expected = tracker.network.step(crops, first)

@@ -16,7 +16,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 # Random features of this backbone differ enough for boxes that move.
-TINY = {'width': .25, 'embedding': 8, 'hidden': 16, 'backbone': 'efficientnet_lite0'}
+TINY = {'width': .25, 'embedding': 8, 'hidden': 16, 'backbone': 'efficientnet_lite0',
+        'aspect': .5}
 
 
 @pytest.fixture(scope='session', autouse=True)

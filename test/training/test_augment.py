@@ -8,19 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from re3_core.boxes import xyxy_to_cxcywh
+from re3_core.crops import CropSpec
 import torch
 from training.augment import covered_fraction, last_known, make_batch
 from training.config import Augmentation, BoxJitter, Config, Stage
 from training.train import TrainingBatches
 
 CPU = torch.device('cpu')
+CROP = CropSpec(112, 2.)
 STILL = Augmentation(start_jitter=BoxJitter(), jitter=BoxJitter(), mirror_prob=0.,
                      color_jitter=0., grayscale_prob=0.)
 
 
 def batch_of(clips, augment=STILL, seed=0, **options):
     generators = [np.random.default_rng([seed, index]) for index in range(len(clips))]
-    return make_batch(clips, generators, augment, 2., **options)
+    return make_batch(clips, generators, augment, CROP, **options)
 
 
 def truth_of(clips):
@@ -56,7 +58,7 @@ def test_target_from_next_frame_moves_the_current_crop_to_where_the_target_will_
     batch = batch_of([jumping], replace(STILL, target_from_next_frame=True, min_coverage=.7))
     truth = truth_of([jumping])
     assert torch.equal(batch.template_boxes[1:], truth[:-1])
-    assert (covered_fraction(truth[1:], batch.search_boxes[1:]) >= .7 - 1e-4).all()
+    assert (covered_fraction(truth[1:], batch.search_boxes[1:], CROP) >= .7 - 1e-4).all()
     assert not torch.equal(batch.search_boxes[2], batch.template_boxes[2])
 
 
@@ -115,7 +117,7 @@ class Source:
 
 def loader_of(clips, rank=0, world=1, copies=1):
     config = Config(stages=(Stage(3, 2, 8, .5, copies=copies), Stage(2, 4, 8, 1.)))
-    return TrainingBatches(config, Source(clips), 2., CPU, rank, world)
+    return TrainingBatches(config, Source(clips), CROP, CPU, rank, world)
 
 
 def assert_equal_rows(one, other):

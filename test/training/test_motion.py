@@ -4,17 +4,19 @@
 import numpy as np
 import pytest
 from re3_core import boxes as box_ops
+from re3_core.crops import CropSpec
 import torch
 from training import augment
 from training.config import Augmentation, BoxJitter
 
+CROP = CropSpec(227, 2.)
 FRAME = (240, 320)
 GOTURN = BoxJitter(1 / 5, 1 / 15)
 
 
 def moved(boxes, rng, limits, jitter=GOTURN, frame=FRAME, min_coverage=.7):
     augmentation = Augmentation(limits=limits, min_coverage=min_coverage)
-    return augment.jittered(boxes, frame, rng, augmentation, 2., jitter)
+    return augment.jittered(boxes, frame, rng, augmentation, CROP, jitter)
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_box_larger_than_the_frame_is_shifted_into_it(rng):
 
 def test_jitter_keeps_the_target_in_the_crop(boxes, rng):
     jittered = moved(boxes, rng, 're3')
-    assert (augment.covered_fraction(boxes, jittered) >= 0.7).all()
+    assert (augment.covered_fraction(boxes, jittered, CROP) >= 0.7).all()
     center = box_ops.xyxy_to_cxcywh(jittered)[:, :2]
     assert (center >= boxes[:, :2]).all() and (center <= boxes[:, 2:]).all()
     assert (abs(jittered - boxes).max(1) > 0).all()
@@ -90,9 +92,9 @@ def test_same_seed_same_boxes(boxes):
 def test_pull_stops_at_the_first_box_that_shows_enough():
     target = np.array([[100., 100., 140., 120.]])
     box = target + 200
-    pulled = augment.pull_boxes(box, target)
+    pulled = augment.pull_boxes(box, target, .7, CROP)
     expected = box
-    while augment.covered_fraction(target, expected)[0] < 0.7:
+    while augment.covered_fraction(target, expected, CROP)[0] < 0.7:
         expected = 0.9 * expected + 0.1 * target
     np.testing.assert_allclose(pulled, expected, atol=1e-9)
 
@@ -100,23 +102,25 @@ def test_pull_stops_at_the_first_box_that_shows_enough():
 @pytest.mark.parametrize('least', [0.25, 0.7, 1.0])
 def test_pull_of_any_box_shows_enough(boxes, rng, least):
     wild = boxes[rng.permutation(len(boxes))] + rng.normal(0, 1000, boxes.shape)
-    pulled = augment.pull_boxes(wild, boxes, least)
-    assert (augment.covered_fraction(boxes, pulled) >= least - 1e-9).all()
+    pulled = augment.pull_boxes(wild, boxes, least, CROP)
+    assert (augment.covered_fraction(boxes, pulled, CROP) >= least - 1e-9).all()
 
 
 def test_pull_leaves_boxes_that_show_enough(boxes):
-    np.testing.assert_array_equal(augment.pull_boxes(boxes, boxes), boxes)
+    np.testing.assert_array_equal(augment.pull_boxes(boxes, boxes, .7, CROP), boxes)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e30])
 def test_pull_turns_a_useless_prediction_into_the_target(value):
     target = np.array([[1., 2., 30., 40.], [5., 5., 9., 9.]])
-    pulled = augment.pull_boxes(np.array([[value, 0, 1, 1], [5., 5., 9., 9.]]), target)
+    pulled = augment.pull_boxes(np.array([[value, 0, 1, 1], [5., 5., 9., 9.]]), target,
+                                .7, CROP)
     np.testing.assert_array_equal(pulled, target)
 
 
 def test_pull_of_tensors_equals_pull_of_arrays(boxes, rng):
     wild = boxes + rng.normal(0, 60, boxes.shape)
     wild[3] = np.nan
-    pulled = augment.pull_boxes(torch.from_numpy(wild), torch.from_numpy(boxes))
-    np.testing.assert_allclose(pulled.numpy(), augment.pull_boxes(wild, boxes), rtol=1e-12)
+    pulled = augment.pull_boxes(torch.from_numpy(wild), torch.from_numpy(boxes), .7, CROP)
+    expected = augment.pull_boxes(wild, boxes, .7, CROP)
+    np.testing.assert_allclose(pulled.numpy(), expected, rtol=1e-12)

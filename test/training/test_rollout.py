@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 from re3_core import Tracker
 from re3_core.boxes import damp_scale
-from re3_core.crops import crop_batch, decode, region_of
-from re3_core.networks import Crops, GoturnLiteNet, Prediction, Re3LiteNet, Re3Net, TrackerNetwork
+from re3_core.crops import crop_batch, CropSpec, decode
+from re3_core.networks import Crops, GoturnLiteNet, Prediction, Re3Net, TrackerNetwork
 import torch
 from training.augment import covered_fraction, make_batch
 from training.config import Augmentation, BoxJitter, LossWeights
 from training.data.sources import Clip
 from training.rollout import mirror_coordinates, Objective, roll_out, Unroll
 
+CROP = CropSpec(112, 2.5)
 STILL = Augmentation(start_jitter=BoxJitter(), jitter=BoxJitter(), min_coverage=0.,
                      max_size_ratio=1e9, mirror_prob=0., color_jitter=0., grayscale_prob=0.)
 
 
 def batch_of(clips, augment=STILL, **options):
     generators = [np.random.default_rng(index) for index in range(len(clips))]
-    return make_batch(clips, generators, augment, Re3LiteNet.current_crop.context, **options)
+    return make_batch(clips, generators, augment, CROP, **options)
 
 
 def mirror(clip):
@@ -33,8 +34,8 @@ def mirror(clip):
                 np.stack((width - x2, y1, width - x1, y2), 1), clip.visible)
 
 
-def regions_at(boxes, context=Re3LiteNet.current_crop.context):
-    return region_of(torch.as_tensor(boxes, dtype=torch.float32), context)
+def regions_at(boxes, crop=CROP):
+    return crop.region(torch.as_tensor(boxes, dtype=torch.float32))
 
 
 class Scripted(TrackerNetwork):
@@ -69,15 +70,15 @@ def test_true_crops_are_cut_where_the_target_was_in_the_frame_before(kind, clips
     seen = roll_out(network, batch_of(clips), STILL)
     boxes = np.stack([clip.boxes for clip in clips], 1)
     assert torch.allclose(seen.regions, regions_at(
-        np.concatenate((boxes[:1], boxes[:-1])), network.current_crop.context))
+        np.concatenate((boxes[:1], boxes[:-1])), network.current_crop))
     assert torch.allclose(decode(seen.targets, seen.regions), torch.from_numpy(boxes), atol=1e-3)
     frames = [clip.frames[3] for clip in clips]
-    expected = crop_batch(frames, regions_at(boxes[2], network.current_crop.context),
+    expected = crop_batch(frames, regions_at(boxes[2], network.current_crop),
                           network.current_crop.size)
     assert torch.equal(seen.crops.current.view(5, 4, *expected.shape[1:])[3], expected)
     frames = [clip.frames[2] for clip in clips]
     spec = network.previous_crop
-    expected = crop_batch(frames, region_of(boxes[2], spec.context), spec.size)
+    expected = crop_batch(frames, spec.region(boxes[2]), spec.size)
     assert torch.equal(seen.crops.previous.view(5, 4, *expected.shape[1:])[3], expected)
 
 
@@ -90,8 +91,7 @@ def test_first_step_of_a_memory_is_the_first_frame_twice(kind, clips, request):
     for crops, spec in zip(seen.crops, (network.previous_crop, network.current_crop),
                            strict=True):
         boxes = np.stack([clip.boxes[0] for clip in clips])
-        assert torch.equal(crops[:4], crop_batch(frames, region_of(boxes, spec.context),
-                                                 spec.size))
+        assert torch.equal(crops[:4], crop_batch(frames, regions_at(boxes, spec), spec.size))
 
 
 def test_networks_without_memory_start_at_the_first_pair(memoryless, clips):
@@ -121,7 +121,7 @@ def test_own_predictions_are_followed_as_the_tracker_does(kind, clips, request):
             before = tracker.track('it').box
             track = tracker.update(clip.frames[t])['it']
             place = t - first, row
-            searched = regions_at(before, network.current_crop.context)
+            searched = regions_at(before, network.current_crop)
             assert torch.allclose(seen.regions[place], searched, atol=.05)
             predicted = decode(prediction.boxes[place], seen.regions[place]).numpy()
             assert damp_scale(predicted, before, network.scale_lr) == (
@@ -181,7 +181,7 @@ def test_lost_boxes_are_pulled_until_the_crop_shows_the_target(clips):
     # The box that searches frame t + 1 was pulled to the target of frame t.
     size = seen.regions[..., 2:] - seen.regions[..., :2]
     boxes = torch.cat((seen.regions[..., :2] + .3 * size, seen.regions[..., 2:] - .3 * size), -1)
-    covered = covered_fraction(batch.boxes[1:-1], boxes[1:], 2.5)
+    covered = covered_fraction(batch.boxes[1:-1], boxes[1:], CROP)
     assert (covered >= .6 - 1e-3).all() and (covered < .95).any()
 
 
@@ -196,7 +196,7 @@ def test_foreseeing_pulls_the_current_crop_only(clips):
     assert (shown >= .6 - 1e-3).all()
     spec = lost.previous_crop
     away = decode(lost.box, seen.regions[0])          # where the network thought it was
-    expected = crop_batch([clip.frames[1] for clip in clips], region_of(away, spec.context),
+    expected = crop_batch([clip.frames[1] for clip in clips], spec.region(away),
                           spec.size)
     assert torch.equal(seen.crops.previous.view(4, 4, *expected.shape[1:])[1], expected)
 
