@@ -12,25 +12,17 @@ targets. Nothing is learned or evaluated. The output is the Markdown of docs/per
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 import sys
 import tempfile
 import time
 
 import cv2
-from re3_core.engines import PACKAGES
 from re3_core.engines.torch_engine import choose_device
 import torch
 from training.config import Config, run_command, SettingsOptions, Stage
-from training.engine_benchmark import (
-    chosen_engines,
-    engine_tables,
-    measure_engines,
-    update_document,
-)
+from training.engine_benchmark import compare_engines
 from training.report import machine, markdown, write_json
 from training.train import choose_precision, Trainer
 
@@ -122,30 +114,6 @@ class BenchmarkOptions(SettingsOptions):
             validation_clips=1, validation_length=2,
             stages=(Stage(10 ** 6, self.unroll, self.batch, 1.),),
             frozen=('backbone',) if frozen else (), compile=self.settings.compile and frozen)
-
-
-def compare_engines(options: BenchmarkOptions) -> int:
-    """Compare the engines; return 1 if one could not be measured."""
-    engines = chosen_engines(options.engines)
-    settings = {'model': options.settings.model, 'weights': options.weights or None,
-                'device': options.device, 'opencv_models': options.opencv_models}
-    report = {'machine': machine(torch.device('cpu')), **measure_engines(
-        engines, options.opencv, options.engine_threads, options.targets, settings)}
-    if options.json:
-        write_json(report, options.json)
-    place = report['machine']
-    tables = (f'{place["cpu"]}, {place["cores"]} cores; {versions(engines)}.\n\n'
-              f'{engine_tables(report)}')
-    if options.document:
-        update_document(options.document, tables)
-    print(tables)
-    return 1 if report['engines_failed'] else 0
-
-
-def versions(engines: Sequence[str]) -> str:
-    """Return the versions of engines and OpenCV in words."""
-    names = dict.fromkeys(PACKAGES[engine] for engine in engines)
-    return ', '.join([*(f'{name} {version(name)}' for name in names), f'OpenCV {cv2.__version__}'])
 
 
 def run(options: BenchmarkOptions) -> int:

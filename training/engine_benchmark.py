@@ -21,14 +21,18 @@ import re
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import cv2
 import numpy as np
 from re3_core.engines import ENGINES, PACKAGES
 from re3_core.io.files import atomic_write
+import torch
 from training.engine_worker import WARM_UP
-from training.report import markdown
+from training.report import machine, markdown, write_json
+
+if TYPE_CHECKING:
+    from training.benchmark import BenchmarkOptions
 
 # Precisions of each engine that are measured.
 PRECISIONS = {'torch': ('float32', 'bfloat16'), 'onnxruntime': ('float32', 'int8'),
@@ -51,6 +55,31 @@ class Subject:
     engine: str = ''
     precision: str = ''
     opencv: str = ''
+
+
+def compare_engines(options: BenchmarkOptions) -> int:
+    """Compare the engines; return 1 if one could not be measured."""
+    engines = chosen_engines(options.engines)
+    settings = {'model': options.settings.model, 'weights': options.weights or None,
+                'device': options.device, 'opencv_models': options.opencv_models}
+    report = {'machine': machine(torch.device('cpu')), **measure_engines(
+        engines, options.opencv, options.engine_threads, options.targets, settings)}
+    if options.json:
+        write_json(report, options.json)
+    place = report['machine']
+    tables = (f'{place["cpu"]}, {place["cores"]} cores; {versions(engines)}.\n\n'
+              f'{engine_tables(report)}')
+    if options.document:
+        update_document(options.document, tables)
+    print(tables)
+    return 1 if report['engines_failed'] else 0
+
+
+def versions(engines: Sequence[str]) -> str:
+    """Return the versions of engines and OpenCV in words."""
+    names = dict.fromkeys(PACKAGES[engine] for engine in engines)
+    return ', '.join([*(f'{name} {metadata.version(name)}' for name in names),
+                      f'OpenCV {cv2.__version__}'])
 
 
 def chosen_engines(names: Sequence[str]) -> list[str]:
