@@ -113,13 +113,15 @@ def crop_batch(frames: 'Sequence[Frame] | Tensor', regions: 'np.ndarray | Tensor
     return torch.from_numpy(crop_arrays(cast(Sequence[np.ndarray], frames), regions, size))
 
 
-def crop_arrays(frames: Sequence[np.ndarray], regions: np.ndarray, size: int) -> np.ndarray:
+def crop_arrays(frames: Sequence[np.ndarray], regions: np.ndarray, size: int,
+                out: np.ndarray | None = None) -> np.ndarray:
     """
     Crop numpy frames; as `crop_batch`, without torch.
 
+    :param out: uint8 (N, size, size, 3) to write the crops to.
     :return: uint8 array (N, 3, size, size), RGB; the channels are the last axis in memory.
     """
-    crops = np.empty((len(frames), size, size, 3), np.uint8)
+    crops = np.empty((len(frames), size, size, 3), np.uint8) if out is None else out
     if not size:
         return crops.transpose(0, 3, 1, 2)
     for crop, frame, region in zip(crops, frames, regions, strict=True):

@@ -68,19 +68,22 @@ class Candidate(NamedTuple):
     frames: int
 
 
-def update_velocity(velocity: np.ndarray, before: np.ndarray, after: np.ndarray,
-                    frames: int = 1) -> np.ndarray:
+def update_velocities(velocities: np.ndarray, before: np.ndarray, after: np.ndarray,
+                      frames: np.ndarray) -> np.ndarray:
     """
-    Return the smoothed velocity (2,) after a motion between `xyxy` boxes.
+    Return the smoothed velocities (N, 2) after motions between `xyxy` boxes.
 
-    :param frames: number of frames between the boxes; the more, the less smoothing.
+    :param velocities: (N, 2) pixels per frame.
+    :param before: (N, 4) boxes, as `after`.
+    :param frames: (N,) numbers of frames between the boxes; the more, the less smoothing.
 
-    >>> boxes = np.array([0., 0., 4., 4.]), np.array([2., 0., 6., 4.])
-    >>> update_velocity(np.zeros(2), *boxes), update_velocity(np.zeros(2), *boxes, frames=2)
-    (array([0.6, 0. ]), array([0.51, 0.  ]))
+    >>> before, after = np.array([[0., 0., 4., 4.]]), np.array([[2., 0., 6., 4.]])
+    >>> [update_velocities(np.zeros((1, 2)), before, after, np.array([n])) for n in (1, 2)]
+    [array([[0.6, 0. ]]), array([[0.51, 0.  ]])]
     """
-    motion = (box_ops.xyxy_to_cxcywh(after) - box_ops.xyxy_to_cxcywh(before))[:2] / frames
-    return velocity + (1 - (1 - VELOCITY_EMA) ** frames) * (motion - velocity)
+    frames = frames[:, None]
+    motion = (box_ops.xyxy_to_cxcywh(after) - box_ops.xyxy_to_cxcywh(before))[:, :2] / frames
+    return velocities + (1 - (1 - VELOCITY_EMA) ** frames) * (motion - velocities)
 
 
 def running_mean_confidence(mean: float, confidence: float, frames: int) -> float:

@@ -96,6 +96,12 @@ class _Target:
     num_searched: int = 0           # search regions since the target was lost
     predicted_box: np.ndarray | None = None     # while lost
 
+    def copy(self) -> '_Target':
+        """Return a shallow copy, in a fifth of the time of `dataclasses.replace`."""
+        target = object.__new__(_Target)
+        target.__dict__.update(self.__dict__)
+        return target
+
 
 class _Proposal(NamedTuple):
     """A search region: the row of its target, the last box, and the network's inputs for it."""
@@ -265,7 +271,7 @@ class Tracker:
         if len(set(ids)) != len(ids):
             raise ValueError(f'each target id may appear in only one frame, got ids {ids}')
         # Copies, which replace the targets in the end, unless an error is raised.
-        targets = [replace(self._target(target_id)) for target_id in ids]
+        targets = [self._target(target_id).copy() for target_id in ids]
         if not targets:
             return {}
         try:
@@ -303,8 +309,9 @@ class Tracker:
         # 5. Reset the LSTM state every `reset_every` frames.
         self._reset_memory(targets, images)
         # 6. Keep the confident states for re-detection, and predict the motion of lost targets.
+        self._update_keyframes([target for target in targets if not target.lost])
         for target, image in zip(targets, images, strict=True):
-            self._update_keyframe(target, image.shape[:2])
+            self._predict_box(target, image.shape[:2])
 
     def _replace_engine(self, failure: EngineFailure) -> None:
         """Replace an engine that has failed; raise its failure if there is no other."""
@@ -438,8 +445,26 @@ class Tracker:
         """Return the keyframe of a target that is lost, if re-detection is on."""
         return target.keyframe if target.lost and self.redetection_candidates else None
 
-    def _update_keyframe(self, target: _Target, frame_size: Sequence[int]) -> None:
-        """Keep the state of a confident target; predict the box of a lost one."""
+    def _update_keyframes(self, targets: Sequence[_Target]) -> None:
+        """Keep the states of confident targets."""
+        pairs = [(target, target.keyframe) for target in targets
+                 if target.keyframe and target.high_confidence_frames]
+        if not pairs:
+            return
+        velocities = redetection.update_velocities(
+            np.stack([last.velocity for _, last in pairs]),
+            np.stack([last.box for _, last in pairs]),
+            np.stack([target.box for target, _ in pairs]),
+            np.array([target.steps - last.step for target, last in pairs]))
+        for (target, last), velocity in zip(pairs, velocities, strict=True):
+            target.num_searched = 0
+            confidence = redetection.running_mean_confidence(
+                last.confidence, target.confidence, target.steps)
+            target.keyframe = redetection.Keyframe(
+                target.box, velocity, confidence, target.previous, target.state, target.steps)
+
+    def _predict_box(self, target: _Target, frame_size: Sequence[int]) -> None:
+        """Predict the box of a lost target from the motion before."""
         target.predicted_box = None
         if keyframe := self._keyframe_if_lost(target):
             target.predicted_box = target.box
@@ -447,14 +472,6 @@ class Tracker:
                 target.predicted_box = redetection.extrapolate(
                     keyframe.box[None], keyframe.velocity[None],
                     np.array([target.steps - keyframe.step]), np.array([frame_size]))[0]
-        elif target.keyframe and target.high_confidence_frames:
-            last, target.num_searched = target.keyframe, 0
-            velocity = redetection.update_velocity(
-                last.velocity, last.box, target.box, target.steps - last.step)
-            confidence = redetection.running_mean_confidence(
-                last.confidence, target.confidence, target.steps)
-            target.keyframe = redetection.Keyframe(
-                target.box, velocity, confidence, target.previous, target.state, target.steps)
 
     def _reset_memory(self, targets: Sequence[_Target],
                       images: Sequence[Frame]) -> None:

@@ -97,8 +97,8 @@ class GraphEngine(Engine):
     def _join(self, states: Sequence[State]) -> dict[str, np.ndarray]:
         """Return the inputs of N targets by name."""
         names = (*self._reference, *self._memory)
-        rows = [[_array(array) for part in state for array in part] for state in states]
-        return {name: concatenate(arrays)
+        rows = [(*state.reference, *state.memory) for state in states]
+        return {name: _array(concatenate(arrays))
                 for name, arrays in zip(names, zip(*rows, strict=True), strict=True)}
 
     def _output(self, inputs: Values, outputs: Values) -> Output:

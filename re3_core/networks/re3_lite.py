@@ -124,7 +124,7 @@ class Re3LiteNet(TrackerNetwork):
     name = 're3_lite'
     feature_modules = ('backbone.',)
     # Attention and offsets have ranges too different for one scale of 8 bits.
-    float_modules = ('head.votes.',)
+    float_modules = ('head.votes.', 'peephole')
     has_memory = True
     scale_lr = .7       # steadier sizes, at the same accuracy on validation sequences
 
@@ -153,9 +153,10 @@ class Re3LiteNet(TrackerNetwork):
             nn.Linear(2 * ROI ** 2 + 3 * hidden + 4, 128), nn.ReLU(), nn.Linear(128, 1))
         # The target in a template: in cells of the map a square, as large as the box.
         half = .5 / self.previous_crop.context
-        self.inner: Tensor
-        self.register_buffer('inner', torch.tensor([.5 - half, .5 - half, .5 + half, .5 + half]),
-                             persistent=False)
+        inner = torch.tensor([[.5 - half, .5 - half, .5 + half, .5 + half]])
+        cells = torch.eye(TEMPLATE ** 2).view(1, -1, TEMPLATE, TEMPLATE)
+        self.inner: Tensor      # samples it by a product: the place is always the same
+        self.register_buffer('inner', sample(cells, inner)[0].flatten(1), persistent=False)
 
     def features(self, crops: Crops) -> Tensors:
         """Return the maps of stride 4, 8, 16 of the current crop."""
@@ -205,10 +206,10 @@ class Re3LiteNet(TrackerNetwork):
         # Neither the confidence nor the next template moves the box that was found.
         where = boxes.detach()
         square = square_of(where)
-        found, inner = sample(search, square), self.inner.expand(boxes.shape[0], 4)
+        found = sample(search, square).flatten(2)
         logits = self.confidence(torch.cat((
-            (found * sample(first, inner)).sum(1).flatten(1),
-            (found * sample(previous, inner)).sum(1).flatten(1),
+            (found * (first.flatten(2) @ self.inner)).sum(1),
+            (found * (previous.flatten(2) @ self.inner)).sum(1),
             sample(fused, where).mean((2, 3)), hidden.float().mean((2, 3)),
             hidden.float().amax((2, 3)), peaks.detach().clamp(min=1e-6).log()), 1))
         template = sample(search, region_of(square, self.previous_crop.context), TEMPLATE)
@@ -218,5 +219,6 @@ class Re3LiteNet(TrackerNetwork):
     def _correlation(self, search: Tensor, *templates: Tensor) -> Tensor:
         """Return the correlation (N, 64 x templates, 14, 14) with every cell of the templates."""
         parts = torch.cat([template.flatten(2) for template in templates], 2)   # (N, C, 64 x 2)
-        correlation = torch.bmm(parts.transpose(1, 2), search.flatten(2))
-        return self.logit_scale.exp() * correlation.view(-1, parts.shape[2], SEARCH, SEARCH)
+        # Scaled before the product, whose result is larger.
+        scaled = self.logit_scale.exp() * parts.transpose(1, 2)
+        return torch.bmm(scaled, search.flatten(2)).view(-1, parts.shape[2], SEARCH, SEARCH)

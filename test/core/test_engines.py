@@ -317,6 +317,45 @@ def test_packaged_graphs_need_no_export(monkeypatch, cache, frames, engine, prec
     assert not cache.exists()
 
 
+def test_halves_at_a_time_equal_all_at_once(frames):
+    """OpenVINO in int8 with two threads; the graph is that of the package."""
+    pytest.importorskip('openvino')
+    boxes = [*BOXES.values(), (30, 20, 70, 90), (100, 10, 150, 60)]
+    outputs, engines = [], []
+    for threads in (1, 2):
+        engine, _ = make_engine('openvino', Source('re3_lite'), precision='int8', threads=threads)
+        output = engine.start(crops_of(engine.network, frames[0], boxes))
+        for frame in frames[1:4]:
+            regions = engine.network.current_crop.region(np.array(boxes, float))
+            size = engine.network.current_crop.size
+            cropped = engine.crop([frame] * len(boxes), regions, size)
+            crops = crops_of(engine.network, frame, boxes)
+            np.testing.assert_array_equal(cropped, crops.current)
+            output = engine.step(crops, output.states)
+        outputs.append(output)
+        engines.append(engine)
+    one, two = outputs
+    assert two.boxes.shape == (5, 4) and two.confidences.shape == (5,) and len(two.states) == 5
+    np.testing.assert_allclose(two.boxes, one.boxes, atol=1e-3)
+    np.testing.assert_allclose(two.confidences, one.confidences, atol=1e-3)
+    for first, second in zip(one.states, two.states, strict=True):
+        for mine, theirs in zip(first.memory, second.memory, strict=True):
+            np.testing.assert_allclose(theirs, mine, atol=.02)
+    assert [engine._second_half is None for engine in engines] == [True, False]
+
+
+def test_a_failure_in_the_second_half_is_that_of_the_engine(frames):
+    pytest.importorskip('openvino')
+    engine, _ = make_engine('openvino', Source('re3_lite'), precision='int8', threads=2)
+    crops = crops_of(engine.network, frames[0], list(BOXES.values()))
+    states = engine.start(crops).states
+    run = engine._graph.run
+    engine._graph = engine._graph._replace(
+        run=lambda values: run(values) if len(values['current']) == 1 else 1 / 0)
+    with pytest.raises(EngineFailure, match='openvino failed: division by zero'):
+        engine.step(crops, states)      # one target in the first half, two in the second
+
+
 @pytest.mark.parametrize('changed', ['weights', 'graph'])
 def test_packaged_graphs_of_other_weights_are_not_used(monkeypatch, tmp_path, changed):
     pytest.importorskip('onnxruntime')

@@ -280,9 +280,11 @@ def test_points_fill_the_window_evenly_over_calls():
 def test_velocity_follows_the_motion_and_skips_gaps():
     velocity = np.zeros(2)
     for index in range(30):
-        velocity = redetection.update_velocity(velocity, square(index), square(index + 1))
+        velocity = redetection.update_velocities(
+            velocity, square(index)[None], square(index + 1)[None], np.ones(1))
     np.testing.assert_allclose(velocity, (SPEED, 0), atol=.01)
-    after_gap = redetection.update_velocity(np.zeros(2), square(0), square(20), 20)
+    after_gap = redetection.update_velocities(
+        np.zeros((1, 2)), square(0)[None], square(20)[None], np.full(1, 20))
     np.testing.assert_allclose(after_gap, (SPEED, 0), atol=.01)
 
 
