@@ -26,15 +26,11 @@ CANDIDATES = 6
 LIMIT = 32
 # Confident frames in a row after which a lost target is found.
 FOUND_AFTER = 3
-# Weight of a frame in the running mean of the confidence. At its last box a target is found at
-# this much below that mean, not at any confident frame: the network may be on an occluder there.
-CONFIDENCE_EMA = .1
-CONFIDENCE_DROP = .1
 # Weight of a frame's motion in the velocity; factor on the velocity after each hidden frame.
 VELOCITY_EMA = .3
 DAMPING = .9
-# Half the search window in box sizes, at first and per frame, and per frame in velocities.
-WINDOW_MARGIN, WINDOW_GROWTH, VELOCITY_SLACK = .5, .1, .5
+# Half the search window in box sizes: at first, and what each frame adds.
+WINDOW_MARGIN, WINDOW_GROWTH = .5, .1
 # Step of Roberts' R2 low-discrepancy sequence: powers of the plastic number.
 R2_SEQUENCE = np.array((.7548776662466927, .5698402909980532))
 
@@ -44,13 +40,12 @@ class Keyframe(NamedTuple):
     Last confidently tracked state of a target.
 
     `box` (4,) `xyxy` and `velocity` (2,) are float64, in pixels and pixels per frame;
-    `confidence` is the running mean, 0 at first; `previous` (1, 3, S, S) and `state` are the
-    network's inputs for the next frame; `step` is the number of the frame.
+    `previous` (1, 3, S, S) and `state` are the network's inputs for the next frame; `step` is
+    the number of the frame.
     """
 
     box: np.ndarray
     velocity: np.ndarray
-    confidence: float
     previous: Any
     state: State
     step: int
@@ -86,28 +81,6 @@ def update_velocities(velocities: np.ndarray, before: np.ndarray, after: np.ndar
     return velocities + (1 - (1 - VELOCITY_EMA) ** frames) * (motion - velocities)
 
 
-def running_mean_confidence(mean: float, confidence: float, frames: int) -> float:
-    """
-    Return the running mean after one more frame: first the plain mean, later an exponential one.
-
-    :param frames: number of frames so far, with this one.
-
-    >>> [round(running_mean_confidence(.8, .5, frames), 3) for frames in (3, 300)]
-    [0.7, 0.77]
-    """
-    return mean + max(CONFIDENCE_EMA, 1 / frames) * (confidence - mean)
-
-
-def redetection_threshold(found_confidence: float, mean: float) -> float:
-    """
-    Return the confidence from which a lost target is found at its last box.
-
-    >>> redetection_threshold(.56, mean=.75), redetection_threshold(.56, mean=.6)
-    (0.65, 0.56)
-    """
-    return max(found_confidence, mean - CONFIDENCE_DROP)
-
-
 def extrapolate(boxes: np.ndarray, velocities: np.ndarray, frames: np.ndarray,
                 frame_sizes: np.ndarray) -> np.ndarray:
     """
@@ -127,7 +100,7 @@ def extrapolate(boxes: np.ndarray, velocities: np.ndarray, frames: np.ndarray,
     return box_ops.cxcywh_to_xyxy(np.concatenate((centers, sizes), -1))
 
 
-def search_windows(boxes: np.ndarray, velocities: np.ndarray, frames: np.ndarray,
+def search_windows(boxes: np.ndarray, frames: np.ndarray,
                    frame_sizes: np.ndarray) -> np.ndarray:
     """
     Return the windows for the centers of search regions, `xyxy` (N, 4) within the frame.
@@ -135,9 +108,7 @@ def search_windows(boxes: np.ndarray, velocities: np.ndarray, frames: np.ndarray
     :param boxes: (N, 4) extrapolated boxes; the other parameters as in `extrapolate`.
     """
     centers, sizes = np.split(box_ops.xyxy_to_cxcywh(boxes), 2, -1)
-    frames = frames[:, None]
-    reach = (sizes * (WINDOW_MARGIN + WINDOW_GROWTH * frames)
-             + VELOCITY_SLACK * np.abs(velocities) * frames)
+    reach = sizes * (WINDOW_MARGIN + WINDOW_GROWTH * frames[:, None])
     extent = frame_sizes[:, ::-1]
     return np.concatenate((np.clip(centers - reach, 0, extent),
                            np.clip(centers + reach, 0, extent)), -1)
@@ -180,6 +151,6 @@ def candidate_boxes(boxes: np.ndarray, velocities: np.ndarray, frames: np.ndarra
     """
     ahead = extrapolate(boxes, velocities, frames, frame_sizes)
     found = np.repeat(box_ops.xyxy_to_cxcywh(ahead)[:, None], count, 1)
-    window = search_windows(ahead, velocities, frames, frame_sizes)
+    window = search_windows(ahead, frames, frame_sizes)
     found[:, 1:, :2] = sample_points(window, used, max(count - 1, 0))
     return box_ops.cxcywh_to_xyxy(found)

@@ -238,8 +238,7 @@ class Tracker:
         state = output.states[0]
         target = _Target(box, crops.previous, state, state)
         if not np.isnan(output.confidences).any():
-            target.keyframe = redetection.Keyframe(
-                box, np.zeros(2), 0., crops.previous, state, 0)
+            target.keyframe = redetection.Keyframe(box, np.zeros(2), crops.previous, state, 0)
         self._targets[target_id] = target
         return self._track(target)
 
@@ -417,14 +416,12 @@ class Tracker:
         """Update a target with a result; decide whether it is lost or found."""
         target.box, target.confidence, target.state = (
             result.box, result.confidence, result.state)
-        threshold, frames = self.found_confidence, 1
-        if keyframe := self._keyframe_if_lost(target):
-            threshold = redetection.redetection_threshold(threshold, keyframe.confidence)
-            frames = redetection.FOUND_AFTER
-        low, high = target.confidence < self.lost_confidence, target.confidence >= threshold
+        low = target.confidence < self.lost_confidence
+        high = target.confidence >= self.found_confidence
         target.low_confidence_frames = target.low_confidence_frames + 1 if low else 0
         target.high_confidence_frames = target.high_confidence_frames + 1 if high else 0
-        if target.high_confidence_frames >= frames:
+        enough = redetection.FOUND_AFTER if self._keyframe_if_lost(target) else 1
+        if target.high_confidence_frames >= enough:
             target.lost, target.candidate = False, None
         elif target.low_confidence_frames >= self.lost_after and not target.lost:
             target.lost = True
@@ -456,12 +453,10 @@ class Tracker:
             np.stack([last.box for _, last in pairs]),
             np.stack([target.box for target, _ in pairs]),
             np.array([target.steps - last.step for target, last in pairs]))
-        for (target, last), velocity in zip(pairs, velocities, strict=True):
+        for (target, _), velocity in zip(pairs, velocities, strict=True):
             target.num_searched = 0
-            confidence = redetection.running_mean_confidence(
-                last.confidence, target.confidence, target.steps)
             target.keyframe = redetection.Keyframe(
-                target.box, velocity, confidence, target.previous, target.state, target.steps)
+                target.box, velocity, target.previous, target.state, target.steps)
 
     def _predict_box(self, target: _Target, frame_size: Sequence[int]) -> None:
         """Predict the box of a lost target from the motion before."""
