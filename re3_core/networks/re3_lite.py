@@ -123,7 +123,8 @@ class Re3LiteNet(TrackerNetwork):
 
     name = 're3_lite'
     feature_modules = ('backbone.',)
-    # Attention and offsets have ranges too different for one scale of 8 bits.
+    # Attention and offsets have ranges too different for one scale of 8 bits; the peepholes read
+    # the cells, whose range has no limit.
     float_modules = ('head.votes.', 'peephole')
     has_memory = True
     scale_lr = .7       # steadier sizes, at the same accuracy on validation sequences
