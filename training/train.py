@@ -577,6 +577,8 @@ def start(options: TrainOptions) -> None:
             with atomic_write(output / 'config.yaml') as part:
                 part.write_text(dump_config(config))
         train(trainer, options.minutes)
+        if distributed.is_initialized():
+            distributed.barrier()       # gloo aborts a process whose peer has left
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
