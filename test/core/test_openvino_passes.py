@@ -71,9 +71,9 @@ def test_quantization_is_removed_only_where_floating_point_operators_read():
     openvino_passes.remove_idle_quantization(changed)
     removed = count(original, 'FakeQuantize') - count(changed, 'FakeQuantize')
     # After two convolutions of the neck, those of the two skip connections, of the fused maps (2)
-    # and of the memory's input, four convolutions of each LSTM layer, and four of the head. The
-    # backbone keeps its own.
-    assert removed == 2 + 2 + 2 + 1 + 2 * 4 + 4
+    # and of the memory's input, two convolutions of each LSTM layer (the peepholes have none), and
+    # four of the head. The backbone keeps its own.
+    assert removed == 2 + 2 + 2 + 1 + 2 * 2 + 4
     assert_close(outputs_of(changed), outputs_of(original), boxes=.01, rest=.04)
 
 
