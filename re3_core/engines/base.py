@@ -35,6 +35,13 @@ class Output(NamedTuple):
     confidences: np.ndarray
     states: list[State]
 
+    @classmethod
+    def join(cls, outputs: 'Sequence[Output]') -> 'Output':
+        """Return the Output of all targets, from those of parts of them."""
+        return cls(np.concatenate([output.boxes for output in outputs]),
+                   np.concatenate([output.confidences for output in outputs]),
+                   [state for output in outputs for state in output.states])
+
 
 @dataclass(frozen=True)
 class Device:

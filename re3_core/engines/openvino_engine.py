@@ -93,11 +93,8 @@ class OpenVinoEngine(GraphEngine):
     def step(self, crops: Crops, states: Sequence[State]) -> Output:
         """Run a further frame of N targets."""
         step = super().step
-        outputs = self._in_halves(len(states), lambda part: step(
-            Crops(crops.previous[part], crops.current[part]), states[part]))
-        return Output(np.concatenate([output.boxes for output in outputs]),
-                      np.concatenate([output.confidences for output in outputs]),
-                      [state for output in outputs for state in output.states])
+        return Output.join(self._in_halves(len(states), lambda part: step(
+            Crops(crops.previous[part], crops.current[part]), states[part])))
 
     def _in_halves(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
         """Call `work` with parts of `count` targets, in two threads if that is faster."""

@@ -74,9 +74,7 @@ class TorchEngine(Engine):
             with self._inference():
                 outputs.append(_output(*step(
                     Crops(*(crop[rows] for crop in crops)), self._join(states[rows]))))
-        return Output(np.concatenate([output.boxes for output in outputs]),
-                      np.concatenate([output.confidences for output in outputs]),
-                      [state for output in outputs for state in output.states])
+        return Output.join(outputs)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

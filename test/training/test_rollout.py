@@ -34,7 +34,7 @@ def mirror(clip):
                 np.stack((width - x2, y1, width - x1, y2), 1), clip.visible)
 
 
-def regions_at(boxes, crop=CROP):
+def regions_at(boxes, crop):
     return crop.region(torch.as_tensor(boxes, dtype=torch.float32))
 
 
